@@ -1,0 +1,500 @@
+//! Host to plugin. The host side is untrusted: the plugin decodes these with [`crate::decode`] and nothing else.
+//!
+//! One request gets one reply with the same id. Requests on one connection may be answered in any order.
+
+use crate::names::{AccountName, ApiKey, KeyLabel, KeyName, TypedCode};
+use crate::reason::Refusal;
+use serde::{Deserialize, Serialize};
+use serde_bytes::{ByteArray, ByteBuf};
+
+/// Chosen at random by the client, one for each thing it wants done; a retry of the same thing repeats it.
+pub type RequestId = ByteArray<16>;
+
+/// A key's id within its HSM: 16 bytes, and its `CKA_ID`.
+pub type KeyId = ByteArray<16>;
+
+/// What the host asks.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Request {
+    /// Returned in the reply.
+    pub id: RequestId,
+    /// Needed for everything except [`Act::Status`].
+    pub api_key: Option<ApiKey>,
+    /// What is to be done.
+    pub act: Act,
+}
+
+/// What is to be done.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Act {
+    /// How the HSM is. Answers [`Answer::Status`].
+    Status,
+    /// Is the API key good? Answers [`Answer::Welcome`].
+    Login,
+    /// Random bytes, 1 to [`RANDOM_MAX_BYTES`]. Answers [`Answer::Random`].
+    Random(u16),
+    /// A new account with its first factor and key. Answers [`Answer::Enrolled`].
+    Enroll(Enroll),
+    /// Two consecutive codes finish an enrolment. Answers [`Answer::Account`].
+    Confirm(TwoCodes),
+    /// Two consecutive codes reopen a locked account. Answers [`Answer::Account`].
+    Unlock(TwoCodes),
+    /// One account. Answers [`Answer::Account`].
+    ShowAccount(AccountName),
+    /// A further key of a confirmed account. Answers [`Answer::Key`].
+    CreateKey(CreateKey),
+    /// Keys by name, by id, or all. Answers [`Answer::Keys`]; a miss is an empty list.
+    FindKeys(KeyQuery),
+    /// Approve and sign in one request. Answers [`Answer::Signed`].
+    Sign(Sign),
+    /// PKCS#11 context login: spend a code for the operation that is open. Answers [`Answer::LoggedIn`].
+    ContextLogin(ContextLogin),
+    /// PKCS#11 `C_Sign` after a context login. Answers [`Answer::Signed`].
+    ContextSign(ContextSign),
+    /// The PKCS#11 operation ended without a signature: drop its grant. Answers [`Answer::Ended`].
+    ContextEnd(Operation),
+}
+
+/// The most random bytes one request may ask for.
+pub const RANDOM_MAX_BYTES: u16 = 1024;
+
+/// What a key may sign; fixed when the key is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Mechanism {
+    /// A 32-byte digest, blind.
+    Digest,
+    /// An Ethereum transaction that the plugin decodes and hashes itself.
+    Ethereum,
+}
+
+impl Mechanism {
+    /// Every mechanism there is.
+    pub const ALL: &[Mechanism] = &[Mechanism::Digest, Mechanism::Ethereum];
+
+    /// The word used on the wire, on the command line and in the documentation.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Mechanism::Digest => "digest",
+            Mechanism::Ethereum => "ethereum",
+        }
+    }
+}
+
+/// The hash inside a TOTP factor's HMAC (RFC 6238 section 1.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum TotpHash {
+    /// HMAC-SHA-1, 20-byte secret. What every authenticator app supports.
+    Sha1,
+    /// HMAC-SHA-256, 32-byte secret.
+    Sha256,
+    /// HMAC-SHA-512, 64-byte secret.
+    Sha512,
+}
+
+impl TotpHash {
+    /// Length of the secret and of the hash, in bytes (RFC 4226 section 4, R6).
+    pub const fn secret_bytes(self) -> usize {
+        match self {
+            TotpHash::Sha1 => 20,
+            TotpHash::Sha256 => 32,
+            TotpHash::Sha512 => 64,
+        }
+    }
+}
+
+/// A TOTP factor's public parameters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TotpParameters {
+    /// The hash inside the HMAC.
+    pub hash: TotpHash,
+    /// 6 or 8.
+    pub digits: u8,
+    /// Length of a time step: 30 or 60 seconds.
+    pub period_secs: u8,
+}
+
+impl Default for TotpParameters {
+    /// What every authenticator app supports: SHA-1, 6 digits, 30 seconds.
+    fn default() -> Self {
+        Self { hash: TotpHash::Sha1, digits: 6, period_secs: 30 }
+    }
+}
+
+/// A new account with its first factor and key.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Enroll {
+    /// The new account.
+    pub account: AccountName,
+    /// Its first factor.
+    pub totp: TotpParameters,
+    /// Its first key.
+    pub key: KeyName,
+    /// What that key may sign: one or more, ascending, without repeats.
+    pub mechanisms: Vec<Mechanism>,
+}
+
+/// An account and the codes of two consecutive time steps.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TwoCodes {
+    /// The account.
+    pub account: AccountName,
+    /// The earlier code.
+    pub first: TypedCode,
+    /// The code of the time step right after it.
+    pub second: TypedCode,
+}
+
+/// A further key of a confirmed account.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CreateKey {
+    /// The key's full name.
+    pub label: KeyLabel,
+    /// What it may sign: one or more, ascending, without repeats.
+    pub mechanisms: Vec<Mechanism>,
+}
+
+/// Which keys.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum KeyQuery {
+    /// All keys of the tenant, page by page: those of the accounts after the cursor (`None`: from the start).
+    All(Option<Cursor>),
+    /// The key of this name.
+    Label(KeyLabel),
+    /// The key of this id.
+    Id(KeyId),
+}
+
+/// Where a page of [`KeyQuery::All`] ended. Opaque to the host.
+pub type Cursor = ByteArray<8>;
+
+/// What is to be signed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Payload {
+    /// A digest that the plugin cannot see behind.
+    Digest(ByteArray<32>),
+    /// An unsigned Ethereum transaction: the bytes whose Keccak-256 is signed.
+    Ethereum(ByteBuf),
+}
+
+impl Payload {
+    /// The mechanism that a key must have been made for.
+    pub const fn mechanism(&self) -> Mechanism {
+        match self {
+            Payload::Digest(_) => Mechanism::Digest,
+            Payload::Ethereum(_) => Mechanism::Ethereum,
+        }
+    }
+}
+
+/// Evidence from a factor.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Approval {
+    /// The code as the user typed it.
+    Code(TypedCode),
+}
+
+/// Approve and sign in one request.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Sign {
+    /// The key.
+    pub key: KeyLabel,
+    /// What is to be signed.
+    pub payload: Payload,
+    /// The user's approval; without one the request is refused.
+    pub approval: Option<Approval>,
+}
+
+/// One PKCS#11 sign operation, from `C_SignInit` to its end.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Operation {
+    /// 16 random bytes that the module chose when the operation began.
+    pub id: ByteArray<16>,
+    /// The operation's key.
+    pub key: KeyId,
+    /// The operation's mechanism.
+    pub mechanism: Mechanism,
+}
+
+/// `C_Login(CKU_CONTEXT_SPECIFIC)`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ContextLogin {
+    /// The operation that the grant will belong to.
+    pub operation: Operation,
+    /// The user's approval.
+    pub approval: Approval,
+}
+
+/// `C_Sign` or `C_SignFinal`. The operation's grant is used up, whatever the outcome.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ContextSign {
+    /// The operation that was logged in.
+    pub operation: Operation,
+    /// What is to be signed; its mechanism is the operation's.
+    pub payload: Payload,
+}
+
+/// What the plugin answers.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Reply {
+    /// The id of the request; all zero where the request could not be read.
+    pub id: RequestId,
+    /// How it went.
+    pub outcome: Outcome,
+}
+
+/// How a request went.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Outcome {
+    /// Done, and durable.
+    Done(Answer),
+    /// Refused; nothing was released.
+    Refused(Refusal),
+}
+
+/// The answer to each [`Act`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Answer {
+    /// To [`Act::Status`].
+    Status(Status),
+    /// To [`Act::Login`].
+    Welcome(Welcome),
+    /// To [`Act::Random`].
+    Random(ByteBuf),
+    /// To [`Act::Enroll`].
+    Enrolled(Enrolled),
+    /// To [`Act::Confirm`], [`Act::Unlock`] and [`Act::ShowAccount`].
+    Account(AccountInfo),
+    /// To [`Act::CreateKey`].
+    Key(KeyInfo),
+    /// To [`Act::FindKeys`].
+    Keys(KeyPage),
+    /// To [`Act::Sign`] and [`Act::ContextSign`].
+    Signed(Signed),
+    /// To [`Act::ContextLogin`].
+    LoggedIn,
+    /// To [`Act::ContextEnd`].
+    Ended,
+}
+
+/// Where the HSM's time comes from; fixed when the HSM was initialised.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ClockMode {
+    /// The clock of the machine that the simulator runs on.
+    System,
+    /// Stands still until it is advanced. For tests and development only.
+    Manual,
+}
+
+impl ClockMode {
+    /// The word used on the wire, on the command line and in the documentation.
+    pub const fn word(self) -> &'static str {
+        match self {
+            ClockMode::System => "system",
+            ClockMode::Manual => "manual",
+        }
+    }
+}
+
+/// How the HSM is. Told to anyone who may connect.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Status {
+    /// Version of the plugin.
+    pub version: String,
+    /// Which HSM this is; fixed when it was initialised.
+    pub hsm_id: ByteArray<16>,
+    /// SHA-384 of the image that runs.
+    pub measurement: ByteArray<48>,
+    /// Where time comes from.
+    pub clock: ClockMode,
+    /// The HSM's time, seconds since 1970.
+    pub unix_time_secs: u64,
+    /// False: the clock is behind the newest time seen, and codes are refused.
+    pub clock_sure: bool,
+    /// Name of the keystore.
+    pub keystore: String,
+    /// How often the plugin was started.
+    pub boot_count: u64,
+    /// Sandbox layers that are missing; empty unless the operator allowed a weak sandbox.
+    pub missing_sandbox_layers: Vec<String>,
+}
+
+/// The API key is good.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Welcome {
+    /// The tenant it belongs to.
+    pub tenant: String,
+}
+
+/// A new account. The only message that ever carries a TOTP secret.
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Enrolled {
+    /// The otpauth URI, shown this once: `otpauth://totp/…`.
+    pub otpauth: String,
+    /// The account's first key.
+    pub key: KeyInfo,
+    /// The enrolment is void unless it is confirmed within this many seconds.
+    pub confirm_within_secs: u64,
+}
+
+impl core::fmt::Debug for Enrolled {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Enrolled")
+            .field("otpauth", &"(redacted)")
+            .field("key", &self.key)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Drop for Enrolled {
+    fn drop(&mut self) {
+        zeroize::Zeroize::zeroize(&mut self.otpauth);
+    }
+}
+
+/// One account as the host may see it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AccountInfo {
+    /// Its name.
+    pub account: AccountName,
+    /// Whether two codes were shown.
+    pub confirmed: bool,
+    /// Its factor.
+    pub totp: TotpParameters,
+    /// Seconds until the lock ends; 0 when it is not locked.
+    pub locked_for_secs: u64,
+    /// Failed checks since the last success.
+    pub consecutive_failures: u16,
+    /// How many more failed checks the account's budget allows now.
+    pub failures_left: u16,
+    /// Its keys, in the order they were made.
+    pub keys: Vec<KeyInfo>,
+}
+
+/// One key as the host may see it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KeyInfo {
+    /// Its full name.
+    pub label: KeyLabel,
+    /// Its id.
+    pub id: KeyId,
+    /// SEC 1 uncompressed point: 65 bytes, the first 4.
+    pub public_key: ByteArray<65>,
+    /// `0x` and 40 hex digits with the checksum of EIP-55.
+    pub ethereum_address: String,
+    /// What it may sign.
+    pub mechanisms: Vec<Mechanism>,
+}
+
+/// Some keys.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KeyPage {
+    /// The keys.
+    pub keys: Vec<KeyInfo>,
+    /// Where to go on; `None` when this page is the last.
+    pub next: Option<Cursor>,
+}
+
+/// A signature, verified inside before it was released.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Signed {
+    /// r‖s, big-endian, s in the lower half of the group order.
+    pub signature: ByteArray<64>,
+    /// 0 or 1: the parity of the y coordinate of R.
+    pub y_parity: u8,
+    /// The digest that was signed.
+    pub digest: ByteArray<32>,
+    /// For a transaction: the whole signed transaction, ready to broadcast.
+    pub raw_transaction: Option<ByteBuf>,
+    /// For a transaction: its hash on chain.
+    pub transaction_hash: Option<ByteArray<32>>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Malformed, decode, encode};
+
+    fn request() -> Request {
+        Request {
+            id: ByteArray::new([7; 16]),
+            api_key: None,
+            act: Act::Sign(Sign {
+                key: "alice/ethereum".parse().unwrap(),
+                payload: Payload::Ethereum(ByteBuf::from(vec![2, 0xc0])),
+                approval: Some(Approval::Code(TypedCode::new("123456").unwrap())),
+            }),
+        }
+    }
+
+    #[test]
+    fn a_request_has_exactly_one_encoding() {
+        let bytes = encode(&request());
+        assert_eq!(decode::<Request>(&bytes), Ok(request()));
+        let mut trailing = bytes.clone();
+        trailing.push(0);
+        assert_eq!(decode::<Request>(&trailing), Err(Malformed), "trailing byte");
+        assert_eq!(decode::<Request>(&crate::encode_packed(&request())), Err(Malformed), "fields by number");
+        let mut tagged = vec![0xd9, 0xd9, 0xf7];
+        tagged.extend_from_slice(&bytes);
+        assert_eq!(decode::<Request>(&tagged), Err(Malformed), "self-describe tag");
+        for cut in 0..bytes.len() {
+            assert_eq!(decode::<Request>(&bytes[..cut]), Err(Malformed), "cut at {cut}");
+        }
+    }
+
+    #[test]
+    fn refuses_longer_integers_and_unknown_fields() {
+        // {"id": h'07…', "api_key": null, "act": {"random": 1}} with 1 as 0x01 and as 0x1801.
+        let good = encode(&Request { act: Act::Random(1), ..request() });
+        assert!(decode::<Request>(&good).is_ok());
+        let mut long = good.clone();
+        long.pop();
+        long.extend_from_slice(&[0x18, 0x01]);
+        assert_eq!(decode::<Request>(&long), Err(Malformed));
+        let mut extra = good.clone();
+        extra[0] = 0xa4;
+        extra.extend_from_slice(b"\x61x\x00");
+        assert_eq!(decode::<Request>(&extra), Err(Malformed));
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn whatever_decodes_encodes_to_the_same_bytes(mut bytes: Vec<u8>, at: usize, value: u8) {
+            if let Ok(request) = decode::<Request>(&bytes) {
+                proptest::prop_assert_eq!(encode(&request), bytes.clone());
+            }
+            bytes = encode(&request());
+            let at = at % bytes.len();
+            bytes[at] = value;
+            if let Ok(request) = decode::<Request>(&bytes) {
+                proptest::prop_assert_eq!(encode(&request), bytes);
+            }
+        }
+    }
+}

@@ -1,0 +1,271 @@
+//! Plugin to firmware, over one socket pair inside the boundary. This is all the plugin sees of the world.
+//!
+//! The firmware sends [`Delivery`]s, each with the present time; the plugin sends [`Output`]s. The first delivery
+//! is [`Event::Boot`]. Every [`Output::Call`] gets exactly one [`Event::Done`] with its number; calls may finish
+//! in any order, except that at most one commit is under way at a time. Encoding: [`crate::encode_packed`].
+
+use crate::client::{ClockMode, TotpHash};
+use crate::names::TenantName;
+use serde::{Deserialize, Serialize};
+use serde_bytes::{ByteArray, ByteBuf};
+use zeroize::Zeroize;
+
+/// What the firmware keeps in one NVRAM slot for the plugin, at most, in bytes.
+pub const NVRAM_MAX_BYTES: usize = 1024;
+
+/// The most bytes one [`Op::ReadStore`] may ask for.
+pub const READ_MAX_BYTES: u32 = 256 * 1024;
+
+/// The most bytes one [`Op::Commit`] may append.
+pub const APPEND_MAX_BYTES: usize = 768 * 1024;
+
+/// Secret bytes: zeroized on drop, never printed.
+#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Secret(ByteBuf);
+
+impl Secret {
+    /// Takes the bytes over.
+    pub fn new(bytes: Vec<u8>) -> Self {
+        Self(ByteBuf::from(bytes))
+    }
+
+    /// The bytes.
+    pub fn expose(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl Drop for Secret {
+    fn drop(&mut self) {
+        self.0.as_mut_slice().zeroize();
+    }
+}
+
+impl core::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str("Secret(redacted)")
+    }
+}
+
+/// The HSM's two clocks, read by the firmware when it sent the delivery.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Time {
+    /// Seconds since 1970: what codes are checked against. May jump.
+    pub unix_secs: u64,
+    /// Seconds that the firmware has been running: what delays are measured with. Never jumps, never falls
+    /// while the firmware runs; begins at any value when it starts.
+    pub running_secs: u64,
+}
+
+/// One message from the firmware.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Delivery {
+    /// The present time.
+    pub time: Time,
+    /// What happened.
+    pub event: Event,
+}
+
+/// What happened.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Event {
+    /// The plugin was started. Always first, never again.
+    Boot(Box<Boot>),
+    /// A whole frame's payload from a client, with a number to reply to. Numbers are never used twice in a boot.
+    Request {
+        /// What [`Output::Reply`] repeats.
+        ticket: u64,
+        /// The payload, untrusted.
+        payload: ByteBuf,
+    },
+    /// A call finished.
+    Done {
+        /// The call's number.
+        call: u64,
+        /// What came of it.
+        result: Result<Value, Fault>,
+    },
+}
+
+/// What the plugin learns when it is started.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Boot {
+    /// Which HSM this is.
+    pub hsm_id: ByteArray<16>,
+    /// Derived from the device secret, the measurement and the clock mode: 32 bytes.
+    pub sealing_key: Secret,
+    /// SHA-384 of the image that runs.
+    pub measurement: ByteArray<48>,
+    /// Where time comes from.
+    pub clock: ClockMode,
+    /// Name of the keystore, for status.
+    pub keystore: String,
+    /// What the plugin last wrote to NVRAM; `None` on the very first boot.
+    pub nvram: Option<ByteBuf>,
+    /// Length of the store in bytes.
+    pub store_bytes: u64,
+    /// The tenants, from the ceremony folder.
+    pub tenants: Vec<Tenant>,
+    /// Sandbox layers that the operator allowed to be missing.
+    pub missing_sandbox_layers: Vec<String>,
+}
+
+/// One tenant as its operator set it up, inside the boundary.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Tenant {
+    /// Its name.
+    pub name: TenantName,
+    /// SHA-256 of its API key. The key has 256 random bits, so that nothing slower is needed.
+    pub api_key_sha256: ByteArray<32>,
+    /// Whether the backend may see TOTP secrets at enrolment.
+    pub plain_enrolment: bool,
+    /// Failed checks allowed an hour across the tenant; `None`: the greater of 100 and 1 % of its accounts.
+    pub failures_per_hour: Option<u32>,
+}
+
+/// One message from the plugin.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Output {
+    /// The store was opened and requests are welcome.
+    Ready,
+    /// The plugin refuses to go on: the reason and a sentence for the operator's log, without secrets. It exits.
+    Halt {
+        /// For the operator.
+        why: String,
+    },
+    /// The answer to a request.
+    Reply {
+        /// The request's number.
+        ticket: u64,
+        /// The payload of the reply frame.
+        payload: ByteBuf,
+    },
+    /// Something for the firmware to do.
+    Call {
+        /// The plugin's number for it.
+        call: u64,
+        /// What.
+        op: Op,
+    },
+}
+
+/// What the firmware does for the plugin.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Op {
+    /// Random bytes from the HSM's RNG. Gives [`Value::Random`].
+    Random {
+        /// How many; at most 1024.
+        length_bytes: u16,
+    },
+    /// Read from the store exactly `length_bytes`. Gives [`Value::Bytes`]; less is a fault.
+    ReadStore {
+        /// From where.
+        offset: u64,
+        /// How many; at most [`READ_MAX_BYTES`].
+        length_bytes: u32,
+    },
+    /// Cut the store to this length and sync it. Gives [`Value::Done`].
+    TruncateStore {
+        /// The new length in bytes; never more than the store has.
+        length_bytes: u64,
+    },
+    /// Write `append` to the store at `offset` (which is its end) and sync it; then write `nvram` and sync it.
+    /// Gives [`Value::Done`] when both are durable. On any fault the store and NVRAM may hold either state.
+    Commit {
+        /// Where the store must end now.
+        offset: u64,
+        /// What to append; nothing to write NVRAM alone. At most [`APPEND_MAX_BYTES`].
+        append: ByteBuf,
+        /// The new NVRAM content, at most [`NVRAM_MAX_BYTES`].
+        nvram: ByteBuf,
+    },
+    /// Make a secp256k1 key pair in the keystore. Gives [`Value::KeyPair`].
+    GenerateKeyPair,
+    /// ECDSA over a 32-byte digest with a wrapped private key. Gives [`Value::Signature`]. Not yet low-S.
+    SignDigest {
+        /// As [`Value::KeyPair`] gave it.
+        wrapped: ByteBuf,
+        /// What to sign.
+        digest: ByteArray<32>,
+    },
+    /// Wrap a TOTP secret. Gives [`Value::Wrapped`].
+    WrapMacKey {
+        /// The hash it will be used with.
+        hash: TotpHash,
+        /// The secret, as long as the hash.
+        secret: Secret,
+    },
+    /// HMAC of each 8-byte counter (RFC 4226 section 5.2) with a wrapped secret. Gives [`Value::Macs`].
+    Mac {
+        /// As [`Value::Wrapped`] gave it.
+        wrapped: ByteBuf,
+        /// The hash.
+        hash: TotpHash,
+        /// 1 to 8 counters; each is authenticated as 8 bytes, big-endian.
+        counters: Vec<u64>,
+    },
+}
+
+/// What came of an [`Op`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Value {
+    /// Done, and durable where that applies.
+    Done,
+    /// Random bytes.
+    Random(Secret),
+    /// Bytes of the store, untrusted.
+    Bytes(ByteBuf),
+    /// A new key pair.
+    KeyPair {
+        /// The private key, wrapped by a key that never leaves the keystore; at most 256 bytes.
+        wrapped: ByteBuf,
+        /// SEC 1 uncompressed point.
+        public_key: ByteArray<65>,
+    },
+    /// r‖s, big-endian.
+    Signature(ByteArray<64>),
+    /// A wrapped TOTP secret; at most 256 bytes.
+    Wrapped(ByteBuf),
+    /// One MAC for each counter, in order, each as long as the hash.
+    Macs(Vec<Secret>),
+}
+
+/// What went wrong in the firmware. The details are in the firmware's own log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Fault {
+    /// The random number generator.
+    Rng,
+    /// Store or NVRAM. After this nothing is known of either until the next start.
+    Store,
+    /// The keystore, or a blob that it did not make.
+    Keystore,
+    /// The plugin asked for something outside the limits above.
+    Limits,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{decode_packed, encode_packed};
+
+    #[test]
+    fn messages_come_out_as_they_went_in() {
+        let call = Output::Call {
+            call: 9,
+            op: Op::Commit { offset: 1, append: ByteBuf::new(), nvram: ByteBuf::from([1]) },
+        };
+        assert_eq!(decode_packed::<Output>(&encode_packed(&call)), Ok(call));
+        let done = Delivery {
+            time: Time { unix_secs: 1, running_secs: 2 },
+            event: Event::Done { call: 9, result: Err(Fault::Store) },
+        };
+        assert_eq!(decode_packed::<Delivery>(&encode_packed(&done)), Ok(done));
+    }
+
+    #[test]
+    fn secrets_are_never_printed() {
+        let op = Op::WrapMacKey { hash: TotpHash::Sha1, secret: Secret::new(vec![0x5a; 20]) };
+        assert!(format!("{op:?}").contains("redacted") && !format!("{op:?}").contains("90"));
+    }
+}

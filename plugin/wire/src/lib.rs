@@ -1,0 +1,62 @@
+//! The messages of Countersign, in two modules for two levels of trust.
+//!
+//! * [`client`]: between the untrusted host side and the plugin. Every byte the plugin receives here is hostile.
+//! * [`hal`]: between the plugin and the firmware of the HSM that runs it. Both ends are inside the boundary.
+//! * [`frame`]: how either kind of message is cut out of a byte stream.
+//! * [`names`]: the untrusted values that have exactly one constructor each: names, codes, API keys.
+//! * [`reason`]: why something was refused: stable words for programs and one sentence for a person.
+//!
+//! Messages are CBOR (RFC 8949). [`decode`] is the only way in: it accepts a value only in the one encoding
+//! that [`encode`] produces, so that no two byte strings mean the same message.
+
+pub mod client;
+pub mod frame;
+pub mod hal;
+pub mod names;
+pub mod reason;
+
+use serde::{Serialize, de::DeserializeOwned};
+
+/// The bytes are not the one valid encoding of the expected message.
+///
+/// It says nothing more on purpose: what exactly was wrong with a hostile message helps only its sender.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Malformed;
+
+impl core::fmt::Display for Malformed {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str("not the canonical encoding of the expected message")
+    }
+}
+
+impl std::error::Error for Malformed {}
+
+/// Encodes a message as CBOR, struct fields and variants by name.
+pub fn encode<T: Serialize>(message: &T) -> Vec<u8> {
+    serde_cbor::to_vec(message)
+        .expect("message types hold only what CBOR can carry, and a Vec takes every write")
+}
+
+/// Decodes a message strictly: unknown fields, duplicate keys and trailing bytes are refused, and the value must
+/// encode back to the very same bytes (so: shortest integers, definite lengths, no tags, fields in order).
+///
+/// Depth is bounded by the message types, none of which is recursive, and by the decoder's limit of 128; size is
+/// bounded by the frame.
+pub fn decode<T: Serialize + DeserializeOwned>(bytes: &[u8]) -> Result<T, Malformed> {
+    let message: T = serde_cbor::from_slice(bytes).map_err(|_| Malformed)?;
+    let again = zeroize::Zeroizing::new(serde_cbor::to_vec(&message).map_err(|_| Malformed)?);
+    if again.as_slice() == bytes { Ok(message) } else { Err(Malformed) }
+}
+
+/// Encodes for the trusted channel between plugin and firmware, where fields go by number.
+pub fn encode_packed<T: Serialize>(message: &T) -> Vec<u8> {
+    serde_cbor::ser::to_vec_packed(message)
+        .expect("message types hold only what CBOR can carry, and a Vec takes every write")
+}
+
+/// Decodes what [`encode_packed`] wrote, with the same strictness as [`decode`].
+pub fn decode_packed<T: Serialize + DeserializeOwned>(bytes: &[u8]) -> Result<T, Malformed> {
+    let message: T = serde_cbor::from_slice(bytes).map_err(|_| Malformed)?;
+    let again = zeroize::Zeroizing::new(serde_cbor::ser::to_vec_packed(&message).map_err(|_| Malformed)?);
+    if again.as_slice() == bytes { Ok(message) } else { Err(Malformed) }
+}

@@ -1,0 +1,195 @@
+//! Why something was refused: a stable word for programs, one sentence for a person.
+
+use serde::{Deserialize, Serialize};
+
+/// Who can do something about a refusal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Blame {
+    /// The request, or the person behind it: ask differently, or later.
+    Caller,
+    /// The HSM or the way to it: an operator must look, or it must come back.
+    Device,
+}
+
+macro_rules! reasons {
+    ($($(#[$doc:meta])* $variant:ident, $word:literal, $blame:ident, $sentence:literal;)*) => {
+        /// Why something was refused. The words are stable: programs may match on them.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+        pub enum Reason {
+            $($(#[$doc])* #[serde(rename = $word)] $variant,)*
+        }
+
+        impl Reason {
+            /// Every reason there is, in the order of the documentation.
+            pub const ALL: &[Reason] = &[$(Reason::$variant),*];
+
+            /// The stable kebab-case word.
+            pub const fn word(self) -> &'static str {
+                match self { $(Reason::$variant => $word),* }
+            }
+
+            /// One sentence for a person that says what to do next.
+            pub const fn sentence(self) -> &'static str {
+                match self { $(Reason::$variant => $sentence),* }
+            }
+
+            /// Who can do something about it.
+            pub const fn blame(self) -> Blame {
+                match self { $(Reason::$variant => Blame::$blame),* }
+            }
+        }
+    };
+}
+
+reasons! {
+    /// The bytes are not a request.
+    MalformedRequest, "malformed-request", Caller,
+        "The HSM could not read the request; check that client and HSM are of the same version.";
+    /// The API key is not the key of any tenant.
+    WrongApiKey, "wrong-api-key", Caller,
+        "The API key is not valid on this HSM; check the key and which HSM it belongs to.";
+    /// A name does not have the form of a name.
+    MalformedName, "malformed-name", Caller,
+        "Names are 1 to 64 characters of a-z, 0-9, '.', '_', '-' (accounts also '@'); a key is written ACCOUNT/KEY.";
+    /// There is no such account in this tenant.
+    UnknownAccount, "unknown-account", Caller,
+        "There is no such account; check the name, or enrol it first.";
+    /// There is no such key in this tenant.
+    UnknownKey, "unknown-key", Caller,
+        "There is no such key; list the account's keys to see what it has.";
+    /// The account exists, or its enrolment is still open.
+    AccountExists, "account-exists", Caller,
+        "The account is already enrolled, or its enrolment is waiting for two codes; nothing was changed.";
+    /// The account has a key of that name.
+    KeyExists, "key-exists", Caller,
+        "The account already has a key of that name; keys are never replaced, so choose another name.";
+    /// The account has as many keys as an account can have.
+    TooManyKeys, "too-many-keys", Caller,
+        "The account holds as many keys as it can; create keys under another account.";
+    /// The tenant does not allow enrolment in the clear.
+    PlainEnrolmentNotAllowed, "plain-enrolment-not-allowed", Caller,
+        "This tenant does not allow enrolment that shows the secret to the backend; its operator decides that.";
+    /// The factor's parameters are outside what is allowed.
+    UnsupportedFactor, "unsupported-factor", Caller,
+        "This combination of factor parameters is not supported; use SHA-1, 6 digits and 30 seconds.";
+    /// The enrolment was never confirmed.
+    NotConfirmed, "not-confirmed", Caller,
+        "The enrolment is not finished; confirm it with two consecutive codes from the authenticator.";
+    /// The enrolment was confirmed before.
+    AlreadyConfirmed, "already-confirmed", Caller,
+        "The account is already confirmed; there is nothing left to confirm.";
+    /// The enrolment was not confirmed in time.
+    EnrolmentExpired, "enrolment-expired", Caller,
+        "The enrolment was not confirmed in time and is void; enrol the account again.";
+    /// Nothing approves the operation.
+    ApprovalMissing, "approval-missing", Caller,
+        "A signature needs the user's code; ask the user for the current one and send it along.";
+    /// What was given as a code is not a code.
+    MalformedCode, "malformed-code", Caller,
+        "A code is exactly the 6 (or 8) digits that the authenticator shows, without spaces; nothing was counted.";
+    /// The code matches no step in the window.
+    WrongCode, "wrong-code", Caller,
+        "The code is wrong; wait for the next one, and check that the phone's clock is set automatically.";
+    /// The code, or a newer one, was used before.
+    CodeUsed, "code-used", Caller,
+        "The code was already used; each code works once, so wait for the next one.";
+    /// Too many consecutive failures.
+    Locked, "locked", Caller,
+        "Too many wrong codes: the account is locked for a while; wait, or unlock it with two consecutive codes.";
+    /// The account's failure budget is used up.
+    AccountOverBudget, "account-over-budget", Caller,
+        "Too many wrong codes over the last days; wait, or unlock the account with two consecutive codes.";
+    /// The tenant's failure budget is used up.
+    TenantOverBudget, "tenant-over-budget", Caller,
+        "Too many wrong codes across this tenant in the last hour; wait, or unlock the account with two consecutive codes.";
+    /// A pair of codes was tried moments ago.
+    TryLater, "try-later", Caller,
+        "Two codes were tried a moment ago; wait a minute before the next try.";
+    /// The key was not made for this kind of signature.
+    MechanismNotAllowed, "mechanism-not-allowed", Caller,
+        "The key was not created for this kind of signature; use a key that was, or another mechanism.";
+    /// The transaction cannot be read strictly.
+    MalformedTransaction, "malformed-transaction", Caller,
+        "The transaction is not a canonical unsigned Ethereum transaction; encode it again with a standard library.";
+    /// The transaction is of a type that is not supported.
+    UnsupportedTransaction, "unsupported-transaction", Caller,
+        "Only legacy (EIP-155) and EIP-1559 Ethereum transactions are supported; encode the transfer as one of these.";
+    /// The transaction names no chain.
+    ChainIdMissing, "chain-id-missing", Caller,
+        "The transaction names no chain id and could be replayed on any chain; add the chain id (EIP-155).";
+    /// Policy denies the intent.
+    PolicyRefused, "policy-refused", Caller,
+        "The custodian's policy does not permit this; no code was used up, unless policy was asked only after the login.";
+    /// The request id was used for something else.
+    RequestIdReused, "request-id-reused", Caller,
+        "The request id was used for another request; use a fresh random id for each new request.";
+    /// Too much is under way.
+    Busy, "busy", Caller,
+        "The HSM has too many requests under way; try again in a moment.";
+    /// The HSM's clock is behind the newest time it has seen.
+    ClockUnsure, "clock-unsure", Device,
+        "The HSM's clock is behind the time it has already seen, so no code can be trusted; an operator must set the clock.";
+    /// The store failed, or was changed.
+    StoreRefused, "store-refused", Device,
+        "The HSM's store cannot be read or written, or was changed; an operator must look at the HSM's log.";
+    /// The keystore failed.
+    KeystoreFailed, "keystore-failed", Device,
+        "The HSM's keystore failed or gave a wrong answer, and nothing was released; an operator must look at the HSM's log.";
+    /// The HSM answered nothing, or not as an HSM.
+    HsmUnreachable, "hsm-unreachable", Device,
+        "The HSM cannot be reached; check that it runs and that host.toml names its socket.";
+    /// The plugin is not running, or not yet.
+    HsmNotReady, "hsm-not-ready", Device,
+        "The HSM is starting or its plugin is stopped; try again shortly, and if it lasts see the HSM's log.";
+    /// Something inside failed that should not have.
+    InternalError, "internal-error", Device,
+        "The HSM refused because of an internal fault; nothing was released; please report it with the HSM's log.";
+}
+
+impl core::fmt::Display for Reason {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str(self.word())
+    }
+}
+
+/// A refusal as it travels: the reason, and when it is known, how long to wait before trying again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Refusal {
+    /// Why.
+    pub reason: Reason,
+    /// Seconds until trying again can succeed, where the plugin knows.
+    pub retry_after_secs: Option<u64>,
+}
+
+impl From<Reason> for Refusal {
+    fn from(reason: Reason) -> Self {
+        Self { reason, retry_after_secs: None }
+    }
+}
+
+impl core::fmt::Display for Refusal {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "{}: {}", self.reason.word(), self.reason.sentence())
+    }
+}
+
+impl std::error::Error for Refusal {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_are_unique_kebab_case_and_travel_as_themselves() {
+        let mut seen = std::collections::BTreeSet::new();
+        for reason in Reason::ALL {
+            let word = reason.word();
+            assert!(seen.insert(word), "{word} stands twice");
+            assert!(word.bytes().all(|b| b.is_ascii_lowercase() || b == b'-'), "{word}");
+            assert!(crate::encode(reason).ends_with(word.as_bytes()));
+            assert_eq!(crate::decode(&crate::encode(reason)), Ok(*reason));
+            assert!(reason.sentence().ends_with('.'), "{word}");
+        }
+    }
+}
