@@ -1,1 +1,56 @@
-//! Placeholder.
+//! The Countersign plugin: it runs inside the HSM boundary, holds a custodian's ECDSA keys and each user's second
+//! factor, and releases no signature before the user's approval was checked and spent here.
+//!
+//! # Principles
+//! * It sees the world only through [`hal`]. No file, no socket, no clock, no randomness of its own.
+//! * Every way to a signature goes through [`signing`], one file that reads top to bottom.
+//! * Any doubt is a refusal. An error in a read, a parse, the clock, the RNG or the keystore never passes.
+//! * No reply leaves before the change it reports is durable.
+//! * Given the request, the state, the time and the random bytes, every decision is determined.
+//!
+//! # Where things are
+//! | module | what |
+//! | --- | --- |
+//! | [`machine`] | the loop: deliveries in, outputs out, tasks in between; what a firmware or a simulation drives |
+//! | [`hal`] | the seam to the firmware: randomness, store, NVRAM, keystore as awaitable calls |
+//! | `gate` | strict decoding, the API key, dispatch, the audit of refusals |
+//! | [`signing`] | the life of a signature |
+//! | `approval` | count first, check, spend: the only maker of grants |
+//! | `grant` | one unused right to sign one intent once |
+//! | [`totp`] | RFC 6238 codes, compared in constant time |
+//! | [`limits`] | locks and failure budgets |
+//! | [`intent`] | what is to be signed, decoded and hashed inside |
+//! | [`ecdsa`] | verification before release, low-S, the parity of R |
+//! | `enrolment` | accounts: enrol, confirm, unlock, show |
+//! | `keys` | keys: make and find |
+//! | [`record`] | what one account's and one tenant's sealed record holds |
+//! | [`store`] | the sealed log, its table, its head in NVRAM, group commit |
+//! | [`clock`] | the time floor, and running time for delays |
+//! | `turns` | strict order of requests on one account |
+//! | `retry` | the same request again gets the same signature |
+//! | `audit` | what is recorded of every decision |
+
+#![forbid(unsafe_code)]
+
+mod approval;
+mod audit;
+pub mod clock;
+pub mod ecdsa;
+mod enrolment;
+mod gate;
+mod grant;
+pub mod hal;
+pub mod intent;
+mod keys;
+pub mod limits;
+pub mod machine;
+pub mod record;
+mod retry;
+pub mod signing;
+pub mod store;
+mod tenants;
+pub mod totp;
+mod turns;
+
+/// The version that the plugin reports.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");

@@ -1,2 +1,101 @@
-//! Placeholder.
-fn main() {}
+//! The executable that is frozen: the plugin behind one inherited socket, and nothing else.
+//!
+//! Standard input is the plugin's end of a socket pair to the firmware; frames and messages are those of
+//! `countersign_wire::hal`. The loop reads what has arrived, lets the plugin work until nothing can go on, and writes
+//! what it has to say. There is no other input and no other output. Before the first read it locks its memory and
+//! makes itself undumpable, which an `exec` takes away from what the launcher had set.
+
+#![forbid(unsafe_code)]
+
+use countersign_plugin::machine::Plugin;
+use countersign_wire::frame::{self, HAL_MAX_BYTES};
+use countersign_wire::hal::{Delivery, Output};
+use countersign_wire::{decode_packed, encode_packed};
+use rustix::mm::MlockAllFlags;
+use rustix::process::DumpableBehavior;
+use std::process::ExitCode;
+use zeroize::Zeroize;
+
+/// Read at once, in bytes.
+const READ_BYTES: usize = 64 * 1024;
+
+/// Exit code when the plugin halted by itself, as opposed to being killed. The firmware knows from [`Output::Halt`].
+const HALTED: u8 = 1;
+
+fn main() -> ExitCode {
+    harden();
+    let mut plugin = Plugin::new();
+    let mut arrived = Vec::with_capacity(READ_BYTES);
+    let mut chunk = vec![0; READ_BYTES];
+    let mut sending = Vec::with_capacity(READ_BYTES);
+    loop {
+        let count = match rustix::io::read(rustix::stdio::stdin(), chunk.as_mut_slice()) {
+            Ok(0) => return ExitCode::SUCCESS,
+            Ok(count) => count,
+            Err(rustix::io::Errno::INTR) => continue,
+            Err(_) => return ExitCode::from(HALTED),
+        };
+        arrived.extend_from_slice(&chunk[..count]);
+        chunk[..count].zeroize();
+        if deliver_all(&mut plugin, &mut arrived).is_err() {
+            // The firmware is inside the boundary: bytes that are no delivery mean that something is broken.
+            return ExitCode::from(HALTED);
+        }
+        let halted = encode_all(plugin.turn(), &mut sending);
+        let sent = send(&sending);
+        sending.zeroize();
+        if halted || sent.is_err() {
+            return ExitCode::from(HALTED);
+        }
+    }
+}
+
+/// Both are best effort here: the firmware checks from outside that memory is locked, and decides.
+fn harden() {
+    let _ = rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable);
+    let _ = rustix::mm::mlockall(MlockAllFlags::CURRENT | MlockAllFlags::FUTURE);
+}
+
+/// The firmware sent something that is no delivery.
+struct NotADelivery;
+
+/// Delivers every whole frame and keeps the rest.
+fn deliver_all(plugin: &mut Plugin, arrived: &mut Vec<u8>) -> Result<(), NotADelivery> {
+    let mut used = 0;
+    while let Some((payload, length)) =
+        frame::split_first(&arrived[used..], HAL_MAX_BYTES).map_err(|_| NotADelivery)?
+    {
+        let delivery: Delivery = decode_packed(payload).map_err(|_| NotADelivery)?;
+        plugin.deliver(delivery);
+        used += length;
+    }
+    let rest = arrived.len() - used;
+    arrived.copy_within(used.., 0);
+    arrived[rest..].zeroize();
+    arrived.truncate(rest);
+    Ok(())
+}
+
+/// Puts every output into a frame of its own. Whether one of them says that the plugin refuses to go on.
+fn encode_all(outputs: Vec<Output>, sending: &mut Vec<u8>) -> bool {
+    let mut halted = false;
+    for output in outputs {
+        halted |= matches!(output, Output::Halt { .. });
+        let mut payload = encode_packed(&output);
+        frame::append(sending, &payload);
+        payload.zeroize();
+    }
+    halted
+}
+
+/// Writes all of it.
+fn send(mut bytes: &[u8]) -> rustix::io::Result<()> {
+    while !bytes.is_empty() {
+        match rustix::io::write(rustix::stdio::stdin(), bytes) {
+            Ok(count) => bytes = bytes.get(count..).unwrap_or_default(),
+            Err(rustix::io::Errno::INTR) => {}
+            Err(errno) => return Err(errno),
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,211 @@
+//! Approvals: count first, check, spend. The only maker of [`Spent`], and so of every grant.
+
+use crate::audit::What;
+use crate::clock::Moment;
+use crate::limits::Guard;
+use crate::machine::Core;
+use crate::record::{Account, Enrolment};
+use crate::store::{Change, CommitError};
+use crate::tenants::Attempt;
+use crate::totp::{self, Code, Match};
+use countersign_wire::client::Approval;
+use countersign_wire::hal::Secret;
+use countersign_wire::names::TypedCode;
+use countersign_wire::reason::{Reason, Refusal};
+use serde_bytes::ByteArray;
+
+/// Holding one proves that one approval of the account's user was checked and spent, durably, for one use of one
+/// key. Not `Clone`; only this module makes one.
+#[derive(Debug)]
+pub(crate) struct Spent {
+    key: ByteArray<16>,
+}
+
+impl Spent {
+    /// Spends nothing: for tests of what a spent approval is good for.
+    #[cfg(test)]
+    pub(crate) fn for_test(key: ByteArray<16>) -> Self {
+        Self { key }
+    }
+
+    /// The key it was spent for.
+    pub(crate) fn into_key(self) -> ByteArray<16> {
+        self.key
+    }
+}
+
+/// Why a spend did not come about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stop {
+    /// Refused.
+    Refused(Refusal),
+    /// The account changed meanwhile: load it and start again.
+    Conflict,
+}
+
+impl<R: Into<Refusal>> From<R> for Stop {
+    fn from(refusal: R) -> Self {
+        Self::Refused(refusal.into())
+    }
+}
+
+impl From<CommitError> for Stop {
+    fn from(error: CommitError) -> Self {
+        match error {
+            CommitError::Conflict => Self::Conflict,
+            CommitError::Failed => Reason::StoreRefused.into(),
+        }
+    }
+}
+
+/// Refuses an account whose user has not shown two codes yet.
+pub(crate) fn require_confirmed(account: &Account, elapsed_secs: u64) -> Result<(), Reason> {
+    match account.enrolment {
+        Enrolment::Confirmed => Ok(()),
+        Enrolment::Open { .. } if account.is_void(elapsed_secs) => Err(Reason::EnrolmentExpired),
+        Enrolment::Open { .. } => Err(Reason::NotConfirmed),
+    }
+}
+
+/// Spends an approval for one use of `key`. The caller holds the account's turn and has just loaded `account`;
+/// afterwards `account` is as it was made durable last.
+///
+/// `record` says what the audit log holds of the spend, given the step.
+pub(crate) async fn spend(
+    core: &Core,
+    account: &mut Account,
+    key: ByteArray<16>,
+    approval: &Approval,
+    record: impl FnOnce(u64) -> What,
+) -> Result<Spent, Stop> {
+    let Approval::Code(typed) = approval;
+    require_confirmed(account, core.now().elapsed_secs)?;
+    let offered = parse(account, typed)?;
+
+    // Count first: the attempt stands as a failure, durably, before anything is compared.
+    let counted = count_failure(core, account).await?;
+
+    // Check: against every step in the window, in constant time.
+    let (steps, macs) = candidates(core, account, totp::window).await?;
+    let factor = &account.totp;
+    let matched = totp::check(&offered, &steps, &macs, factor.parameters.digits, factor.highest_used_step);
+    let step = fresh(core, account, matched)?;
+
+    // Spend: one change marks the step used, takes the count back and records the spend.
+    account.totp.highest_used_step = step;
+    counted.take_back(account);
+    commit(core, account, true, record(step)).await?;
+    Ok(Spent { key })
+}
+
+/// Finishes an enrolment: checks and spends the codes of two consecutive steps. Counted like a single code, since
+/// the account has nothing yet to be unlocked with.
+pub(crate) async fn spend_to_confirm(
+    core: &Core,
+    account: &mut Account,
+    typed: [&TypedCode; 2],
+) -> Result<(), Stop> {
+    let offered = [parse(account, typed[0])?, parse(account, typed[1])?];
+    let counted = count_failure(core, account).await?;
+    account.totp.highest_used_step = check_pair(core, account, &offered).await?;
+    account.enrolment = Enrolment::Confirmed;
+    counted.take_back(account);
+    commit(core, account, true, What::Confirmed).await
+}
+
+/// Reopens a locked account: checks and spends the codes of two consecutive steps. It has a rate limit of its own.
+pub(crate) async fn spend_to_unlock(
+    core: &Core,
+    account: &mut Account,
+    typed: [&TypedCode; 2],
+) -> Result<(), Stop> {
+    let offered = [parse(account, typed[0])?, parse(account, typed[1])?];
+    let now = sure_time(core)?;
+    account.guard.admit_pair(now.elapsed_secs)?;
+    account.guard.count_pair(now.elapsed_secs);
+    commit(core, account, false, What::CodeCounted).await?;
+    account.totp.highest_used_step = check_pair(core, account, &offered).await?;
+    account.guard.vouch(core.now().elapsed_secs);
+    commit(core, account, false, What::Unlocked).await
+}
+
+/// A failure that was counted in advance, durably, for the account and its tenant. Dropping it leaves it counted.
+struct Counted {
+    attempt: Attempt,
+    before: Guard,
+}
+
+impl Counted {
+    /// The check succeeded.
+    fn take_back(self, account: &mut Account) {
+        account.guard.succeed(self.before);
+        self.attempt.succeed();
+    }
+}
+
+/// Counts an attempt as failed before it is made, if time is sure, the account is open and the budgets have room.
+async fn count_failure(core: &Core, account: &mut Account) -> Result<Counted, Stop> {
+    account.guard.admit(sure_time(core)?.elapsed_secs)?;
+    let accounts = core.store.account_count(&account.tenant);
+    let vouched = account.guard.is_vouched();
+    let attempt = core.tenants.count(&account.tenant, accounts, vouched, || core.now()).await?;
+    let before = account.guard;
+    account.guard.count_failure(core.now().elapsed_secs);
+    commit(core, account, true, What::CodeCounted).await?;
+    Ok(Counted { attempt, before })
+}
+
+/// The steps that may match now, and their MACs from the keystore.
+async fn candidates(
+    core: &Core,
+    account: &Account,
+    steps_around: fn(u64) -> Vec<u64>,
+) -> Result<(Vec<u64>, Vec<Secret>), Stop> {
+    let factor = &account.totp;
+    let steps = steps_around(totp::step_at(sure_time(core)?.unix_secs, &factor.parameters));
+    let macs = core.hal.mac(&factor.wrapped, factor.parameters.hash, steps.clone()).await;
+    Ok((steps, macs.map_err(Reason::from)?))
+}
+
+/// The later step of two consecutive ones that the codes match, both unused.
+async fn check_pair(core: &Core, account: &Account, offered: &[Code; 2]) -> Result<u64, Stop> {
+    let (steps, macs) = candidates(core, account, totp::pair_window).await?;
+    let factor = &account.totp;
+    let matched = totp::check_pair(
+        offered.each_ref(),
+        &steps,
+        &macs,
+        factor.parameters.digits,
+        factor.highest_used_step,
+    );
+    fresh(core, account, matched)
+}
+
+/// The step, or the refusal of a failed check; says how long that locked the account, if it did.
+fn fresh(core: &Core, account: &Account, matched: Match) -> Result<u64, Stop> {
+    let reason = match matched {
+        Match::Fresh(step) => return Ok(step),
+        Match::Used => Reason::CodeUsed,
+        Match::None => Reason::WrongCode,
+    };
+    let locked_for = account.guard.locked_for_secs(core.now().elapsed_secs);
+    Err(Refusal { reason, retry_after_secs: (locked_for > 0).then_some(locked_for) }.into())
+}
+
+/// The present, if codes may be checked against it.
+fn sure_time(core: &Core) -> Result<Moment, Reason> {
+    let now = core.now();
+    if now.sure { Ok(now) } else { Err(Reason::ClockUnsure) }
+}
+
+fn parse(account: &Account, typed: &TypedCode) -> Result<Code, Reason> {
+    Code::parse(typed.expose(), account.totp.parameters.digits).map_err(|_| Reason::MalformedCode)
+}
+
+/// Makes the account's change durable, as its next version.
+async fn commit(core: &Core, account: &mut Account, tenant: bool, what: What) -> Result<(), Stop> {
+    account.version += 1;
+    let event = core.event(Some(&account.tenant), Some(&account.name), what);
+    let tenant = tenant.then(|| account.tenant.clone());
+    core.store.commit(Change { account: Some(account.clone()), tenant, event }).await.map_err(Stop::from)
+}

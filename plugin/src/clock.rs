@@ -1,0 +1,84 @@
+//! Time as the plugin uses it.
+//!
+//! Two clocks, for two needs. *Unix time* is what codes are checked against; it may jump, so a floor in NVRAM says
+//! how late it has been, and below the floor codes are refused. *Elapsed time* is what delays are measured with: the
+//! seconds that this HSM has been running over its whole life, carried from boot to boot in NVRAM. A jump of unix
+//! time does not move it, so no jump can end a lock early.
+
+use countersign_wire::hal::Time;
+
+/// How far unix time may fall behind the floor before it counts as unsure, in seconds. Within this the floor itself
+/// is used, so time never runs back.
+const JITTER_SECS: u64 = 2;
+
+/// The present.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Moment {
+    /// Seconds since 1970; never below the floor.
+    pub unix_secs: u64,
+    /// Whether unix time can be trusted for checking codes.
+    pub sure: bool,
+    /// Seconds that this HSM has been running over its whole life.
+    pub elapsed_secs: u64,
+}
+
+/// The floor and the count of elapsed time.
+#[derive(Clone, Copy, Debug)]
+pub struct Clock {
+    now: Moment,
+    last_running_secs: u64,
+}
+
+impl Clock {
+    /// Starts from what NVRAM remembers and the time of the first delivery.
+    pub fn start(floor_unix_secs: u64, elapsed_secs: u64, time: Time) -> Self {
+        let mut clock = Self {
+            now: Moment { unix_secs: floor_unix_secs, sure: false, elapsed_secs },
+            last_running_secs: time.running_secs,
+        };
+        clock.observe(time);
+        clock
+    }
+
+    /// Takes note of the time of a delivery.
+    pub fn observe(&mut self, time: Time) {
+        let floor = self.now.unix_secs;
+        self.now.sure = time.unix_secs.saturating_add(JITTER_SECS) >= floor;
+        self.now.unix_secs = floor.max(time.unix_secs);
+        let ran = time.running_secs.saturating_sub(self.last_running_secs);
+        self.last_running_secs = self.last_running_secs.max(time.running_secs);
+        self.now.elapsed_secs = self.now.elapsed_secs.saturating_add(ran);
+    }
+
+    /// The present.
+    pub fn now(&self) -> Moment {
+        self.now
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(unix_secs: u64, running_secs: u64) -> Time {
+        Time { unix_secs, running_secs }
+    }
+
+    #[test]
+    fn i11_a_clock_behind_the_floor_is_unsure_until_it_catches_up() {
+        let mut clock = Clock::start(1000, 50, at(900, 7));
+        assert_eq!(clock.now(), Moment { unix_secs: 1000, sure: false, elapsed_secs: 50 });
+        clock.observe(at(999, 8));
+        assert_eq!(clock.now(), Moment { unix_secs: 1000, sure: true, elapsed_secs: 51 });
+        clock.observe(at(2000, 9));
+        clock.observe(at(1500, 10));
+        assert_eq!(clock.now(), Moment { unix_secs: 2000, sure: false, elapsed_secs: 53 });
+    }
+
+    #[test]
+    fn a_jump_of_unix_time_moves_no_delay() {
+        let mut clock = Clock::start(0, 0, at(1000, 0));
+        clock.observe(at(1_000_000, 1));
+        assert_eq!(clock.now().elapsed_secs, 1);
+    }
+}

@@ -1,0 +1,125 @@
+//! The gate: the first thing every request meets. Strict decoding, the API key, dispatch, and the audit of refusals.
+
+use crate::audit::What;
+use crate::machine::Core;
+use crate::store::Change;
+use crate::{VERSION, enrolment, keys, signing};
+use countersign_wire::client::{
+    Act, Answer, Outcome, RANDOM_MAX_BYTES, Reply, Request, RequestId, Status, Welcome,
+};
+use countersign_wire::names::{AccountName, TenantName};
+use countersign_wire::reason::{Reason, Refusal};
+use countersign_wire::{decode, encode};
+
+/// The encoded refusal of a request that will not be worked on.
+pub(crate) fn refuse(payload: &[u8], reason: Reason) -> Vec<u8> {
+    let id = decode::<Request>(payload).map_or_else(|_| RequestId::default(), |request| request.id);
+    encode(&Reply { id, outcome: Outcome::Refused(reason.into()) })
+}
+
+/// Works on one request. Always gives exactly one reply, after everything it reports is durable.
+pub(crate) async fn handle(core: &Core, payload: &[u8]) -> Vec<u8> {
+    let Ok(request) = decode::<Request>(payload) else {
+        core.count_unreadable();
+        return refuse(&[], Reason::MalformedRequest);
+    };
+    let outcome = match answer(core, &request).await {
+        Ok(answer) => Outcome::Done(answer),
+        Err(refusal) => Outcome::Refused(refusal),
+    };
+    encode(&Reply { id: request.id, outcome })
+}
+
+async fn answer(core: &Core, request: &Request) -> Result<Answer, Refusal> {
+    if request.act == Act::Status {
+        return Ok(Answer::Status(status(core)));
+    }
+    let Some(tenant) = request.api_key.as_ref().and_then(|key| core.tenants.authenticate(key)) else {
+        core.count_unreadable();
+        return Err(Reason::WrongApiKey.into());
+    };
+    let result = dispatch(core, &tenant, request).await;
+    if let Err(refusal) = result {
+        record_refusal(core, &tenant, &request.act, refusal.reason).await?;
+    }
+    result
+}
+
+async fn dispatch(core: &Core, tenant: &TenantName, request: &Request) -> Result<Answer, Refusal> {
+    match &request.act {
+        Act::Status => Ok(Answer::Status(status(core))),
+        Act::Login => Ok(Answer::Welcome(Welcome { tenant: tenant.as_str().to_owned() })),
+        Act::Random(length) => random(core, *length).await.map(Answer::Random),
+        Act::Enroll(enroll) => enrolment::enroll(core, tenant, enroll).await.map(Answer::Enrolled),
+        Act::Confirm(codes) => enrolment::confirm(core, tenant, codes).await.map(Answer::Account),
+        Act::Unlock(codes) => enrolment::unlock(core, tenant, codes).await.map(Answer::Account),
+        Act::ShowAccount(name) => enrolment::show(core, tenant, name).await.map(Answer::Account),
+        Act::CreateKey(create) => keys::create(core, tenant, create).await.map(Answer::Key),
+        Act::FindKeys(query) => keys::find(core, tenant, query).await.map(Answer::Keys),
+        Act::Sign(sign) => signing::sign(core, tenant, request.id, sign).await.map(Answer::Signed),
+        Act::ContextLogin(login) => {
+            signing::context_login(core, tenant, login).await.map(|()| Answer::LoggedIn)
+        }
+        Act::ContextSign(sign) => signing::context_sign(core, tenant, sign).await.map(Answer::Signed),
+        Act::ContextEnd(operation) => {
+            // Dropping the grant is all: its code stays spent.
+            let _ = core.grants.borrow_mut().take(tenant, operation, core.now().elapsed_secs);
+            Ok(Answer::Ended)
+        }
+    }
+}
+
+fn status(core: &Core) -> Status {
+    let now = core.now();
+    Status {
+        version: VERSION.to_owned(),
+        hsm_id: core.boot.hsm_id,
+        measurement: core.boot.measurement,
+        clock: core.boot.clock,
+        unix_time_secs: now.unix_secs,
+        clock_sure: now.sure,
+        keystore: core.boot.keystore.clone(),
+        boot_count: core.store.boot_count(),
+        missing_sandbox_layers: core.boot.missing_sandbox_layers.clone(),
+    }
+}
+
+async fn random(core: &Core, length: u16) -> Result<serde_bytes::ByteBuf, Refusal> {
+    if !(1..=RANDOM_MAX_BYTES).contains(&length) {
+        return Err(Reason::MalformedRequest.into());
+    }
+    let bytes = core.hal.random(length).await.map_err(Reason::from)?;
+    Ok(bytes.expose().to_vec().into())
+}
+
+/// Records a refused decision before it is told. Reads decide nothing; malformed codes and requests that could not be
+/// worked on at all change nothing.
+async fn record_refusal(core: &Core, tenant: &TenantName, act: &Act, reason: Reason) -> Result<(), Refusal> {
+    let Some((word, account)) = decision(act) else { return Ok(()) };
+    if reason == Reason::StoreRefused {
+        return Ok(());
+    }
+    let what = What::Refused { act: word.to_owned(), reason };
+    let event = core.event(Some(tenant), account, what);
+    let change = Change { account: None, tenant: None, event };
+    core.store.commit(change).await.map_err(|_| Reason::StoreRefused.into())
+}
+
+/// The acts that decide something, the word for each in the audit log, and the account where the request names it.
+fn decision(act: &Act) -> Option<(&'static str, Option<&AccountName>)> {
+    match act {
+        Act::Enroll(enroll) => Some(("enroll", Some(&enroll.account))),
+        Act::Confirm(codes) => Some(("confirm", Some(&codes.account))),
+        Act::Unlock(codes) => Some(("unlock", Some(&codes.account))),
+        Act::CreateKey(create) => Some(("create-key", Some(&create.label.account))),
+        Act::Sign(sign) => Some(("sign", Some(&sign.key.account))),
+        Act::ContextLogin(_) => Some(("context-login", None)),
+        Act::ContextSign(_) => Some(("context-sign", None)),
+        Act::Status
+        | Act::Login
+        | Act::Random(_)
+        | Act::ShowAccount(_)
+        | Act::FindKeys(_)
+        | Act::ContextEnd(_) => None,
+    }
+}

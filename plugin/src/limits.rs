@@ -1,0 +1,294 @@
+//! Limits on guessing: locks, and failure budgets that only time refills.
+//!
+//! All times here are *elapsed* seconds ([`crate::clock::Moment::elapsed_secs`]): no jump of the clock ends a
+//! delay early. Failures are counted before the code is compared and taken back on success, so a crash between
+//! the two leaves them counted.
+
+use countersign_wire::reason::{Reason, Refusal};
+use serde::{Deserialize, Serialize};
+
+/// Consecutive failures that lock an account.
+pub const LOCK_AFTER_FAILURES: u16 = 5;
+/// The first lock; each further one is twice as long.
+pub const FIRST_LOCK_SECS: u64 = 5 * 60;
+/// No lock is longer.
+pub const LONGEST_LOCK_SECS: u64 = 24 * 3600;
+/// After this long without a lock the next one is half as long again as it would be.
+pub const LOCK_LEVEL_DECAY_SECS: u64 = 24 * 3600;
+/// Failures an account's budget holds.
+pub const ACCOUNT_BUDGET_FAILURES: u32 = 10;
+/// One failure of an account is forgiven every so often.
+pub const ACCOUNT_FORGIVE_MS: u64 = 12 * 3600 * 1000;
+/// A tenant's budget refills completely in this time.
+pub const TENANT_BUDGET_MS: u64 = 3600 * 1000;
+/// Two codes together may be tried this often.
+pub const PAIR_INTERVAL_SECS: u64 = 60;
+
+/// A leaky bucket: each failure fills it by one portion, time empties it, and success never does.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Bucket {
+    debt_ms: u64,
+    at_elapsed_secs: u64,
+}
+
+/// How large a bucket is and how fast it empties: it holds `capacity_ms` and each failure takes `portion_ms`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BucketSize {
+    /// What one failure adds.
+    pub portion_ms: u64,
+    /// What the bucket holds.
+    pub capacity_ms: u64,
+}
+
+impl BucketSize {
+    /// An account's: 10 failures, one forgiven every 12 hours.
+    pub const ACCOUNT: Self = Self {
+        portion_ms: ACCOUNT_FORGIVE_MS,
+        capacity_ms: ACCOUNT_BUDGET_FAILURES as u64 * ACCOUNT_FORGIVE_MS,
+    };
+
+    /// A tenant's: so many failures an hour, at least one.
+    pub fn per_hour(failures: u32) -> Self {
+        let portion_ms = TENANT_BUDGET_MS / u64::from(failures.max(1));
+        Self { portion_ms: portion_ms.max(1), capacity_ms: TENANT_BUDGET_MS }
+    }
+}
+
+impl Bucket {
+    fn debt_at(&self, elapsed_secs: u64) -> u64 {
+        self.debt_ms.saturating_sub(elapsed_secs.saturating_sub(self.at_elapsed_secs).saturating_mul(1000))
+    }
+
+    /// How many more failures fit now.
+    pub fn failures_left(&self, size: BucketSize, elapsed_secs: u64) -> u64 {
+        size.capacity_ms.saturating_sub(self.debt_at(elapsed_secs)) / size.portion_ms
+    }
+
+    /// Seconds until one more failure fits; 0 when it does.
+    pub fn wait_secs(&self, size: BucketSize, elapsed_secs: u64) -> u64 {
+        (self.debt_at(elapsed_secs) + size.portion_ms).saturating_sub(size.capacity_ms).div_ceil(1000)
+    }
+
+    /// Adds a failure.
+    pub fn add(&mut self, size: BucketSize, elapsed_secs: u64) {
+        self.debt_ms = self.debt_at(elapsed_secs).saturating_add(size.portion_ms);
+        self.at_elapsed_secs = elapsed_secs;
+    }
+
+    /// Takes back a failure that was added in advance.
+    pub fn take_back(&mut self, size: BucketSize) {
+        self.debt_ms = self.debt_ms.saturating_sub(size.portion_ms);
+    }
+}
+
+/// One account's guard against guessing. Part of its sealed record.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Guard {
+    consecutive_failures: u16,
+    lock_level: u8,
+    locked_until_secs: u64,
+    budget: Bucket,
+    /// Two consecutive codes were shown since the last failure: budgets do not hold the user up.
+    vouched: bool,
+    next_pair_secs: u64,
+}
+
+impl Guard {
+    /// May a code be checked now? The tenant's budget is asked separately, unless [`Self::is_vouched`].
+    pub fn admit(&self, elapsed_secs: u64) -> Result<(), Refusal> {
+        let locked_for = self.locked_for_secs(elapsed_secs);
+        if locked_for > 0 {
+            return Err(Refusal { reason: Reason::Locked, retry_after_secs: Some(locked_for) });
+        }
+        let wait = self.budget.wait_secs(BucketSize::ACCOUNT, elapsed_secs);
+        if wait > 0 && !self.vouched {
+            return Err(Refusal { reason: Reason::AccountOverBudget, retry_after_secs: Some(wait) });
+        }
+        Ok(())
+    }
+
+    /// Counts a check as failed, before it is made. Locks when it is one too many.
+    pub fn count_failure(&mut self, elapsed_secs: u64) {
+        self.vouched = false;
+        self.budget.add(BucketSize::ACCOUNT, elapsed_secs);
+        self.consecutive_failures = self.consecutive_failures.saturating_add(1);
+        if self.consecutive_failures >= LOCK_AFTER_FAILURES {
+            let quiet_secs = elapsed_secs.saturating_sub(self.locked_until_secs);
+            let forgiven = u8::try_from(quiet_secs / LOCK_LEVEL_DECAY_SECS).unwrap_or(u8::MAX);
+            let level = self.lock_level.saturating_sub(forgiven);
+            let lock_secs = FIRST_LOCK_SECS.saturating_mul(1u64 << level.min(16)).min(LONGEST_LOCK_SECS);
+            self.locked_until_secs = elapsed_secs.saturating_add(lock_secs);
+            self.lock_level = level.saturating_add(1).min(16);
+            self.consecutive_failures = 0;
+        }
+    }
+
+    /// The check succeeded: `before` is the guard as it was before [`Self::count_failure`]. Clears only the
+    /// consecutive count.
+    pub fn succeed(&mut self, before: Guard) {
+        *self = Guard { consecutive_failures: 0, ..before };
+    }
+
+    /// May two codes be tried now?
+    pub fn admit_pair(&self, elapsed_secs: u64) -> Result<(), Refusal> {
+        let wait = self.next_pair_secs.saturating_sub(elapsed_secs);
+        if wait > 0 {
+            return Err(Refusal { reason: Reason::TryLater, retry_after_secs: Some(wait) });
+        }
+        Ok(())
+    }
+
+    /// Counts a try of two codes, before it is made.
+    pub fn count_pair(&mut self, elapsed_secs: u64) {
+        self.next_pair_secs = elapsed_secs.saturating_add(PAIR_INTERVAL_SECS);
+    }
+
+    /// Two consecutive codes were right: the account is open again, whatever the budgets say, until its next
+    /// failure. The budget and the length of the next lock stay as they are.
+    pub fn vouch(&mut self, elapsed_secs: u64) {
+        self.locked_until_secs = self.locked_until_secs.min(elapsed_secs);
+        self.consecutive_failures = 0;
+        self.vouched = true;
+    }
+
+    /// Whether two consecutive codes were shown since the last failure.
+    pub fn is_vouched(&self) -> bool {
+        self.vouched
+    }
+
+    /// Seconds until the lock ends; 0 when there is none.
+    pub fn locked_for_secs(&self, elapsed_secs: u64) -> u64 {
+        self.locked_until_secs.saturating_sub(elapsed_secs)
+    }
+
+    /// Failures since the last success or lock.
+    pub fn consecutive_failures(&self) -> u16 {
+        self.consecutive_failures
+    }
+
+    /// How many more failures the budget allows now.
+    pub fn failures_left(&self, elapsed_secs: u64) -> u16 {
+        u16::try_from(self.budget.failures_left(BucketSize::ACCOUNT, elapsed_secs)).unwrap_or(u16::MAX)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn reason(result: Result<(), Refusal>) -> Option<Reason> {
+        result.err().map(|refusal| refusal.reason)
+    }
+
+    #[test]
+    fn five_failures_lock_for_five_minutes_and_each_further_lock_doubles() {
+        let (mut guard, mut now) = (Guard::default(), 1_000);
+        // Budgets aside, to see the locks alone.
+        for lock_secs in [300, 600, 1200, 2400] {
+            for _ in 0..5 {
+                assert_eq!(guard.locked_for_secs(now), 0);
+                guard.count_failure(now);
+            }
+            assert_eq!(guard.locked_for_secs(now), lock_secs);
+            assert_eq!(reason(guard.admit(now + lock_secs - 1)), Some(Reason::Locked));
+            now += lock_secs;
+        }
+        for _ in 0..100 {
+            guard.count_failure(now);
+        }
+        assert_eq!(guard.locked_for_secs(now), LONGEST_LOCK_SECS);
+    }
+
+    #[test]
+    fn a_success_clears_only_the_consecutive_count() {
+        let mut guard = Guard::default();
+        for _ in 0..4 {
+            guard.count_failure(0);
+        }
+        let before = guard;
+        guard.count_failure(0);
+        assert_eq!(reason(guard.admit(0)), Some(Reason::Locked), "counted first: locked while in doubt");
+        guard.succeed(before);
+        assert_eq!((guard.consecutive_failures(), guard.failures_left(0)), (0, 6));
+        assert_eq!(reason(guard.admit(0)), None);
+    }
+
+    #[test]
+    fn many_small_guesses_between_successes_use_up_the_budget() {
+        let mut guard = Guard::default();
+        for _ in 0..10 {
+            guard.count_failure(0);
+            let before = guard;
+            guard.count_failure(0);
+            guard.succeed(before);
+        }
+        assert_eq!(reason(guard.admit(0)), Some(Reason::AccountOverBudget));
+        assert_eq!(guard.admit(0).unwrap_err().retry_after_secs, Some(12 * 3600));
+        assert_eq!(reason(guard.admit(12 * 3600)), None);
+        guard.count_failure(12 * 3600);
+        assert_eq!(reason(guard.admit(12 * 3600)), Some(Reason::AccountOverBudget));
+    }
+
+    #[test]
+    fn two_codes_reopen_until_the_next_failure_and_refill_nothing() {
+        let mut guard = Guard::default();
+        for _ in 0..10 {
+            guard.count_failure(0);
+        }
+        guard.vouch(0);
+        assert_eq!(reason(guard.admit(0)), None);
+        assert_eq!(guard.failures_left(0), 0);
+        let before = guard;
+        guard.count_failure(0);
+        guard.succeed(before);
+        assert_eq!(reason(guard.admit(0)), None, "a success keeps the account open");
+        guard.count_failure(0);
+        assert_eq!(reason(guard.admit(0)), Some(Reason::AccountOverBudget));
+    }
+
+    #[test]
+    fn pairs_are_rate_limited() {
+        let mut guard = Guard::default();
+        guard.count_pair(100);
+        assert_eq!(guard.admit_pair(159).unwrap_err().retry_after_secs, Some(1));
+        assert_eq!(reason(guard.admit_pair(160)), None);
+    }
+
+    proptest! {
+        #[test]
+        fn no_account_ever_gets_more_failures_than_its_budget(
+            gaps in proptest::collection::vec(0u64..20_000, 1..200),
+        ) {
+            let (mut guard, mut now, mut failed) = (Guard::default(), 0u64, 0u64);
+            for gap in gaps {
+                now += gap;
+                if guard.admit(now).is_ok() {
+                    guard.count_failure(now);
+                    failed += 1;
+                }
+                prop_assert!(failed <= 10 + now / (12 * 3600));
+            }
+        }
+
+        #[test]
+        fn a_tenant_never_gets_more_failures_an_hour_than_its_budget(
+            per_hour in 1u32..5000,
+            gaps in proptest::collection::vec(0u64..60, 1..500),
+        ) {
+            let size = BucketSize::per_hour(per_hour);
+            let (mut bucket, mut now, mut failed) = (Bucket::default(), 0u64, 0u64);
+            for gap in gaps {
+                now += gap;
+                while bucket.wait_secs(size, now) == 0 {
+                    bucket.add(size, now);
+                    failed += 1;
+                }
+                // A full bucket, what leaked out since, and the part of a portion lost to rounding.
+                let most = (size.capacity_ms + now * 1000) / size.portion_ms;
+                prop_assert!(failed <= most);
+            }
+        }
+    }
+}

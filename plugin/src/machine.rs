@@ -1,0 +1,229 @@
+//! The machine: deliveries in, outputs out, tasks in between.
+//!
+//! One thread, no I/O. Each request is an `async` task that waits for HAL calls, for its account's turn and for
+//! commits. [`Plugin::turn`] runs every task until none can go on, starts one commit for all that was staged, and
+//! gives what is to be sent. Whoever drives it (the image's socket loop, a test, a simulation) decides what comes
+//! when; the machine itself has no timers, no randomness and no iteration order that depends on addresses.
+
+use crate::audit::{Event as AuditEvent, What};
+use crate::clock::{Clock, Moment};
+use crate::gate;
+use crate::grant::OpenGrants;
+use crate::hal::Hal;
+use crate::retry::Retries;
+use crate::store::{Change, OpenError, Store, Watermarks};
+use crate::tenants::Tenants;
+use crate::turns::Turns;
+use core::cell::{Cell, OnceCell, RefCell};
+use countersign_policy::Policy;
+use countersign_wire::hal::{Boot, Delivery, Event, Fault, Output, Secret, Time};
+use countersign_wire::names::{AccountName, TenantName};
+use countersign_wire::reason::Reason;
+use futures_executor::LocalPool;
+use futures_util::task::LocalSpawnExt;
+use serde_bytes::ByteBuf;
+use std::rc::Rc;
+
+/// Requests under way at the most; beyond it the answer is `busy`.
+pub const IN_FLIGHT_MAX: usize = 1024;
+
+/// What all tasks share, once the store is open.
+pub(crate) struct Core {
+    pub(crate) hal: Rc<Hal>,
+    pub(crate) boot: Boot,
+    pub(crate) store: Store,
+    pub(crate) tenants: Tenants,
+    pub(crate) turns: Turns,
+    pub(crate) policy: Policy,
+    pub(crate) grants: RefCell<OpenGrants>,
+    pub(crate) retries: RefCell<Retries>,
+    pub(crate) retry_salt: Secret,
+    clock: Rc<RefCell<Clock>>,
+    unreadable: Cell<u64>,
+}
+
+impl Core {
+    /// The present.
+    pub(crate) fn now(&self) -> Moment {
+        self.clock.borrow().now()
+    }
+
+    /// An audit event of now.
+    pub(crate) fn event(
+        &self,
+        tenant: Option<&TenantName>,
+        account: Option<&AccountName>,
+        what: What,
+    ) -> AuditEvent {
+        AuditEvent {
+            unix_secs: self.now().unix_secs,
+            tenant: tenant.cloned(),
+            account: account.cloned(),
+            what,
+        }
+    }
+
+    /// Counts a request that could not be read or named no good API key. Recorded in aggregate.
+    pub(crate) fn count_unreadable(&self) {
+        self.unreadable.set(self.unreadable.get().saturating_add(1));
+    }
+
+    fn watermarks(&self) -> Watermarks {
+        let now = self.now();
+        Watermarks { unix_floor_secs: now.unix_secs, elapsed_secs: now.elapsed_secs }
+    }
+
+    async fn commit_staged(&self) {
+        let count = self.unreadable.take();
+        let aggregate = (count > 0).then(|| self.event(None, None, What::Unreadable { count }));
+        let state = |tenant: &TenantName| self.tenants.state(tenant);
+        self.store.commit_staged(&self.hal, self.watermarks(), aggregate, state).await;
+    }
+}
+
+/// The plugin, as the image or a test drives it.
+pub struct Plugin {
+    pool: LocalPool,
+    hal: Rc<Hal>,
+    core: Rc<OnceCell<Core>>,
+    clock: Option<Rc<RefCell<Clock>>>,
+    in_flight: Rc<Cell<usize>>,
+}
+
+impl Default for Plugin {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Plugin {
+    /// A plugin that waits for [`Event::Boot`].
+    pub fn new() -> Self {
+        Self {
+            pool: LocalPool::new(),
+            hal: Rc::default(),
+            core: Rc::default(),
+            clock: None,
+            in_flight: Rc::default(),
+        }
+    }
+
+    /// Takes one delivery in. Nothing is decided before [`Self::turn`].
+    pub fn deliver(&mut self, delivery: Delivery) {
+        if let Some(clock) = &self.clock {
+            clock.borrow_mut().observe(delivery.time);
+        }
+        match delivery.event {
+            Event::Boot(boot) if self.clock.is_none() => {
+                let clock = Rc::new(RefCell::new(Clock::start(0, 0, delivery.time)));
+                self.clock = Some(Rc::clone(&clock));
+                let (hal, core) = (Rc::clone(&self.hal), Rc::clone(&self.core));
+                let first = delivery.time;
+                self.spawn(async move { open(hal, core, clock, *boot, first).await });
+            }
+            Event::Boot(_) => self.halt("the firmware booted the plugin twice"),
+            Event::Request { ticket, payload } => self.request(ticket, payload),
+            Event::Done { call, result } => {
+                if !self.hal.finish(call, result) {
+                    self.halt("the firmware answered a call that was not made");
+                }
+            }
+        }
+    }
+
+    /// Runs every task until none can go on, and gives what is to be sent, in order.
+    pub fn turn(&mut self) -> Vec<Output> {
+        loop {
+            self.pool.run_until_stalled();
+            if !self.core.get().is_some_and(|core| core.store.wants_commit()) {
+                return self.hal.take_outputs();
+            }
+            let core = Rc::clone(&self.core);
+            self.spawn(async move {
+                if let Some(core) = core.get() {
+                    core.commit_staged().await;
+                }
+            });
+        }
+    }
+
+    fn request(&mut self, ticket: u64, payload: ByteBuf) {
+        let reply = |payload: Vec<u8>| Output::Reply { ticket, payload: payload.into() };
+        if self.core.get().is_none() {
+            self.hal.send(reply(gate::refuse(&payload, Reason::HsmNotReady)));
+            return;
+        }
+        if self.in_flight.get() >= IN_FLIGHT_MAX {
+            self.hal.send(reply(gate::refuse(&payload, Reason::Busy)));
+            return;
+        }
+        self.in_flight.set(self.in_flight.get() + 1);
+        let (core, hal, in_flight) =
+            (Rc::clone(&self.core), Rc::clone(&self.hal), Rc::clone(&self.in_flight));
+        self.spawn(async move {
+            if let Some(core) = core.get() {
+                let answer = gate::handle(core, &payload).await;
+                hal.send(Output::Reply { ticket, payload: answer.into() });
+            }
+            in_flight.set(in_flight.get().saturating_sub(1));
+        });
+    }
+
+    fn spawn(&mut self, task: impl Future<Output = ()> + 'static) {
+        self.pool.spawner().spawn_local(task).expect("the pool lives as long as the plugin");
+    }
+
+    fn halt(&self, why: &str) {
+        self.hal.send(Output::Halt { why: why.to_owned() });
+    }
+}
+
+/// Opens the store and makes the plugin ready, or halts it.
+async fn open(hal: Rc<Hal>, core: Rc<OnceCell<Core>>, clock: Rc<RefCell<Clock>>, boot: Boot, first: Time) {
+    match try_open(&hal, &clock, boot, first).await {
+        Ok(opened) => {
+            let event = opened.event(None, None, What::Booted { boot_count: opened.store.boot_count() });
+            if core.set(opened).is_err() {
+                return hal.send(Output::Halt { why: "the store was opened twice".to_owned() });
+            }
+            let Some(core) = core.get() else { return };
+            match core.store.commit(Change { account: None, tenant: None, event }).await {
+                Ok(()) => hal.send(Output::Ready),
+                Err(_) => hal.send(Output::Halt { why: OpenError::Hal(Fault::Store).to_string() }),
+            }
+        }
+        Err(error) => hal.send(Output::Halt { why: error.to_string() }),
+    }
+}
+
+async fn try_open(
+    hal: &Rc<Hal>,
+    clock: &Rc<RefCell<Clock>>,
+    boot: Boot,
+    first: Time,
+) -> Result<Core, OpenError> {
+    let (store, watermarks) = Store::open(hal, &boot).await?;
+    *clock.borrow_mut() = Clock::start(watermarks.unix_floor_secs, watermarks.elapsed_secs, first);
+    let mut tenants = Vec::new();
+    for tenant in &boot.tenants {
+        let state = store.load_tenant(hal, &tenant.name).await?;
+        tenants.push((tenant.clone(), state));
+    }
+    let retry_salt = hal.random(32).await?;
+    Ok(Core {
+        hal: Rc::clone(hal),
+        boot,
+        store,
+        tenants: Tenants::new(tenants),
+        turns: Turns::default(),
+        policy: Policy,
+        grants: RefCell::default(),
+        retries: RefCell::default(),
+        retry_salt,
+        clock: Rc::clone(clock),
+        unreadable: Cell::new(0),
+    })
+}
+
+#[cfg(test)]
+mod tests;

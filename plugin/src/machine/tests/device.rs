@@ -1,0 +1,251 @@
+//! A firmware in memory, no kinder than a real one: it refuses what the limits forbid, checks the offset of every
+//! append, and can be told to fail. It answers only when asked to, so that a test decides what finishes when.
+
+use super::super::Plugin;
+use countersign_wire::client::{Act, Answer, ClockMode, Outcome, Reply, Request, TotpHash};
+use countersign_wire::hal::{
+    APPEND_MAX_BYTES, Boot, Delivery, Event, Fault, NVRAM_MAX_BYTES, Op, Output, READ_MAX_BYTES, Secret,
+    Tenant, Time, Value,
+};
+use countersign_wire::names::{ApiKey, TenantName};
+use countersign_wire::reason::{Reason, Refusal};
+use countersign_wire::{decode, encode};
+use hmac::{Hmac, KeyInit, Mac};
+use k256::ecdsa::signature::hazmat::PrehashSigner;
+use k256::ecdsa::{Signature, SigningKey};
+use sha2::{Digest, Sha256};
+use std::collections::{BTreeMap, VecDeque};
+
+/// What survives the plugin: store, NVRAM, keystore and clock.
+pub(super) struct Device {
+    pub(super) store: Vec<u8>,
+    pub(super) nvram: Option<Vec<u8>>,
+    pub(super) time: Time,
+    pub(super) ops: Vec<&'static str>,
+    pub(super) fail_next: BTreeMap<&'static str, Fault>,
+    pub(super) corrupt_signatures: bool,
+    pub(super) halted: Option<String>,
+    pub(super) tenants: Vec<Tenant>,
+    /// Every byte string that was ever appended, also what was lost again.
+    pub(super) written: Vec<Vec<u8>>,
+    pub(super) plugin: Plugin,
+    queue: VecDeque<(u64, Op)>,
+    replies: BTreeMap<u64, Reply>,
+    ready: bool,
+    last_ticket: u64,
+    random: u64,
+}
+
+pub(super) const START: u64 = 1_800_000_000;
+
+pub(super) fn api_key(tenant: &str) -> ApiKey {
+    ApiKey::from_random(&Sha256::digest(tenant.as_bytes()).into(), &TenantName::parse(tenant).unwrap())
+}
+
+fn tenant(name: &str) -> Tenant {
+    Tenant {
+        name: TenantName::parse(name).unwrap(),
+        api_key_sha256: <[u8; 32]>::from(Sha256::digest(api_key(name).expose().as_bytes())).into(),
+        plain_enrolment: true,
+        failures_per_hour: None,
+    }
+}
+
+impl Device {
+    /// A fresh device with the tenants `a` and `b`, booted and ready.
+    pub(super) fn ready() -> Self {
+        let mut device = Self {
+            store: Vec::new(),
+            nvram: None,
+            time: Time { unix_secs: START, running_secs: 0 },
+            ops: Vec::new(),
+            fail_next: BTreeMap::new(),
+            corrupt_signatures: false,
+            halted: None,
+            tenants: vec![tenant("a"), tenant("b")],
+            written: Vec::new(),
+            plugin: Plugin::new(),
+            queue: VecDeque::new(),
+            replies: BTreeMap::new(),
+            ready: false,
+            last_ticket: 0,
+            random: 0,
+        };
+        device.boot();
+        assert!(device.ready, "halted: {:?}", device.halted);
+        device
+    }
+
+    /// Drops the plugin with all that it had in memory, and starts it again. Whether it became ready.
+    pub(super) fn boot(&mut self) -> bool {
+        (self.plugin, self.ready, self.halted) = (Plugin::new(), false, None);
+        self.queue.clear();
+        let boot = Boot {
+            hsm_id: [7; 16].into(),
+            sealing_key: Secret::new(vec![9; 32]),
+            measurement: [5; 48].into(),
+            clock: ClockMode::Manual,
+            keystore: "memory".to_owned(),
+            nvram: self.nvram.clone().map(Into::into),
+            store_bytes: self.store.len() as u64,
+            tenants: self.tenants.clone(),
+            missing_sandbox_layers: Vec::new(),
+        };
+        self.deliver(Event::Boot(Box::new(boot)));
+        self.settle();
+        self.ready
+    }
+
+    /// Moves both clocks.
+    pub(super) fn advance(&mut self, secs: u64) {
+        self.time.unix_secs += secs;
+        self.time.running_secs += secs;
+    }
+
+    /// Hands a request in without working on it. The ticket fetches the reply.
+    pub(super) fn send(&mut self, request: &Request) -> u64 {
+        self.send_bytes(encode(request))
+    }
+
+    pub(super) fn send_bytes(&mut self, payload: Vec<u8>) -> u64 {
+        self.last_ticket += 1;
+        self.deliver(Event::Request { ticket: self.last_ticket, payload: payload.into() });
+        self.last_ticket
+    }
+
+    /// Runs until nothing is left to do.
+    pub(super) fn settle(&mut self) {
+        self.collect();
+        while self.step() {}
+    }
+
+    /// Finishes the oldest call under way. `false`: there was none.
+    pub(super) fn step(&mut self) -> bool {
+        let Some((call, op)) = self.queue.pop_front() else { return false };
+        let result = self.execute(op);
+        self.deliver(Event::Done { call, result });
+        self.collect();
+        true
+    }
+
+    /// The calls under way, by name.
+    pub(super) fn under_way(&mut self) -> Vec<&'static str> {
+        self.collect();
+        self.queue.iter().map(|(_, op)| name(op)).collect()
+    }
+
+    pub(super) fn reply(&mut self, ticket: u64) -> Option<Result<Answer, Refusal>> {
+        self.replies.remove(&ticket).map(|reply| match reply.outcome {
+            Outcome::Done(answer) => Ok(answer),
+            Outcome::Refused(refusal) => Err(refusal),
+        })
+    }
+
+    /// One request of tenant `a`, worked on until it is answered.
+    pub(super) fn ask(&mut self, act: Act) -> Result<Answer, Reason> {
+        self.ask_as("a", act)
+    }
+
+    pub(super) fn ask_as(&mut self, tenant: &str, act: Act) -> Result<Answer, Reason> {
+        let id = u128::from(self.last_ticket + 1).to_be_bytes().into();
+        let ticket = self.send(&Request { id, api_key: Some(api_key(tenant)), act });
+        self.settle();
+        self.reply(ticket).expect("every request is answered").map_err(|refusal| refusal.reason)
+    }
+
+    fn deliver(&mut self, event: Event) {
+        self.plugin.deliver(Delivery { time: self.time, event });
+    }
+
+    fn collect(&mut self) {
+        for output in self.plugin.turn() {
+            match output {
+                Output::Ready => self.ready = true,
+                Output::Halt { why } => self.halted = Some(why),
+                Output::Reply { ticket, payload } => {
+                    let reply: Reply = decode(&payload).unwrap();
+                    assert!(self.replies.insert(ticket, reply).is_none(), "answered twice");
+                }
+                Output::Call { call, op } => self.queue.push_back((call, op)),
+            }
+        }
+    }
+
+    fn execute(&mut self, op: Op) -> Result<Value, Fault> {
+        self.ops.push(name(&op));
+        if let Some(fault) = self.fail_next.remove(name(&op)) {
+            return Err(fault);
+        }
+        match op {
+            Op::Random { length_bytes } => Ok(Value::Random(Secret::new(self.random(length_bytes.into())))),
+            Op::ReadStore { offset, length_bytes } => {
+                assert!(length_bytes <= READ_MAX_BYTES);
+                let from = usize::try_from(offset).unwrap();
+                let bytes = self.store.get(from..from + length_bytes as usize).ok_or(Fault::Store)?;
+                Ok(Value::Bytes(bytes.to_vec().into()))
+            }
+            Op::TruncateStore { length_bytes } => {
+                self.store.truncate(usize::try_from(length_bytes).unwrap());
+                Ok(Value::Done)
+            }
+            Op::Commit { offset, append, nvram } => {
+                assert_eq!(offset, self.store.len() as u64, "append only");
+                assert!(append.len() <= APPEND_MAX_BYTES && nvram.len() <= NVRAM_MAX_BYTES);
+                self.store.extend_from_slice(&append);
+                self.written.push(append.into_vec());
+                self.nvram = Some(nvram.into_vec());
+                Ok(Value::Done)
+            }
+            Op::GenerateKeyPair => {
+                let wrapped = self.random(32);
+                let key = SigningKey::from_slice(&wrapped).unwrap();
+                let public_key: [u8; 65] =
+                    key.verifying_key().to_sec1_point(false).as_bytes().try_into().unwrap();
+                Ok(Value::KeyPair { wrapped: wrapped.into(), public_key: public_key.into() })
+            }
+            Op::SignDigest { wrapped, digest } => {
+                let key = SigningKey::from_slice(&wrapped).map_err(|_| Fault::Keystore)?;
+                let signature: Signature = key.sign_prehash(digest.as_slice()).unwrap();
+                let mut bytes: [u8; 64] = signature.to_bytes().into();
+                if self.corrupt_signatures {
+                    bytes[40] ^= 1;
+                }
+                Ok(Value::Signature(bytes.into()))
+            }
+            Op::WrapMacKey { secret, .. } => Ok(Value::Wrapped(secret.expose().to_vec().into())),
+            Op::Mac { wrapped, hash, counters } => {
+                assert_eq!(hash, TotpHash::Sha1);
+                Ok(Value::Macs(counters.iter().map(|counter| mac(&wrapped, *counter)).collect()))
+            }
+        }
+    }
+
+    fn random(&mut self, length: usize) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        while bytes.len() < length {
+            self.random += 1;
+            bytes.extend_from_slice(&Sha256::digest(self.random.to_be_bytes()));
+        }
+        bytes.truncate(length);
+        bytes
+    }
+}
+
+fn mac(key: &[u8], counter: u64) -> Secret {
+    let mut mac = Hmac::<sha1::Sha1>::new_from_slice(key).unwrap();
+    mac.update(&counter.to_be_bytes());
+    Secret::new(mac.finalize().into_bytes().to_vec())
+}
+
+fn name(op: &Op) -> &'static str {
+    match op {
+        Op::Random { .. } => "random",
+        Op::ReadStore { .. } => "read",
+        Op::TruncateStore { .. } => "truncate",
+        Op::Commit { .. } => "commit",
+        Op::GenerateKeyPair => "generate",
+        Op::SignDigest { .. } => "sign",
+        Op::WrapMacKey { .. } => "wrap",
+        Op::Mac { .. } => "mac",
+    }
+}

@@ -1,0 +1,134 @@
+//! What the sealed records hold: one for each account, one for each tenant.
+//!
+//! A record is CBOR with fields by number ([`countersign_wire::encode_packed`]), sealed as [`crate::store`] says.
+//! An account's record binds its factor, its keys and its counters as one: none can be exchanged without the rest.
+
+use crate::limits::{Bucket, Guard};
+use countersign_wire::client::{AccountInfo, KeyInfo, Mechanism, TotpParameters};
+use countersign_wire::names::{AccountName, KeyLabel, KeyName, TenantName};
+use serde::{Deserialize, Serialize};
+use serde_bytes::{ByteArray, ByteBuf};
+
+/// The form of record that this version writes and the only one it reads.
+pub const FORMAT: u8 = 1;
+
+/// The most keys an account holds; it bounds the record.
+pub const KEYS_MAX: usize = 16;
+
+/// How long an enrolment waits for its two codes.
+pub const ENROLMENT_OPEN_SECS: u64 = 30 * 60;
+
+/// One user: factor, counters, keys.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Account {
+    /// [`FORMAT`].
+    pub format: u8,
+    /// Whose account it is.
+    pub tenant: TenantName,
+    /// Its name.
+    pub name: AccountName,
+    /// Rises by one with every change.
+    pub version: u64,
+    /// Whether two codes were shown.
+    pub enrolment: Enrolment,
+    /// The factor.
+    pub totp: TotpFactor,
+    /// Locks and budget.
+    pub guard: Guard,
+    /// The keys, in the order they were made.
+    pub keys: Vec<Key>,
+}
+
+/// Whether the user has shown two codes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Enrolment {
+    /// Not yet; void after this much elapsed time.
+    Open {
+        /// When it becomes void.
+        until_elapsed_secs: u64,
+    },
+    /// Yes.
+    Confirmed,
+}
+
+/// A TOTP factor. The secret opens only inside the keystore.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TotpFactor {
+    /// Its public parameters.
+    pub parameters: TotpParameters,
+    /// The wrapped secret.
+    pub wrapped: ByteBuf,
+    /// The highest step that was ever spent. Only rises.
+    pub highest_used_step: u64,
+}
+
+/// A secp256k1 key. The private part opens only inside the keystore.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Key {
+    /// Its name within the account.
+    pub name: KeyName,
+    /// Its id within the HSM.
+    pub id: ByteArray<16>,
+    /// SEC 1 uncompressed point.
+    pub public_key: ByteArray<65>,
+    /// The wrapped private key.
+    pub wrapped: ByteBuf,
+    /// What it may sign: ascending, without repeats, never changed.
+    pub mechanisms: Vec<Mechanism>,
+}
+
+impl Account {
+    /// Whether the enrolment was left open too long: such an account is void.
+    pub fn is_void(&self, elapsed_secs: u64) -> bool {
+        matches!(self.enrolment, Enrolment::Open { until_elapsed_secs } if elapsed_secs >= until_elapsed_secs)
+    }
+
+    /// The key of this name.
+    pub fn key_named(&self, name: &KeyName) -> Option<&Key> {
+        self.keys.iter().find(|key| key.name == *name)
+    }
+
+    /// The key of this id.
+    pub fn key_with_id(&self, id: &ByteArray<16>) -> Option<&Key> {
+        self.keys.iter().find(|key| key.id == *id)
+    }
+
+    /// What the host may see of a key of this account.
+    pub fn key_info(&self, key: &Key) -> KeyInfo {
+        KeyInfo {
+            label: KeyLabel { account: self.name.clone(), key: key.name.clone() },
+            id: key.id,
+            public_key: key.public_key,
+            ethereum_address: crate::intent::ethereum::checksum_address(&key.public_key),
+            mechanisms: key.mechanisms.clone(),
+        }
+    }
+
+    /// What the host may see of this account.
+    pub fn info(&self, elapsed_secs: u64) -> AccountInfo {
+        AccountInfo {
+            account: self.name.clone(),
+            confirmed: self.enrolment == Enrolment::Confirmed,
+            totp: self.totp.parameters,
+            locked_for_secs: self.guard.locked_for_secs(elapsed_secs),
+            consecutive_failures: self.guard.consecutive_failures(),
+            failures_left: self.guard.failures_left(elapsed_secs),
+            keys: self.keys.iter().map(|key| self.key_info(key)).collect(),
+        }
+    }
+}
+
+/// What changes about a tenant. Its name, API key and settings are in the ceremony folder, inside the boundary.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TenantState {
+    /// [`FORMAT`].
+    pub format: u8,
+    /// Whose state it is.
+    pub tenant: TenantName,
+    /// Failed checks across the tenant.
+    pub failures: Bucket,
+}

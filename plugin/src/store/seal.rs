@@ -1,0 +1,206 @@
+//! Sealing: AES-256-GCM (NIST SP 800-38D), one key for each boot, one counter for each record sealed in it.
+//!
+//! * The key of boot *e* is `HKDF-SHA256(sealing key, info = "countersign records v1" ‖ hsm id ‖ e)`. The boot count is
+//!   raised in NVRAM before the first append of a boot, so a key is never used by two boots, and the counter never
+//!   repeats within one: no nonce repeats, not even after a crash discarded what was written last.
+//! * The associated data binds kind, name, version, boot and counter. The table remembers these for each record's newest
+//!   version, so an older version, or another record, does not open in its place.
+
+use super::RecordId;
+use super::log::Kind;
+use aes::cipher::{BlockCipherDecrypt, BlockCipherEncrypt};
+use aes_gcm::aead::{Aead, Payload};
+use aes_gcm::{Aes256Gcm, KeyInit};
+use hkdf::Hkdf;
+use hmac::{Hmac, Mac};
+use sha2::Sha256;
+use std::collections::BTreeMap;
+use zeroize::Zeroizing;
+
+/// Where a record's nonce stands: the boot and the counter within it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Position {
+    pub(crate) epoch: u64,
+    pub(crate) counter: u64,
+}
+
+/// What a record is, whose, and which version of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Name {
+    pub(crate) kind: Kind,
+    pub(crate) id: RecordId,
+    pub(crate) version: u64,
+}
+
+/// Keys of earlier boots that are kept derived.
+const KEYS_MAX: usize = 32;
+
+/// Seals and opens records, and names them.
+pub(crate) struct Sealer {
+    root: Hkdf<Sha256>,
+    names: Zeroizing<[u8; 32]>,
+    hsm_id: [u8; 16],
+    epoch: u64,
+    last_counter: u64,
+    keys: BTreeMap<u64, Aes256Gcm>,
+}
+
+impl Sealer {
+    pub(crate) fn new(sealing_key: &[u8], hsm_id: [u8; 16], epoch: u64) -> Self {
+        let root = Hkdf::<Sha256>::new(Some(b"countersign sealing v1"), sealing_key);
+        let names = derive(&root, &[b"countersign names v1", &hsm_id]);
+        Self { root, names, hsm_id, epoch, last_counter: 0, keys: BTreeMap::new() }
+    }
+
+    /// Seals a record of this boot.
+    pub(crate) fn seal(&mut self, name: Name, plain: &[u8]) -> (Position, Vec<u8>) {
+        self.last_counter = self.last_counter.checked_add(1).expect("2^64 records do not fit a boot");
+        let position = Position { epoch: self.epoch, counter: self.last_counter };
+        let aad = self.associated_data(name, position);
+        let sealed = self
+            .key(position.epoch)
+            .encrypt(&nonce(position).into(), Payload { msg: plain, aad: &aad })
+            .expect("records are far shorter than AES-GCM's limit of 64 GiB");
+        (position, sealed)
+    }
+
+    /// Opens a record that lies at this position, and no other.
+    pub(crate) fn open(
+        &mut self,
+        name: Name,
+        position: Position,
+        sealed: &[u8],
+    ) -> Option<Zeroizing<Vec<u8>>> {
+        let aad = self.associated_data(name, position);
+        let payload = Payload { msg: sealed, aad: &aad };
+        self.key(position.epoch).decrypt(&nonce(position).into(), payload).ok().map(Zeroizing::new)
+    }
+
+    /// A keyed hash of a name: what stands on the disk instead of it.
+    pub(crate) fn fingerprint(&self, what: &[u8], tenant: &str, name: &str) -> [u8; 8] {
+        let mut mac =
+            Hmac::<Sha256>::new_from_slice(self.names.as_slice()).expect("HMAC takes keys of any length");
+        for part in [what, tenant.as_bytes(), name.as_bytes()] {
+            mac.update(&(part.len() as u64).to_be_bytes());
+            mac.update(part);
+        }
+        let tag: [u8; 32] = mac.finalize().into_bytes().into();
+        *tag.first_chunk().expect("32 bytes hold 8")
+    }
+
+    /// `fingerprint ‖ random` under the tenant's block cipher.
+    pub(crate) fn hide_key_id(&self, account: RecordId, random: [u8; 8]) -> [u8; 16] {
+        let mut block = [0; 16];
+        block[..8].copy_from_slice(&account.account);
+        block[8..].copy_from_slice(&random);
+        let mut block = block.into();
+        self.key_id_cipher(account.tenant).encrypt_block(&mut block);
+        block.into()
+    }
+
+    /// The account's fingerprint in a key id, if the id is of this tenant; else any.
+    pub(crate) fn reveal_key_id(&self, tenant: [u8; 8], key_id: &[u8; 16]) -> [u8; 8] {
+        let mut block = (*key_id).into();
+        self.key_id_cipher(tenant).decrypt_block(&mut block);
+        let block: [u8; 16] = block.into();
+        *block.first_chunk().expect("16 bytes hold 8")
+    }
+
+    fn key_id_cipher(&self, tenant: [u8; 8]) -> aes::Aes256 {
+        let key = derive(&self.root, &[b"countersign key ids v1", &self.hsm_id, &tenant]);
+        aes::Aes256::new(&(*key).into())
+    }
+
+    fn key(&mut self, epoch: u64) -> &Aes256Gcm {
+        if self.keys.len() >= KEYS_MAX && !self.keys.contains_key(&epoch) {
+            self.keys.retain(|kept, _| *kept == self.epoch);
+        }
+        let (root, hsm_id) = (&self.root, &self.hsm_id);
+        self.keys.entry(epoch).or_insert_with(|| {
+            let key = derive(root, &[b"countersign records v1", hsm_id, &epoch.to_be_bytes()]);
+            Aes256Gcm::new(&(*key).into())
+        })
+    }
+
+    fn associated_data(&self, name: Name, position: Position) -> Vec<u8> {
+        let mut data = Vec::with_capacity(80);
+        data.extend_from_slice(b"countersign record v1");
+        data.extend_from_slice(&self.hsm_id);
+        data.push(name.kind as u8);
+        data.extend_from_slice(&name.id.tenant);
+        data.extend_from_slice(&name.id.account);
+        data.extend_from_slice(&name.version.to_be_bytes());
+        data.extend_from_slice(&position.epoch.to_be_bytes());
+        data.extend_from_slice(&position.counter.to_be_bytes());
+        data
+    }
+}
+
+fn nonce(position: Position) -> [u8; 12] {
+    let mut nonce = [0; 12];
+    nonce[4..].copy_from_slice(&position.counter.to_be_bytes());
+    nonce
+}
+
+fn derive(root: &Hkdf<Sha256>, info: &[&[u8]]) -> Zeroizing<[u8; 32]> {
+    let mut key = Zeroizing::new([0; 32]);
+    root.expand_multi_info(info, key.as_mut_slice()).expect("32 bytes are within HKDF's limit of 8,160");
+    key
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ID: RecordId = RecordId { tenant: [1; 8], account: [2; 8] };
+    const NAME: Name = Name { kind: Kind::Account, id: ID, version: 3 };
+
+    fn sealer(epoch: u64) -> Sealer {
+        Sealer::new(&[7; 32], [8; 16], epoch)
+    }
+
+    #[test]
+    fn i6_a_record_opens_only_as_what_it_is_and_where_it_lies() {
+        let (position, sealed) = sealer(5).seal(NAME, b"alice");
+        let mut later = sealer(6);
+        assert_eq!(later.open(NAME, position, &sealed).unwrap().as_slice(), b"alice");
+        assert!(later.open(Name { kind: Kind::Tenant, ..NAME }, position, &sealed).is_none());
+        assert!(
+            later.open(Name { id: RecordId { account: [3; 8], ..ID }, ..NAME }, position, &sealed).is_none()
+        );
+        assert!(later.open(Name { version: 2, ..NAME }, position, &sealed).is_none());
+        assert!(later.open(NAME, Position { counter: 2, ..position }, &sealed).is_none());
+        assert!(later.open(NAME, Position { epoch: 6, ..position }, &sealed).is_none());
+        assert!(Sealer::new(&[7; 32], [9; 16], 6).open(NAME, position, &sealed).is_none());
+        assert!(Sealer::new(&[6; 32], [8; 16], 6).open(NAME, position, &sealed).is_none());
+    }
+
+    #[test]
+    fn i6_the_same_counter_in_another_boot_is_another_key() {
+        let (first, a) = sealer(1).seal(NAME, b"same");
+        let (second, b) = sealer(2).seal(NAME, b"same");
+        assert_eq!(first.counter, second.counter);
+        assert_ne!(a, b);
+        assert_ne!(a[..4], b[..4], "the keystreams differ");
+    }
+
+    #[test]
+    fn i9_a_key_id_leads_to_its_account_in_its_own_tenant_only() {
+        let sealer = sealer(1);
+        let id = sealer.hide_key_id(ID, [9; 8]);
+        assert_eq!(sealer.reveal_key_id(ID.tenant, &id), ID.account);
+        assert_ne!(sealer.reveal_key_id([0; 8], &id), ID.account);
+    }
+
+    #[test]
+    fn old_keys_are_derived_again_when_needed() {
+        let mut sealed = Vec::new();
+        for epoch in 1..=100 {
+            sealed.push(sealer(epoch).seal(NAME, b"x"));
+        }
+        let mut reader = sealer(101);
+        for (position, bytes) in &sealed {
+            assert!(reader.open(NAME, *position, bytes).is_some());
+        }
+    }
+}

@@ -1,0 +1,130 @@
+//! The tenants: who an API key belongs to, and each tenant's failure budget.
+
+use crate::clock::Moment;
+use crate::limits::BucketSize;
+use crate::record::TenantState;
+use core::cell::RefCell;
+use countersign_wire::hal::Tenant;
+use countersign_wire::names::{ApiKey, TenantName};
+use countersign_wire::reason::{Reason, Refusal};
+use futures_channel::oneshot;
+use sha2::{Digest, Sha256};
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use subtle::ConstantTimeEq;
+
+/// Failures an hour that every tenant may have, however small.
+const BUDGET_LEAST: usize = 100;
+
+struct Slot {
+    settings: Tenant,
+    state: TenantState,
+    /// Checks that are counted as failed but still under way.
+    under_way: usize,
+    waiting: Vec<oneshot::Sender<()>>,
+}
+
+/// All tenants of this HSM.
+#[derive(Clone)]
+pub(crate) struct Tenants(Rc<RefCell<BTreeMap<TenantName, Slot>>>);
+
+/// A check that is counted as a failure of the tenant until it succeeds. Dropping it leaves the failure counted.
+pub(crate) struct Attempt {
+    tenants: Tenants,
+    tenant: TenantName,
+    size: BucketSize,
+}
+
+impl Tenants {
+    pub(crate) fn new(tenants: Vec<(Tenant, TenantState)>) -> Self {
+        let slot = |(settings, state): (Tenant, TenantState)| {
+            (settings.name.clone(), Slot { settings, state, under_way: 0, waiting: Vec::new() })
+        };
+        Self(Rc::new(RefCell::new(tenants.into_iter().map(slot).collect())))
+    }
+
+    /// The tenant whose API key this is. Compares hashes in constant time, also for a tenant that does not exist.
+    pub(crate) fn authenticate(&self, key: &ApiKey) -> Option<TenantName> {
+        let hash: [u8; 32] = Sha256::digest(key.expose().as_bytes()).into();
+        let claimed = key.claimed_tenant();
+        let tenants = self.0.borrow();
+        let expected =
+            tenants.get(&claimed).map_or([0; 32], |slot| slot.settings.api_key_sha256.into_array());
+        bool::from(hash.ct_eq(&expected)).then_some(claimed)
+    }
+
+    /// Whether the tenant lets the backend see TOTP secrets at enrolment.
+    pub(crate) fn allows_plain_enrolment(&self, tenant: &TenantName) -> bool {
+        self.0.borrow().get(tenant).is_some_and(|slot| slot.settings.plain_enrolment)
+    }
+
+    /// The tenant's state as it is sealed next.
+    pub(crate) fn state(&self, tenant: &TenantName) -> Option<TenantState> {
+        self.0.borrow().get(tenant).map(|slot| slot.state.clone())
+    }
+
+    /// Counts a check as failed before it is made, if the budget has room for it, or the account is vouched for.
+    ///
+    /// Checks under way may still succeed; while they fill the budget this waits for them rather than refuse.
+    pub(crate) async fn count(
+        &self,
+        tenant: &TenantName,
+        accounts: usize,
+        vouched: bool,
+        now: impl Fn() -> Moment,
+    ) -> Result<Attempt, Refusal> {
+        loop {
+            let wait = {
+                let mut tenants = self.0.borrow_mut();
+                let slot = tenants.get_mut(tenant).ok_or(Reason::WrongApiKey)?;
+                let size = slot.size(accounts);
+                let elapsed_secs = now().elapsed_secs;
+                let wait_secs = slot.state.failures.wait_secs(size, elapsed_secs);
+                if wait_secs == 0 || vouched {
+                    slot.state.failures.add(size, elapsed_secs);
+                    slot.under_way += 1;
+                    return Ok(Attempt { tenants: self.clone(), tenant: tenant.clone(), size });
+                }
+                if slot.under_way == 0 {
+                    return Err(Refusal {
+                        reason: Reason::TenantOverBudget,
+                        retry_after_secs: Some(wait_secs),
+                    });
+                }
+                let (wake, wait) = oneshot::channel();
+                slot.waiting.push(wake);
+                wait
+            };
+            // Woken or dropped: look again.
+            let _ = wait.await;
+        }
+    }
+}
+
+impl Slot {
+    fn size(&self, accounts: usize) -> BucketSize {
+        let default = u32::try_from(BUDGET_LEAST.max(accounts / 100)).unwrap_or(u32::MAX);
+        BucketSize::per_hour(self.settings.failures_per_hour.unwrap_or(default))
+    }
+}
+
+impl Attempt {
+    /// The check succeeded: the failure is taken back.
+    pub(crate) fn succeed(self) {
+        if let Some(slot) = self.tenants.0.borrow_mut().get_mut(&self.tenant) {
+            slot.state.failures.take_back(self.size);
+        }
+    }
+}
+
+impl Drop for Attempt {
+    fn drop(&mut self) {
+        if let Some(slot) = self.tenants.0.borrow_mut().get_mut(&self.tenant) {
+            slot.under_way = slot.under_way.saturating_sub(1);
+            for wake in slot.waiting.drain(..) {
+                // Whoever is gone needs no waking.
+                let _ = wake.send(());
+            }
+        }
+    }
+}
