@@ -1,2 +1,60 @@
-//! Placeholder.
-fn main() {}
+//! `countersign`: all that a person types.
+//!
+//! It lives outside the boundary and decides nothing: it turns words into requests and answers into words. With
+//! `--json` every outcome is one JSON object on standard output; without it, people read standard output and are
+//! told of refusals on standard error. `docs/cli.md` lists commands, shapes, exit codes and reasons.
+//!
+//! Modules:
+//!
+//! * `arguments`: the commands, their options and their help;
+//! * `codes`: one-time codes from the command line, standard input or a prompt;
+//! * `commands`: one function for each command;
+//! * `failure`: what can go wrong, and the exit codes;
+//! * `payload`: what is to be signed, from a file or the command line;
+//! * `qr`: QR codes for the terminal and as files;
+//! * `show`: what is shown for each answer, to programs and to people.
+
+mod arguments;
+mod codes;
+mod commands;
+mod failure;
+mod payload;
+mod qr;
+mod show;
+
+use clap::Parser;
+use failure::Failure;
+use std::io::Write;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let arguments = match arguments::Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => return not_understood(&error),
+    };
+    let outcome = commands::run(&arguments).and_then(|text| write_out(&text));
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.report(arguments.json),
+    }
+}
+
+/// Help and the version are no failures; everything else that clap refuses is a usage error.
+fn not_understood(error: &clap::Error) -> ExitCode {
+    let json = std::env::args_os().any(|argument| argument == "--json");
+    if error.use_stderr() && json {
+        // clap appends its usage line and a hint after the first paragraph.
+        let text = error.render().to_string();
+        let first = text.split("\n\n").next().unwrap_or_default();
+        let message = first.trim_start_matches("error: ").split_whitespace().collect::<Vec<_>>().join(" ");
+        return Failure::Usage(message).report(true);
+    }
+    // Nothing better can be done where even this cannot be written.
+    let _ = error.print();
+    if error.use_stderr() { ExitCode::from(failure::EXIT_USAGE) } else { ExitCode::SUCCESS }
+}
+
+fn write_out(text: &str) -> Result<(), Failure> {
+    let mut out = anstream::stdout().lock();
+    out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(Failure::Output)
+}

@@ -1,0 +1,192 @@
+//! One function for each command: words in, request out, answer shown.
+
+use crate::arguments::{
+    AccountCommand, Arguments, ClockCommand, Command, EnrollArguments, KeyCommand, SignArguments,
+    TwoCodesArguments,
+};
+use crate::failure::Failure;
+use crate::qr::{self, QrFile};
+use crate::show::{
+    self, AccountShown, Advanced, ClockShown, EnrolledShown, KeyShown, KeysShown, SignedShown, StatusShown,
+};
+use crate::{codes, payload};
+use countersign_client::{Client, HostConfig, advance_clock, new_request_id};
+use countersign_wire::client::{
+    AccountInfo, Act, Answer, Approval, CreateKey, Enroll, KeyInfo, KeyPage, KeyQuery, Mechanism, Sign,
+    Status, TotpParameters, TwoCodes,
+};
+use countersign_wire::names::{AccountName, ApiKey, KeyLabel, KeyName};
+use countersign_wire::reason::Reason;
+use serde_bytes::ByteArray;
+use std::collections::BTreeSet;
+use std::io::IsTerminal;
+use std::path::Path;
+use zeroize::Zeroizing;
+
+/// What every command needs to ask the HSM.
+struct Session {
+    config: HostConfig,
+    client: Client,
+}
+
+/// Takes the one answer that the client has already checked to be of the right kind.
+macro_rules! expect_answer {
+    ($outcome:expr, $kind:ident) => {
+        match $outcome {
+            Answer::$kind(answer) => Ok(answer),
+            _ => Err(Failure::from(Reason::HsmUnreachable)),
+        }
+    };
+}
+
+/// Carries out a command and returns what is to be printed.
+pub(crate) fn run(arguments: &Arguments) -> Result<Zeroizing<String>, Failure> {
+    let session = Session::open(arguments.config.as_deref())?;
+    let json = arguments.json;
+    match &arguments.command {
+        Command::Status => Ok(show::text(&StatusShown::from(session.status()?), json)),
+        Command::Clock(ClockCommand::Show) => Ok(show::text(&ClockShown::from(session.status()?), json)),
+        Command::Clock(ClockCommand::Advance { secs }) => {
+            let unix_time = advance_clock(&session.config, *secs)?;
+            Ok(show::text(&Advanced { unix_time }, json))
+        }
+        Command::Account(command) => account(&session, command, json),
+        Command::Key(KeyCommand::Create { label, mechanisms }) => {
+            let (label, mechanisms) =
+                (label.parse()?, ascending(mechanisms.iter().map(|word| (*word).into())));
+            let created = expect_answer!(session.ask(Act::CreateKey(CreateKey { label, mechanisms }))?, Key)?;
+            Ok(show::text(&KeyShown::from(&created), json))
+        }
+        Command::Key(KeyCommand::List { which, id }) => {
+            let keys = list_keys(&session, which.as_deref(), *id)?;
+            Ok(show::text(&KeysShown { keys: keys.iter().map(KeyShown::from).collect() }, json))
+        }
+        Command::Sign(arguments) => Ok(show::text(&sign(&session, arguments)?, json)),
+    }
+}
+
+impl Session {
+    fn open(config: Option<&Path>) -> Result<Self, Failure> {
+        let config = config.map_or_else(HostConfig::load, HostConfig::from_file)?;
+        Ok(Self { client: Client::new(config.clone()), config })
+    }
+
+    fn api_key(&self) -> Result<ApiKey, Failure> {
+        Ok(self.config.api_key()?)
+    }
+
+    fn ask(&self, act: Act) -> Result<Answer, Failure> {
+        Ok(self.client.call(Some(&self.api_key()?), act)?)
+    }
+
+    fn status(&self) -> Result<Status, Failure> {
+        expect_answer!(self.client.call(None, Act::Status)?, Status)
+    }
+
+    fn show_account(&self, account: AccountName) -> Result<AccountInfo, Failure> {
+        expect_answer!(self.ask(Act::ShowAccount(account))?, Account)
+    }
+
+    fn find_keys(&self, query: KeyQuery) -> Result<KeyPage, Failure> {
+        expect_answer!(self.ask(Act::FindKeys(query))?, Keys)
+    }
+}
+
+fn ascending(mechanisms: impl Iterator<Item = Mechanism>) -> Vec<Mechanism> {
+    mechanisms.collect::<BTreeSet<_>>().into_iter().collect()
+}
+
+fn account(session: &Session, command: &AccountCommand, json: bool) -> Result<Zeroizing<String>, Failure> {
+    let info = match command {
+        AccountCommand::Enroll(arguments) => {
+            return enroll(session, arguments, json);
+        }
+        AccountCommand::Confirm(arguments) => {
+            expect_answer!(session.ask(Act::Confirm(two_codes(arguments)?))?, Account)?
+        }
+        AccountCommand::Unlock(arguments) => {
+            expect_answer!(session.ask(Act::Unlock(two_codes(arguments)?))?, Account)?
+        }
+        AccountCommand::Show { account } => session.show_account(account.parse()?)?,
+    };
+    Ok(show::text(&AccountShown::from(info), json))
+}
+
+fn two_codes(arguments: &TwoCodesArguments) -> Result<TwoCodes, Failure> {
+    let account = arguments.account.parse()?;
+    let (first, second) = codes::two(&arguments.codes)?;
+    Ok(TwoCodes { account, first, second })
+}
+
+fn enroll(session: &Session, arguments: &EnrollArguments, json: bool) -> Result<Zeroizing<String>, Failure> {
+    if json && arguments.qr_terminal {
+        return Err(Failure::Usage("--qr-terminal cannot be used with --json".to_owned()));
+    }
+    let request = Enroll {
+        account: AccountName::parse(&arguments.account)?,
+        totp: TotpParameters {
+            hash: arguments.hash.into(),
+            digits: arguments.digits,
+            period_secs: arguments.period,
+        },
+        key: KeyName::parse(&arguments.key)?,
+        mechanisms: ascending(arguments.mechanisms.iter().map(|word| (*word).into())),
+    };
+    let api_key = session.api_key()?;
+    // Made first: a secret that is shown only once must not be lost to a file that cannot be written.
+    let file = arguments.qr.as_deref().map(QrFile::create).transpose()?;
+    let enrolled = expect_answer!(session.client.call(Some(&api_key), Act::Enroll(request))?, Enrolled)?;
+    let mut shown = EnrolledShown::new(&arguments.account, &enrolled);
+    if let (Some(file), Some(path)) = (file, &arguments.qr) {
+        match file.save(&enrolled.otpauth) {
+            Ok(()) => shown.qr_file = Some(path.display().to_string()),
+            // The account is enrolled all the same, and its secret follows on standard output.
+            Err(error) => eprintln!("The QR code could not be saved to {}: {error}", path.display()),
+        }
+    }
+    if !json && (arguments.qr_terminal || std::io::stdout().is_terminal()) {
+        shown.qr = qr::for_terminal(&enrolled.otpauth);
+    }
+    Ok(show::text(&shown, json))
+}
+
+fn list_keys(session: &Session, which: Option<&str>, id: Option<[u8; 16]>) -> Result<Vec<KeyInfo>, Failure> {
+    match (which, id) {
+        (_, Some(id)) => Ok(session.find_keys(KeyQuery::Id(ByteArray::new(id)))?.keys),
+        (Some(label), None) if label.contains('/') => {
+            Ok(session.find_keys(KeyQuery::Label(label.parse::<KeyLabel>()?))?.keys)
+        }
+        (Some(account), None) => Ok(session.show_account(account.parse()?)?.keys),
+        (None, None) => all_keys(session),
+    }
+}
+
+fn all_keys(session: &Session) -> Result<Vec<KeyInfo>, Failure> {
+    let (mut keys, mut cursor) = (Vec::new(), None);
+    loop {
+        let page = session.find_keys(KeyQuery::All(cursor))?;
+        keys.extend(page.keys);
+        match page.next {
+            None => return Ok(keys),
+            // A page that leads to itself would never end.
+            next if next == cursor => return Err(Reason::HsmUnreachable.into()),
+            next => cursor = next,
+        }
+    }
+}
+
+fn sign(session: &Session, arguments: &SignArguments) -> Result<SignedShown, Failure> {
+    if arguments.code.as_deref() == Some("-") && arguments.ethereum.as_deref() == Some(Path::new("-")) {
+        return Err(Failure::Usage(
+            "standard input holds either the transaction or the code, not both".to_owned(),
+        ));
+    }
+    let key: KeyLabel = arguments.key.parse()?;
+    let payload = payload::of(arguments)?;
+    let api_key = session.api_key()?;
+    let approval = codes::one(arguments.code.as_deref())?.map(Approval::Code);
+    let id = arguments.request_id.unwrap_or_else(new_request_id);
+    let act = Act::Sign(Sign { key, payload, approval });
+    let signed = expect_answer!(session.client.call_with_id(id, Some(&api_key), act)?, Signed)?;
+    Ok(SignedShown::from(signed))
+}

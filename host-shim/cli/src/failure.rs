@@ -1,0 +1,192 @@
+//! What can go wrong, how it is told, and the exit codes.
+
+use anstyle::{AnsiColor, Style};
+use countersign_client::{ConfigError, ControlError};
+use countersign_wire::names::BadName;
+use countersign_wire::reason::{Blame, Reason, Refusal};
+use serde::Serialize;
+use std::io::Write;
+use std::process::ExitCode;
+
+/// The command, its configuration or its files are not as they should be; nothing was asked of the HSM.
+pub(crate) const EXIT_USAGE: u8 = 2;
+/// Refused: ask differently, or later.
+const EXIT_REFUSED: u8 = 3;
+/// The HSM cannot be reached or cannot serve.
+const EXIT_UNREACHABLE: u8 = 4;
+
+/// The word for a clock that the control channel does not move. It never comes from the HSM, so it is no [`Reason`].
+const CLOCK_NOT_ADVANCED: &str = "clock-not-advanced";
+
+/// Why a command failed.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// The HSM refused, or could not be asked.
+    Refused(Refusal),
+    /// No API key can look like this.
+    NotAnApiKey(String),
+    /// The clock was not advanced.
+    Clock(ControlError),
+    /// The command cannot be carried out as it was given.
+    Usage(String),
+    /// The configuration cannot be used.
+    Config(ConfigError),
+    /// The answer could not be written out.
+    Output(std::io::Error),
+}
+
+impl From<Refusal> for Failure {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
+}
+
+impl From<Reason> for Failure {
+    fn from(reason: Reason) -> Self {
+        Self::Refused(reason.into())
+    }
+}
+
+impl From<BadName> for Failure {
+    fn from(_: BadName) -> Self {
+        Reason::MalformedName.into()
+    }
+}
+
+impl From<ConfigError> for Failure {
+    fn from(error: ConfigError) -> Self {
+        match error {
+            ConfigError::NotAnApiKey { .. } => Self::NotAnApiKey(error.to_string()),
+            error => Self::Config(error),
+        }
+    }
+}
+
+impl From<ControlError> for Failure {
+    fn from(error: ControlError) -> Self {
+        Self::Clock(error)
+    }
+}
+
+/// One failure in the one form that both programs and people are told in.
+#[derive(Serialize)]
+struct Told {
+    #[serde(skip)]
+    exit_code: u8,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    refused: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<&'static str>,
+    message: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    retry_after_secs: Option<u64>,
+}
+
+impl Told {
+    fn refused(reason: Reason, message: String, retry_after_secs: Option<u64>) -> Self {
+        let exit_code = match reason.blame() {
+            Blame::Caller => EXIT_REFUSED,
+            Blame::Device => EXIT_UNREACHABLE,
+        };
+        Self { exit_code, refused: Some(reason.word()), error: None, message, retry_after_secs }
+    }
+
+    fn error(word: &'static str, message: String) -> Self {
+        Self { exit_code: EXIT_USAGE, refused: None, error: Some(word), message, retry_after_secs: None }
+    }
+
+    fn of(failure: &Failure) -> Self {
+        match failure {
+            Failure::Refused(refusal) => {
+                let Refusal { reason, retry_after_secs } = *refusal;
+                Self::refused(reason, reason.sentence().to_owned(), retry_after_secs)
+            }
+            Failure::NotAnApiKey(message) => Self::refused(Reason::WrongApiKey, message.clone(), None),
+            Failure::Clock(error @ (ControlError::Unreachable | ControlError::Garbage)) => {
+                Self::refused(Reason::HsmUnreachable, error.to_string(), None)
+            }
+            Failure::Clock(error @ (ControlError::NotConfigured | ControlError::Refused(_))) => Self {
+                exit_code: EXIT_REFUSED,
+                refused: Some(CLOCK_NOT_ADVANCED),
+                error: None,
+                message: error.to_string(),
+                retry_after_secs: None,
+            },
+            Failure::Usage(message) => Self::error("usage", message.clone()),
+            Failure::Config(error) => Self::error("configuration", error.to_string()),
+            Failure::Output(error) => Self::error("output", format!("cannot write the answer: {error}")),
+        }
+    }
+
+    fn for_people(&self) -> String {
+        let head = if self.refused.is_some() { "Refused" } else { "Error" };
+        let style = Style::new().bold().fg_color(Some(AnsiColor::Red.into()));
+        let mut text = format!("{style}{head}:{style:#} {}\n", crate::show::printable(&self.message));
+        if let Some(word) = self.refused {
+            text.push_str("Reason: ");
+            text.push_str(word);
+            text.push('\n');
+        }
+        if let Some(secs) = self.retry_after_secs {
+            text.push_str("Try again in ");
+            text.push_str(&crate::show::duration(secs));
+            text.push_str(".\n");
+        }
+        text
+    }
+}
+
+impl Failure {
+    /// Tells of it and returns the exit code.
+    pub(crate) fn report(&self, json: bool) -> ExitCode {
+        let told = Told::of(self);
+        // Where even this cannot be written, the exit code still says it.
+        let _ = if json {
+            let line = serde_json::to_string(&told).expect("it has only strings and numbers");
+            writeln!(std::io::stdout(), "{line}")
+        } else {
+            anstream::stderr().write_all(told.for_people().as_bytes())
+        };
+        ExitCode::from(told.exit_code)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_reason_has_its_exit_code_and_its_words() {
+        for reason in Reason::ALL {
+            let told = Told::of(&(*reason).into());
+            let expected = if reason.blame() == Blame::Caller { 3 } else { 4 };
+            assert_eq!(told.exit_code, expected, "{reason}");
+            let json = serde_json::to_value(&told).unwrap();
+            assert_eq!(
+                json,
+                serde_json::json!({ "refused": reason.word(), "message": reason.sentence() }),
+                "{reason}"
+            );
+            let people = anstream::adapter::strip_str(&told.for_people()).to_string();
+            assert_eq!(people, format!("Refused: {}\nReason: {}\n", reason.sentence(), reason.word()));
+        }
+    }
+
+    #[test]
+    fn says_when_to_try_again() {
+        let told = Told::of(&Refusal { reason: Reason::Locked, retry_after_secs: Some(299) }.into());
+        assert_eq!(serde_json::to_value(&told).unwrap()["retry_after_secs"], 299);
+        assert!(told.for_people().contains("Try again in 4 minutes 59 seconds."));
+    }
+
+    #[test]
+    fn the_clock_word_is_no_reason_of_the_hsm() {
+        assert!(Reason::ALL.iter().all(|reason| reason.word() != CLOCK_NOT_ADVANCED));
+    }
+
+    #[test]
+    fn control_characters_from_elsewhere_never_reach_the_terminal() {
+        let told = Told::of(&Failure::Clock(ControlError::Refused("\x1b[2Jgone".to_owned())));
+        assert!(!told.for_people().contains("\x1b[2J"));
+    }
+}
