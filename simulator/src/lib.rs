@@ -1,1 +1,43 @@
-//! Placeholder.
+//! The HSM that the plugin runs in, as a program: `countersign-hsm`.
+//!
+//! It is the firmware of the boundary. It measures the image and runs it in a sandbox, and it offers the plugin
+//! what an HSM has: a keystore, NVRAM, a clock, randomness, an untrusted disk and a way to its clients.
+//!
+//! Principles:
+//! * The bytes that were measured are the bytes that run: both live in sealed memory, hashed after sealing.
+//! * The firmware decides nothing about codes, keys and policy. It carries requests in and replies out unread.
+//! * Nothing is said to be done before it is durable; after a failed write nothing is believed until a restart.
+//! * A sandbox layer that is missing stops the start, unless the operator said otherwise, and then it is attested.
+//! * Only the firmware's own processes may connect to the plugin; clients prove their user id to the kernel.
+//!
+//! Modules, from the outside in:
+//! * [`cli`]: the command line; [`ceremony`]: what the operator sets up; [`home`]: the folder of one HSM.
+//! * [`supervisor`]: starts the plugin, watches it, starts it again; [`hardening`] of the firmware itself.
+//! * [`image`]: packs, checks and seals the image; [`sandbox`]: runs it with nothing but a socket.
+//! * [`listener`] and [`control`]: the sockets; [`relay`] and [`link`]: between clients, plugin and workers.
+//! * [`ops`]: does what the plugin asks, over [`keystore`], [`store`], [`nvram`] and [`clock`]; usable in process.
+//! * [`fuses`]: what is fixed at initialisation; [`durable`]: files that are on the disk when a call returns.
+
+pub mod ceremony;
+pub mod cli;
+pub mod clock;
+pub mod control;
+pub mod durable;
+pub mod error;
+pub mod fuses;
+pub mod hardening;
+pub mod home;
+pub mod image;
+pub mod keystore;
+pub mod link;
+pub mod listener;
+pub mod log;
+pub mod nvram;
+pub mod ops;
+pub mod queue;
+pub mod relay;
+pub mod sandbox;
+pub mod store;
+pub mod supervisor;
+
+pub use error::HsmError;

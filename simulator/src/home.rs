@@ -1,0 +1,197 @@
+//! The home folder of one HSM: where its parts live, how it is made, and who may use it.
+//!
+//! `nvram/`, `keystore/` and `ceremony/` are inside the boundary; `store/` is the untrusted disk.
+
+use crate::ceremony::{self, TenantTerms};
+use crate::clock::Clock;
+use crate::fuses::Fuses;
+use crate::image::Measurement;
+use crate::keystore::{self, KeystoreKind};
+use crate::nvram::{STATE_SLOT_BYTES, Slots};
+use crate::store::Store;
+use crate::{HsmError, durable};
+use countersign_wire::client::ClockMode;
+use countersign_wire::names::{ApiKey, TenantName};
+use std::fs::{File, TryLockError};
+use std::path::{Path, PathBuf};
+
+/// The folder of one HSM.
+#[derive(Clone, Debug)]
+pub struct Home {
+    root: PathBuf,
+}
+
+/// What is decided when an HSM is initialised.
+#[derive(Debug)]
+pub struct Initialisation {
+    /// The only image that it will run.
+    pub measurement: Measurement,
+    /// Which keystore holds its keys.
+    pub keystore: KeystoreKind,
+    /// SoftHSM's library, if not where Debian puts it.
+    pub softhsm_module: Option<PathBuf>,
+    /// Where time comes from.
+    pub clock: ClockMode,
+    /// The first tenants.
+    pub tenants: Vec<TenantName>,
+}
+
+/// What initialising an HSM gives its operator.
+#[derive(Debug)]
+pub struct Initialised {
+    /// Which HSM this is.
+    pub hsm_id: [u8; 16],
+    /// Each tenant's API key. They are kept nowhere.
+    pub api_keys: Vec<(TenantName, ApiKey)>,
+}
+
+/// Proof that this process alone uses the HSM. The lock ends with it, however the process ends.
+#[derive(Debug)]
+pub struct HomeLock(#[expect(dead_code, reason = "held for the lock on it")] File);
+
+impl Home {
+    /// The home in this folder, which need not exist yet.
+    pub fn at(root: &Path) -> Result<Self, HsmError> {
+        let root = std::path::absolute(root).map_err(HsmError::io(format!("find {}", root.display())))?;
+        if root.to_str().is_some() {
+            Ok(Self { root })
+        } else {
+            Err(HsmError::Home(format!("the path of an HSM must be UTF-8, and {} is not", root.display())))
+        }
+    }
+
+    /// The folder itself.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// The fuses.
+    pub fn fuses(&self) -> PathBuf {
+        self.root.join("nvram/fuses")
+    }
+
+    /// What the plugin keeps in NVRAM.
+    pub fn nvram_state(&self) -> PathBuf {
+        self.root.join("nvram/state")
+    }
+
+    /// The value of a manual clock.
+    pub fn nvram_clock(&self) -> PathBuf {
+        self.root.join("nvram/clock")
+    }
+
+    /// The keystore's folder.
+    pub fn keystore(&self) -> PathBuf {
+        self.root.join("keystore")
+    }
+
+    /// The operator's list of tenants.
+    pub fn tenants(&self) -> PathBuf {
+        self.root.join("ceremony/tenants.toml")
+    }
+
+    /// The untrusted disk.
+    pub fn store(&self) -> PathBuf {
+        self.root.join("store/log")
+    }
+
+    /// The socket for clients.
+    pub fn socket(&self) -> PathBuf {
+        self.root.join("hsm.sock")
+    }
+
+    /// The development control channel.
+    pub fn control_socket(&self) -> PathBuf {
+        self.root.join("control.sock")
+    }
+
+    /// Makes the HSM. The fuses are burnt last: before that the folder is not an HSM.
+    pub fn initialise(&self, plan: &Initialisation) -> Result<Initialised, HsmError> {
+        self.create_root()?;
+        for folder in ["nvram", "keystore", "ceremony", "store"] {
+            durable::create_folder(&self.root.join(folder))?;
+        }
+        Store::create(&self.store())?;
+        Slots::create(&self.nvram_state(), STATE_SLOT_BYTES, b"")?;
+        if plan.clock == ClockMode::Manual {
+            Clock::create_manual(&self.nvram_clock())?;
+        }
+        ceremony::create(&self.tenants())?;
+        let terms = TenantTerms { plain_enrolment: true, failures_per_hour: None };
+        let mut api_keys = Vec::with_capacity(plan.tenants.len());
+        for name in &plan.tenants {
+            api_keys.push((name.clone(), ceremony::add_tenant(&self.tenants(), name, terms)?));
+        }
+        keystore::create(plan.keystore, &self.keystore(), plan.softhsm_module.as_deref())?;
+        let fuses = Fuses::generate(plan.clock, plan.keystore, plan.measurement)
+            .map_err(HsmError::io("make the device secret"))?;
+        fuses.burn(&self.fuses())?;
+        Ok(Initialised { hsm_id: fuses.hsm_id, api_keys })
+    }
+
+    fn create_root(&self) -> Result<(), HsmError> {
+        match std::fs::read_dir(&self.root) {
+            Ok(mut entries) => {
+                if entries.next().is_some() {
+                    let refused = format!("{} is not empty; nothing was changed", self.root.display());
+                    return Err(HsmError::Home(refused));
+                }
+                let owner_only = std::os::unix::fs::PermissionsExt::from_mode(0o700);
+                std::fs::set_permissions(&self.root, owner_only)
+                    .map_err(HsmError::io(format!("close {} to others", self.root.display())))
+            }
+            Err(_) => durable::create_folder(&self.root),
+        }
+    }
+
+    /// Takes the HSM for this process alone, or says that another has it.
+    pub fn lock(&self) -> Result<HomeLock, HsmError> {
+        let path = self.fuses();
+        let file = File::open(&path).map_err(|error| {
+            HsmError::Home(format!("{} is not an initialised HSM: {error}", self.root.display()))
+        })?;
+        match file.try_lock() {
+            Ok(()) => Ok(HomeLock(file)),
+            Err(TryLockError::WouldBlock) => Err(HsmError::Home(format!(
+                "another process runs the HSM in {}; stop it first",
+                self.root.display()
+            ))),
+            Err(TryLockError::Error(error)) => Err(HsmError::io("lock the HSM")(error)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn plan() -> Initialisation {
+        Initialisation {
+            measurement: Measurement::from_bytes([7; 48]),
+            keystore: KeystoreKind::Embedded,
+            softhsm_module: None,
+            clock: ClockMode::Manual,
+            tenants: vec![TenantName::parse("default").unwrap()],
+        }
+    }
+
+    #[test]
+    fn refuses_a_folder_that_is_not_empty() {
+        let folder = tempfile::tempdir().unwrap();
+        let home = Home::at(folder.path()).unwrap();
+        home.initialise(&plan()).unwrap();
+        assert!(home.initialise(&plan()).unwrap_err().to_string().contains("not empty"));
+    }
+
+    #[test]
+    fn only_one_process_has_the_hsm() {
+        let folder = tempfile::tempdir().unwrap();
+        let home = Home::at(&folder.path().join("hsm")).unwrap();
+        assert!(home.lock().is_err(), "not initialised");
+        home.initialise(&plan()).unwrap();
+        let lock = home.lock().unwrap();
+        assert!(home.lock().unwrap_err().to_string().contains("another process"));
+        drop(lock);
+        assert!(home.lock().is_ok());
+    }
+}

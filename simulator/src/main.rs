@@ -1,0 +1,25 @@
+//! `countersign-hsm`: the HSM simulator of Countersign. Everything is in the library.
+
+use clap::Parser;
+use countersign_simulator::cli::Cli;
+use countersign_simulator::{HsmError, log};
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    // A thread that panics leaves the HSM in a state that nobody has thought through: the whole process ends.
+    // The message may hold data, so only the place is logged.
+    std::panic::set_hook(Box::new(|panic| {
+        let place = panic.location().map_or("an unknown place".to_owned(), ToString::to_string);
+        log::line(format_args!("internal fault at {place}; the HSM stops"));
+        std::process::abort();
+    }));
+    // A process that was started as `/proc/self/exe` is called `exe` otherwise; the name is for people only.
+    let _ = rustix::thread::set_name(c"countersign-hsm");
+    match Cli::parse().act() {
+        Ok(code) => code,
+        Err(error) => {
+            log::line(format_args!("{error:#}"));
+            ExitCode::from(error.downcast_ref::<HsmError>().map_or(1, HsmError::exit_code))
+        }
+    }
+}

@@ -1,0 +1,301 @@
+//! Does what the plugin asks. Everything the plugin can reach is here, and nothing here needs a plugin process:
+//! tests run the plugin's core in process against the real parts.
+
+use crate::clock::Clock;
+use crate::fuses::Fuses;
+use crate::home::{Home, HomeLock};
+use crate::keystore::{self, Keystore, KeystoreError, WRAPPED_MAX_BYTES};
+use crate::nvram::{STATE_SLOT_BYTES, Slots};
+use crate::store::{Store, StoreFault};
+use crate::{HsmError, ceremony, log};
+use countersign_wire::client::TotpHash;
+use countersign_wire::hal::{
+    APPEND_MAX_BYTES, Boot, Fault, NVRAM_MAX_BYTES, Op, READ_MAX_BYTES, Secret, Time, Value,
+};
+use serde_bytes::{ByteArray, ByteBuf};
+use std::sync::{Mutex, MutexGuard};
+
+/// The most random bytes that one call gives.
+pub const RANDOM_MAX_BYTES: u16 = 1024;
+
+/// The most counters that one call authenticates.
+pub const COUNTERS_MAX: usize = 8;
+
+/// The parts of one HSM that the plugin can reach through the firmware.
+pub struct Hardware {
+    home: Home,
+    fuses: Fuses,
+    clock: Clock,
+    store: Store,
+    nvram: Mutex<Slots>,
+    keystore: Box<dyn Keystore>,
+    missing_sandbox_layers: Vec<String>,
+    _lock: HomeLock,
+}
+
+impl Hardware {
+    /// Opens the HSM in this home for this process alone.
+    pub fn open(home: &Home, missing_sandbox_layers: Vec<String>) -> Result<Self, HsmError> {
+        let lock = home.lock()?;
+        let fuses = Fuses::read(&home.fuses())?;
+        Ok(Self {
+            clock: Clock::open(fuses.clock, &home.nvram_clock())?,
+            store: Store::open(&home.store())?,
+            nvram: Mutex::new(Slots::open(&home.nvram_state(), STATE_SLOT_BYTES)?),
+            keystore: keystore::open(fuses.keystore, &home.keystore())?,
+            home: home.clone(),
+            fuses,
+            missing_sandbox_layers,
+            _lock: lock,
+        })
+    }
+
+    /// What the plugin learns when it is started now.
+    pub fn boot(&self) -> Result<Boot, HsmError> {
+        let nvram = self.nvram().content().to_vec();
+        Ok(Boot {
+            hsm_id: ByteArray::new(self.fuses.hsm_id),
+            sealing_key: self.fuses.sealing_key(),
+            measurement: ByteArray::new(*self.fuses.measurement.as_bytes()),
+            clock: self.fuses.clock,
+            keystore: self.keystore.name().into(),
+            nvram: (!nvram.is_empty()).then(|| ByteBuf::from(nvram)),
+            store_bytes: self.store.length_bytes(),
+            tenants: ceremony::tenants(&self.home.tenants())?,
+            missing_sandbox_layers: self.missing_sandbox_layers.clone(),
+        })
+    }
+
+    /// The present.
+    pub fn now(&self) -> Time {
+        self.clock.now()
+    }
+
+    /// The clock.
+    pub fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
+    /// The fuses.
+    pub fn fuses(&self) -> &Fuses {
+        &self.fuses
+    }
+
+    /// Whether store or NVRAM failed, so that nothing is believed until the HSM is started again.
+    pub fn is_poisoned(&self) -> bool {
+        self.store.is_poisoned()
+    }
+
+    /// Does one thing. Several threads may call this at once; commits and truncations come one at a time.
+    pub fn perform(&self, op: Op) -> Result<Value, Fault> {
+        match op {
+            Op::Random { length_bytes } => random(length_bytes),
+            Op::ReadStore { offset, length_bytes } => self.read_store(offset, length_bytes),
+            Op::TruncateStore { length_bytes } => {
+                self.store.truncate(length_bytes).map(|()| Value::Done).map_err(|fault| of_store(&fault))
+            }
+            Op::Commit { offset, append, nvram } => self.commit(offset, &append, &nvram),
+            Op::GenerateKeyPair => {
+                let pair = self.keystore.generate_key_pair().map_err(|error| of_keystore(&error))?;
+                let public_key = ByteArray::new(pair.public_key);
+                Ok(Value::KeyPair { wrapped: bounded(pair.wrapped)?, public_key })
+            }
+            Op::SignDigest { wrapped, digest } => {
+                let signature = self.keystore.sign_digest(opens(&wrapped)?, &digest);
+                signature.map(|rs| Value::Signature(ByteArray::new(rs))).map_err(|error| of_keystore(&error))
+            }
+            Op::WrapMacKey { hash, secret } => {
+                let wrapped = self.keystore.wrap_mac_key(hash, secret.expose());
+                Ok(Value::Wrapped(bounded(wrapped.map_err(|error| of_keystore(&error))?)?))
+            }
+            Op::Mac { wrapped, hash, counters } => self.mac(&wrapped, hash, &counters),
+        }
+    }
+
+    fn read_store(&self, offset: u64, length_bytes: u32) -> Result<Value, Fault> {
+        if length_bytes > READ_MAX_BYTES {
+            return Err(Fault::Limits);
+        }
+        let bytes = self.store.read(offset, length_bytes);
+        bytes.map(|bytes| Value::Bytes(ByteBuf::from(bytes))).map_err(|fault| match fault {
+            // Less than was asked for is the disk's fault, not the plugin's.
+            StoreFault::OutOfRange => Fault::Store,
+            other => of_store(&other),
+        })
+    }
+
+    fn commit(&self, offset: u64, append: &[u8], nvram: &[u8]) -> Result<Value, Fault> {
+        if append.len() > APPEND_MAX_BYTES || nvram.is_empty() || nvram.len() > NVRAM_MAX_BYTES {
+            return Err(Fault::Limits);
+        }
+        // The order is what makes a crash harmless: what NVRAM names is on the disk before NVRAM names it.
+        let mut slots = self.nvram();
+        self.store.append(offset, append).map_err(|fault| of_store(&fault))?;
+        slots.write(nvram).map_err(|error| {
+            self.store.poison();
+            log::line(format_args!("NVRAM failed: {error}; nothing is believed until the next start"));
+            Fault::Store
+        })?;
+        Ok(Value::Done)
+    }
+
+    fn mac(&self, wrapped: &[u8], hash: TotpHash, counters: &[u64]) -> Result<Value, Fault> {
+        if !(1..=COUNTERS_MAX).contains(&counters.len()) {
+            return Err(Fault::Limits);
+        }
+        let macs = self.keystore.mac(opens(wrapped)?, hash, counters);
+        macs.map(Value::Macs).map_err(|error| of_keystore(&error))
+    }
+
+    fn nvram(&self) -> MutexGuard<'_, Slots> {
+        self.nvram.lock().expect("nothing panics while it holds the NVRAM")
+    }
+}
+
+fn random(length_bytes: u16) -> Result<Value, Fault> {
+    if !(1..=RANDOM_MAX_BYTES).contains(&length_bytes) {
+        return Err(Fault::Limits);
+    }
+    let mut bytes = vec![0; usize::from(length_bytes)];
+    getrandom::fill(&mut bytes).map_err(|error| {
+        log::line(format_args!("the random number generator failed: {error}"));
+        Fault::Rng
+    })?;
+    Ok(Value::Random(Secret::new(bytes)))
+}
+
+fn opens(wrapped: &[u8]) -> Result<&[u8], Fault> {
+    if wrapped.len() <= WRAPPED_MAX_BYTES { Ok(wrapped) } else { Err(Fault::Limits) }
+}
+
+fn bounded(wrapped: Vec<u8>) -> Result<ByteBuf, Fault> {
+    if wrapped.len() <= WRAPPED_MAX_BYTES { Ok(ByteBuf::from(wrapped)) } else { Err(Fault::Keystore) }
+}
+
+fn of_store(fault: &StoreFault) -> Fault {
+    match fault {
+        StoreFault::Io(error) => {
+            log::line(format_args!("the store failed: {error}"));
+            Fault::Store
+        }
+        StoreFault::Poisoned => Fault::Store,
+        StoreFault::OutOfRange => Fault::Limits,
+    }
+}
+
+fn of_keystore(error: &KeystoreError) -> Fault {
+    log::line(format_args!("the keystore refused: {error}"));
+    match error {
+        KeystoreError::SecretLength => Fault::Limits,
+        KeystoreError::Rng(_) => Fault::Rng,
+        _ => Fault::Keystore,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::home::Initialisation;
+    use crate::image::Measurement;
+    use crate::keystore::KeystoreKind;
+    use countersign_wire::client::ClockMode;
+
+    fn fresh() -> (tempfile::TempDir, Home) {
+        let folder = tempfile::tempdir().unwrap();
+        let home = Home::at(&folder.path().join("hsm")).unwrap();
+        home.initialise(&Initialisation {
+            measurement: Measurement::from_bytes([7; 48]),
+            keystore: KeystoreKind::Embedded,
+            softhsm_module: None,
+            clock: ClockMode::Manual,
+            tenants: vec!["default".parse().unwrap()],
+        })
+        .unwrap();
+        (folder, home)
+    }
+
+    fn commit(offset: u64, append: &[u8], nvram: &[u8]) -> Op {
+        Op::Commit { offset, append: ByteBuf::from(append), nvram: ByteBuf::from(nvram) }
+    }
+
+    #[test]
+    fn what_was_committed_is_there_at_the_next_boot() {
+        let (_folder, home) = fresh();
+        let hardware = Hardware::open(&home, vec!["tsc".into()]).unwrap();
+        let boot = hardware.boot().unwrap();
+        assert_eq!((boot.nvram.as_deref(), boot.store_bytes, boot.tenants.len()), (None, 0, 1));
+        assert_eq!(hardware.perform(commit(0, b"entry", b"head")), Ok(Value::Done));
+        assert_eq!(hardware.perform(commit(5, b"", b"head 2")), Ok(Value::Done));
+        drop(hardware);
+        let boot = Hardware::open(&home, Vec::new()).unwrap().boot().unwrap();
+        assert_eq!(boot.nvram.as_ref().map(|nvram| nvram.as_slice()), Some(b"head 2".as_slice()));
+        assert_eq!(boot.store_bytes, 5);
+    }
+
+    #[test]
+    fn a_commit_at_the_wrong_offset_changes_neither_store_nor_nvram() {
+        let (_folder, home) = fresh();
+        let hardware = Hardware::open(&home, Vec::new()).unwrap();
+        hardware.perform(commit(0, b"entry", b"head")).unwrap();
+        assert_eq!(hardware.perform(commit(4, b"x", b"new head")), Err(Fault::Limits));
+        assert_eq!(hardware.perform(commit(6, b"x", b"new head")), Err(Fault::Limits));
+        let boot = hardware.boot().unwrap();
+        assert_eq!((boot.nvram.unwrap().into_vec(), boot.store_bytes), (b"head".to_vec(), 5));
+    }
+
+    #[test]
+    fn after_a_failed_commit_nothing_is_believed_until_the_next_start() {
+        let (_folder, home) = fresh();
+        let hardware = Hardware::open(&home, Vec::new()).unwrap();
+        hardware.perform(commit(0, b"entry", b"head")).unwrap();
+        std::fs::write(home.store(), b"").unwrap();
+        for op in [
+            commit(5, b"x", b"new head"),
+            commit(5, b"", b"new head"),
+            Op::ReadStore { offset: 0, length_bytes: 0 },
+            Op::TruncateStore { length_bytes: 0 },
+        ] {
+            assert_eq!(hardware.perform(op), Err(Fault::Store));
+        }
+        assert!(hardware.is_poisoned());
+        assert_eq!(hardware.boot().unwrap().nvram.unwrap().into_vec(), b"head");
+    }
+
+    #[test]
+    fn refuses_what_is_outside_the_limits() {
+        let (_folder, home) = fresh();
+        let hardware = Hardware::open(&home, Vec::new()).unwrap();
+        let mac = |counters| Op::Mac { wrapped: ByteBuf::new(), hash: TotpHash::Sha1, counters };
+        for op in [
+            Op::Random { length_bytes: 0 },
+            Op::Random { length_bytes: RANDOM_MAX_BYTES + 1 },
+            Op::ReadStore { offset: 0, length_bytes: READ_MAX_BYTES + 1 },
+            Op::TruncateStore { length_bytes: 1 },
+            commit(0, b"x", b""),
+            commit(0, b"x", &[0; NVRAM_MAX_BYTES + 1]),
+            commit(0, &vec![0; APPEND_MAX_BYTES + 1], b"head"),
+            mac(vec![]),
+            mac(vec![0; COUNTERS_MAX + 1]),
+            Op::SignDigest {
+                wrapped: ByteBuf::from([0; WRAPPED_MAX_BYTES + 1]),
+                digest: ByteArray::new([0; 32]),
+            },
+            Op::WrapMacKey { hash: TotpHash::Sha1, secret: Secret::new(vec![1; 19]) },
+        ] {
+            let asked = format!("{op:?}");
+            assert_eq!(hardware.perform(op), Err(Fault::Limits), "{asked}");
+        }
+        assert_eq!(hardware.perform(Op::ReadStore { offset: 0, length_bytes: 1 }), Err(Fault::Store));
+        assert_eq!(hardware.perform(mac(vec![1])), Err(Fault::Keystore));
+        assert!(!hardware.is_poisoned());
+    }
+
+    #[test]
+    fn refuses_to_open_without_nvram_or_store() {
+        for lost in [Home::nvram_state, Home::store] {
+            let (_folder, home) = fresh();
+            std::fs::remove_file(lost(&home)).unwrap();
+            assert!(Hardware::open(&home, Vec::new()).is_err());
+        }
+    }
+}

@@ -1,0 +1,199 @@
+//! The sandbox: the plugin as a process that has one socket and nothing else.
+//!
+//! The firmware starts itself twice over on the way to the plugin, each time as a fresh process with one thread:
+//! ```text
+//! firmware ── launch ─────────────── confine ───────────────────────── plugin
+//!             new namespaces         limits, no capabilities,          execveat of the sealed
+//!             waits for the plugin   landlock, TSC, seccomp            executable, by the same process
+//! ```
+//! Standard input is the plugin's end of the socket pair, standard output carries the sealed executable and is
+//! `/dev/null` before the plugin runs, standard error goes to the firmware's log. Each process dies with the one
+//! that started it.
+//!
+//! * [`stages`]: what `launch` and `confine` do; [`seccomp`]: the system calls that remain.
+//! * [`probe`]: which [`Layer`]s this machine has, found out by trying each in a process of its own.
+//! * [`verify`]: after the plugin said it is ready, the kernel is asked whether the layers hold.
+
+pub mod seccomp;
+pub mod stages;
+pub mod verify;
+
+use crate::image::SealedImage;
+use crate::{HsmError, log};
+use core::fmt;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt;
+use std::process::{Child, ChildStderr, Command, Stdio};
+
+/// The program of this process, even if its file was replaced on the disk.
+pub const OWN_PROGRAM: &str = "/proc/self/exe";
+
+/// What the firmware's processes are called.
+pub const OWN_NAME: &str = "countersign-hsm";
+
+/// One layer of the sandbox.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Layer {
+    /// User, network, mount, IPC, UTS, process and cgroup namespaces of its own, and no capabilities.
+    Namespaces,
+    /// No access to any file, TCP port, abstract socket or process outside (Landlock).
+    Landlock,
+    /// A list of allowed system calls; any other ends the plugin.
+    Seccomp,
+    /// All its memory locked: nothing of it reaches swap.
+    MemoryLock,
+    /// No time-stamp counter, and so no clock but the HSM's.
+    Tsc,
+}
+
+impl Layer {
+    /// Every layer there is.
+    pub const ALL: [Layer; 5] =
+        [Layer::Namespaces, Layer::Landlock, Layer::Seccomp, Layer::MemoryLock, Layer::Tsc];
+
+    /// Its name in messages and in the HSM's status.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Layer::Namespaces => "namespaces",
+            Layer::Landlock => "landlock",
+            Layer::Seccomp => "seccomp",
+            Layer::MemoryLock => "memory-lock",
+            Layer::Tsc => "tsc",
+        }
+    }
+}
+
+impl fmt::Display for Layer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.word())
+    }
+}
+
+/// A word that names no layer.
+#[derive(Clone, Copy, Debug)]
+pub struct UnknownLayer;
+
+impl fmt::Display for UnknownLayer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("there is no such sandbox layer")
+    }
+}
+
+impl std::error::Error for UnknownLayer {}
+
+impl core::str::FromStr for Layer {
+    type Err = UnknownLayer;
+    fn from_str(word: &str) -> Result<Self, UnknownLayer> {
+        Self::ALL.into_iter().find(|layer| layer.word() == word).ok_or(UnknownLayer)
+    }
+}
+
+/// A layer that this machine does not have.
+#[derive(Clone, Debug)]
+pub struct MissingLayer {
+    /// Which.
+    pub layer: Layer,
+    /// What the machine said.
+    pub why: String,
+}
+
+/// Which layers the plugin runs in.
+#[derive(Clone, Debug)]
+pub struct Layers {
+    present: Vec<Layer>,
+}
+
+impl Layers {
+    /// These layers.
+    pub fn of(present: &[Layer]) -> Self {
+        Self { present: present.to_vec() }
+    }
+
+    /// Whether the plugin runs in this layer.
+    pub fn has(&self, layer: Layer) -> bool {
+        self.present.contains(&layer)
+    }
+
+    /// The layers that the plugin runs in.
+    pub fn present(&self) -> &[Layer] {
+        &self.present
+    }
+
+    /// Names of the layers that it does without.
+    pub fn missing_words(&self) -> Vec<String> {
+        Layer::ALL.iter().filter(|layer| !self.has(**layer)).map(ToString::to_string).collect()
+    }
+
+    fn arguments(&self) -> Vec<String> {
+        self.present.iter().map(|layer| format!("--layer={layer}")).collect()
+    }
+}
+
+/// Tries each layer in a process of its own. Returns those that are not available.
+pub fn probe() -> Result<Vec<MissingLayer>, HsmError> {
+    let mut missing = Vec::new();
+    for layer in Layer::ALL {
+        let output = Command::new(OWN_PROGRAM)
+            .args(["probe", layer.word()])
+            .env_clear()
+            .stdin(Stdio::null())
+            .output()
+            .map_err(HsmError::io(format!("probe the sandbox layer {layer}")))?;
+        if !output.status.success() {
+            let said = String::from_utf8_lossy(&output.stderr);
+            let why = match said.trim().trim_start_matches(log::PREFIX) {
+                "" => format!("the probe ended with {}", output.status),
+                said => said.to_owned(),
+            };
+            missing.push(MissingLayer { layer, why });
+        }
+    }
+    Ok(missing)
+}
+
+/// A plugin that was started.
+#[derive(Debug)]
+pub struct Launched {
+    /// The `launch` process. Killing it kills the plugin.
+    pub child: Child,
+    /// The firmware's end of the socket pair.
+    pub socket: UnixStream,
+    /// What the plugin writes to standard error.
+    pub stderr: ChildStderr,
+}
+
+/// Starts the plugin. The calling thread must live as long as the plugin may: the kernel ends the plugin with it.
+pub fn launch(image: &SealedImage, layers: &Layers) -> Result<Launched, HsmError> {
+    let failed = || HsmError::io("start the plugin");
+    let (socket, plugin_end) = UnixStream::pair().map_err(failed())?;
+    let executable = image.executable().try_clone().map_err(failed())?;
+    let mut child = Command::new(OWN_PROGRAM)
+        .arg0(OWN_NAME)
+        .arg("launch")
+        .args(layers.arguments())
+        .env_clear()
+        .stdin(Stdio::from(OwnedFd::from(plugin_end)))
+        .stdout(Stdio::from(executable))
+        .stderr(Stdio::piped())
+        .spawn()
+        .map_err(failed())?;
+    let stderr = child.stderr.take().expect("standard error was asked to be a pipe");
+    Ok(Launched { child, socket, stderr })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_present_is_named_as_missing() {
+        let layers = Layers::of(&[Layer::Seccomp, Layer::Landlock, Layer::Tsc]);
+        assert_eq!(layers.missing_words(), ["namespaces", "memory-lock"]);
+        assert_eq!(Layers::of(&Layer::ALL).missing_words(), [""; 0]);
+        for layer in Layer::ALL {
+            assert_eq!(layer.word().parse::<Layer>().unwrap(), layer);
+        }
+        assert!("none".parse::<Layer>().is_err());
+    }
+}

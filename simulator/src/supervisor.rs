@@ -1,0 +1,375 @@
+//! Runs the HSM: starts the plugin, watches it, starts it again when it dies, and stops everything together.
+//!
+//! A plugin that dies takes nothing with it: what it had not answered is not released, commits that were under way
+//! finish, and its successor begins with what is on the disk.
+
+use crate::home::Home;
+use crate::image::SealedImage;
+use crate::link::PluginLink;
+use crate::listener::{self, Admission};
+use crate::ops::Hardware;
+use crate::relay::{self, Relay, SMALL_STACK_BYTES, Said, Switchboard, Workers};
+use crate::sandbox::{self, Launched, Layer, Layers, verify};
+use crate::{HsmError, control, log};
+use countersign_wire::client::ClockMode;
+use countersign_wire::hal::Event;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
+use serde::Serialize;
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::Child;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+/// Threads for keystore and store reads. Measured: one is too few on two cores, three gain nothing.
+const WORKERS: usize = 2;
+
+/// The first restart is immediate; then the wait begins here and doubles.
+const FIRST_WAIT: Duration = Duration::from_millis(100);
+
+/// The longest wait before a restart.
+const LONGEST_WAIT: Duration = Duration::from_secs(5);
+
+/// A plugin that served this long is trusted to start again at once.
+const GOOD_TIME: Duration = Duration::from_secs(10);
+
+/// How long a plugin whose socket is gone may take to end by itself.
+const END_TIME: Duration = Duration::from_secs(1);
+
+/// How often a plugin that was never ready is started before the HSM gives up.
+const FIRST_STARTS: u32 = 3;
+
+/// What the operator decides when the HSM is started.
+#[derive(Debug)]
+pub struct RunPlan {
+    /// The HSM.
+    pub home: Home,
+    /// The image file; only the pinned one is run.
+    pub image: PathBuf,
+    /// Start although sandbox layers are missing.
+    pub weak_sandbox: bool,
+    /// Further users whose processes may connect.
+    pub allow_uids: Vec<u32>,
+}
+
+enum Notice {
+    Stop,
+    Plugin { start: u64, said: Said },
+}
+
+/// The line on standard output that says that the HSM serves.
+#[derive(Serialize)]
+struct Serving<'a> {
+    socket: &'a Path,
+    control: Option<&'a Path>,
+    pid: u32,
+    measurement: String,
+}
+
+/// Runs the HSM until it is told to stop or cannot go on. `pinned` is what its fuses allow.
+pub fn run(plan: &RunPlan) -> Result<(), HsmError> {
+    // Before anything is started, so that no signal is lost; the thread that waits for them comes later.
+    let signals = Signals::new([SIGINT, SIGTERM]).map_err(HsmError::io("wait for signals"))?;
+    let fuses = crate::fuses::Fuses::read(&plan.home.fuses())?;
+    let image = SealedImage::load_pinned(&plan.image, fuses.measurement)?;
+    let layers = available_layers(plan.weak_sandbox)?;
+    let hardware = Arc::new(Hardware::open(&plan.home, layers.missing_words())?);
+    let workers =
+        Arc::new(Workers::start(&hardware, WORKERS).map_err(HsmError::io("start the worker threads"))?);
+    let switchboard = Arc::new(Switchboard::default());
+    let sockets = Sockets::open(&plan.home, &Admission::of(&plan.allow_uids), &hardware, &switchboard)?;
+    let (notices, inbox) = channel();
+    watch_signals(signals, notices.clone())?;
+    let mut supervisor = Supervisor {
+        image,
+        layers,
+        hardware,
+        workers,
+        switchboard,
+        notices,
+        inbox,
+        sockets,
+        starts: 0,
+        announced: false,
+    };
+    let result = supervisor.supervise();
+    supervisor.stop();
+    result
+}
+
+fn available_layers(weak_sandbox: bool) -> Result<Layers, HsmError> {
+    let missing = sandbox::probe()?;
+    for layer in &missing {
+        log::line(format_args!("the sandbox has no layer {}: {}", layer.layer, layer.why));
+    }
+    if !missing.is_empty() && !weak_sandbox {
+        return Err(HsmError::SandboxIncomplete(missing));
+    }
+    let present: Vec<Layer> = Layer::ALL
+        .into_iter()
+        .filter(|layer| missing.iter().all(|missing| missing.layer != *layer))
+        .collect();
+    Ok(Layers::of(&present))
+}
+
+fn watch_signals(mut signals: Signals, notices: Sender<Notice>) -> Result<(), HsmError> {
+    let watch = move || {
+        for _ in signals.forever() {
+            if notices.send(Notice::Stop).is_err() {
+                return;
+            }
+        }
+    };
+    spawn("signals", watch).map(drop)
+}
+
+fn spawn(name: &str, body: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, HsmError> {
+    let thread = std::thread::Builder::new().name(name.into()).stack_size(SMALL_STACK_BYTES);
+    thread.spawn(body).map_err(HsmError::io(format!("start the thread {name}")))
+}
+
+/// The sockets that clients see. Their files go with them.
+struct Sockets {
+    client: PathBuf,
+    control: Option<PathBuf>,
+}
+
+impl Sockets {
+    fn open(
+        home: &Home,
+        admission: &Admission,
+        hardware: &Arc<Hardware>,
+        switchboard: &Arc<Switchboard>,
+    ) -> Result<Self, HsmError> {
+        let (path, admitted, board) = (home.socket(), admission.clone(), Arc::clone(switchboard));
+        let clients = listener::bind(&path, admission)?;
+        spawn("listener", move || listener::serve(&clients, &admitted, &board))?;
+        let mut sockets = Self { client: path, control: None };
+        if hardware.clock().mode() == ClockMode::Manual {
+            let (path, admitted, hardware) = (home.control_socket(), admission.clone(), Arc::clone(hardware));
+            let commands = listener::bind(&path, admission)?;
+            spawn("control", move || control::serve(&commands, &admitted, hardware.clock()))?;
+            sockets.control = Some(path);
+        }
+        Ok(sockets)
+    }
+}
+
+impl Drop for Sockets {
+    fn drop(&mut self) {
+        for path in std::iter::once(&self.client).chain(&self.control) {
+            // A file that is gone already is what is wanted.
+            let _ = std::fs::remove_file(path);
+        }
+    }
+}
+
+struct Supervisor {
+    image: SealedImage,
+    layers: Layers,
+    hardware: Arc<Hardware>,
+    workers: Arc<Workers>,
+    switchboard: Arc<Switchboard>,
+    notices: Sender<Notice>,
+    inbox: Receiver<Notice>,
+    sockets: Sockets,
+    starts: u64,
+    announced: bool,
+}
+
+/// How the life of one plugin ended.
+enum End {
+    /// The operator stopped the HSM.
+    Stopped,
+    /// It died after this time of service; `None` if it never was ready.
+    Died(Option<Duration>),
+}
+
+impl Supervisor {
+    fn supervise(&mut self) -> Result<(), HsmError> {
+        let mut restarts_in_a_row: u32 = 0;
+        loop {
+            match self.one_life()? {
+                End::Stopped => return Ok(()),
+                End::Died(Some(served)) if served >= GOOD_TIME => restarts_in_a_row = 0,
+                End::Died(_) => restarts_in_a_row += 1,
+            }
+            if self.hardware.is_poisoned() {
+                let refused = "a write to the store or NVRAM failed, so nothing is believed until the HSM is started again";
+                return Err(HsmError::StoreRefused(refused.into()));
+            }
+            if !self.announced && restarts_in_a_row >= FIRST_STARTS {
+                return Err(HsmError::Plugin(
+                    "the plugin was started several times and was never ready".into(),
+                ));
+            }
+            let wait = wait_before_restart(restarts_in_a_row);
+            log::line(format_args!("the plugin is started again in {} ms", wait.as_millis()));
+            if self.stopped_within(wait) {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Starts a plugin and stays with it until it is gone, together with all that it was doing.
+    fn one_life(&mut self) -> Result<End, HsmError> {
+        self.starts += 1;
+        let life = Life::begin(self)?;
+        let end = self.watch(&life);
+        self.switchboard.set(None);
+        life.end();
+        // Nothing is read from NVRAM for the next plugin while something may still be written for this one.
+        self.workers.wait_for_commits();
+        end
+    }
+
+    fn watch(&mut self, life: &Life) -> Result<End, HsmError> {
+        let mut ready_since: Option<Instant> = None;
+        loop {
+            match self.inbox.recv() {
+                Err(_) | Ok(Notice::Stop) => return Ok(End::Stopped),
+                Ok(Notice::Plugin { start, .. }) if start != self.starts => {}
+                Ok(Notice::Plugin { said: Said::Ready, .. }) => {
+                    verify::verify(life.child_pid(), &self.layers)?;
+                    self.switchboard.set(Some(Arc::clone(&life.relay)));
+                    ready_since = Some(Instant::now());
+                    self.announce();
+                }
+                Ok(Notice::Plugin { said: Said::Halt(why), .. }) if ready_since.is_none() => {
+                    return Err(HsmError::StoreRefused(why));
+                }
+                Ok(Notice::Plugin { said: Said::Halt(why), .. }) => {
+                    log::line(format_args!("the plugin halted: {why}"));
+                }
+                Ok(Notice::Plugin { said: Said::Gone(why), .. }) => {
+                    log::line(format_args!("the plugin is gone: {why}"));
+                    return Ok(End::Died(ready_since.map(|since| since.elapsed())));
+                }
+            }
+        }
+    }
+
+    /// Says, once, that the HSM serves.
+    fn announce(&mut self) {
+        log::line("the plugin is ready");
+        if !std::mem::replace(&mut self.announced, true) {
+            let serving = Serving {
+                socket: &self.sockets.client,
+                control: self.sockets.control.as_deref(),
+                pid: std::process::id(),
+                measurement: self.image.measurement().to_hex(),
+            };
+            let text = serde_json::to_string(&serving).expect("Home::at checked that the paths are UTF-8");
+            let mut stdout = std::io::stdout().lock();
+            // Nobody may be listening, and the HSM serves all the same.
+            let _ = writeln!(stdout, "{text}").and_then(|()| stdout.flush());
+        }
+    }
+
+    fn stopped_within(&self, wait: Duration) -> bool {
+        let until = Instant::now() + wait;
+        loop {
+            match self.inbox.recv_timeout(until.saturating_duration_since(Instant::now())) {
+                Ok(Notice::Stop) | Err(RecvTimeoutError::Disconnected) => return true,
+                Err(RecvTimeoutError::Timeout) => return false,
+                Ok(Notice::Plugin { .. }) => {}
+            }
+        }
+    }
+
+    /// Lets the workers finish and end: the keystore's library must be idle when the process exits.
+    fn stop(self) {
+        let Self { workers, sockets, .. } = self;
+        drop(sockets);
+        match Arc::try_unwrap(workers) {
+            Ok(workers) => workers.stop(),
+            Err(_) => log::line("a thread still uses the workers; they end with the process"),
+        }
+    }
+}
+
+fn wait_before_restart(restarts_in_a_row: u32) -> Duration {
+    match restarts_in_a_row {
+        0 | 1 => Duration::ZERO,
+        more => FIRST_WAIT.saturating_mul(1 << (more - 2).min(16)).min(LONGEST_WAIT),
+    }
+}
+
+/// One plugin that runs, with the threads that belong to it.
+struct Life {
+    relay: Arc<Relay>,
+    child: Child,
+    reader: JoinHandle<()>,
+    stderr: JoinHandle<()>,
+}
+
+impl Life {
+    fn begin(supervisor: &Supervisor) -> Result<Self, HsmError> {
+        let boot = supervisor.hardware.boot()?;
+        let Launched { child, socket, stderr } = sandbox::launch(&supervisor.image, &supervisor.layers)?;
+        let relay = Relay::new(PluginLink::new(Arc::clone(&supervisor.hardware), socket));
+        let stderr = spawn("plugin-stderr", move || relay::log_stderr(stderr))?;
+        let (workers, notices, start) =
+            (Arc::clone(&supervisor.workers), supervisor.notices.clone(), supervisor.starts);
+        let reading = Arc::clone(&relay);
+        let reader = spawn("plugin-reader", move || {
+            relay::read_outputs(&reading, &workers, |said| {
+                // The supervisor outlives this thread.
+                let _ = notices.send(Notice::Plugin { start, said });
+            });
+        })?;
+        // If the plugin is gone already, the reader says so.
+        let _ = relay.link().deliver(Event::Boot(Box::new(boot)));
+        Ok(Self { relay, child, reader, stderr })
+    }
+
+    /// A plugin without a socket ends by itself, and how it ended is worth knowing.
+    fn wait_briefly(&self) {
+        let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
+        let handle = pid.and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok());
+        if let (Some(handle), Ok(time)) = (handle, Timespec::try_from(END_TIME)) {
+            // Whatever comes of it, the process is killed and waited for afterwards.
+            let _ = poll(&mut [PollFd::new(&handle, PollFlags::IN)], Some(&time));
+        }
+    }
+
+    fn child_pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Ends the plugin and waits until nothing of it is left.
+    fn end(mut self) {
+        self.relay.close();
+        self.wait_briefly();
+        // It fails only when the process is gone; the plugin dies with it.
+        let _ = self.child.kill();
+        match self.child.wait() {
+            Ok(status) => log::line(format_args!("the plugin's process ended with {status}")),
+            Err(error) => log::line(format_args!("the plugin's process cannot be waited for: {error}")),
+        }
+        // Standard error ends when the last process that had it is gone, and that is the plugin.
+        for thread in [self.stderr, self.reader] {
+            // A thread that panicked has ended the process already.
+            let _ = thread.join();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_restart_is_immediate_and_the_rest_are_ever_slower_up_to_a_bound() {
+        let waits: Vec<_> = (0..12).map(wait_before_restart).collect();
+        assert_eq!(waits[1], Duration::ZERO);
+        assert_eq!(waits[2], FIRST_WAIT);
+        assert!(waits[1..].is_sorted());
+        assert_eq!(wait_before_restart(u32::MAX), LONGEST_WAIT);
+    }
+}

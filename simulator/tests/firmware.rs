@@ -1,0 +1,566 @@
+//! The firmware as a process, with a plugin that does what it is told: the sandbox, the socket, restarts, exit codes.
+
+#![allow(clippy::unwrap_used, reason = "a step of a test that fails, fails the test")]
+
+use countersign_wire::client::{Act, Outcome, Reply, Request, RequestId};
+use countersign_wire::frame::{self, CLIENT_MAX_BYTES};
+use countersign_wire::reason::Reason;
+use serde_json::Value;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::OnceLock;
+use std::time::Duration;
+
+const TARGET: &str = "x86_64-unknown-linux-gnu";
+
+/// Long enough for anything that happens at all; nothing waits for it to pass.
+const PATIENCE: Duration = Duration::from_mins(1);
+
+fn hsm_command(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_countersign-hsm"));
+    command.args(arguments);
+    command
+}
+
+fn hsm(arguments: &[&str]) -> Output {
+    hsm_command(arguments).output().unwrap()
+}
+
+fn json(output: &Output) -> Value {
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().unwrap()
+}
+
+/// The image of the probe plugin, compiled once, as a static executable with the standard library alone.
+fn probe_image() -> &'static Path {
+    static IMAGE: OnceLock<PathBuf> = OnceLock::new();
+    IMAGE.get_or_init(|| {
+        let folder = Path::new(env!("CARGO_TARGET_TMPDIR"));
+        let (elf, image) = (folder.join("probe_plugin"), folder.join("probe.image"));
+        let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/firmware/probe_plugin.rs");
+        let compiled = Command::new(option_env!("RUSTC").unwrap_or("rustc"))
+            .args(["--edition=2024", "--target", TARGET, "-Cpanic=abort", "-Ctarget-feature=+crt-static"])
+            .args(["-Crelocation-model=pie", "-o", text(&elf), source])
+            .status()
+            .unwrap();
+        assert!(compiled.success());
+        json(&hsm(&[
+            "image",
+            "pack",
+            "--elf",
+            text(&elf),
+            "--version=1",
+            "--target",
+            TARGET,
+            "--out",
+            text(&image),
+        ]));
+        image
+    })
+}
+
+/// An HSM in a folder of its own, running unless it was stopped.
+struct Hsm {
+    folder: tempfile::TempDir,
+    process: Option<(Child, BufReader<std::process::ChildStdout>)>,
+}
+
+impl Hsm {
+    fn init(arguments: &[&str]) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let home = folder.path().join("hsm");
+        let fixed = ["init", "--home", text(&home), "--image", text(probe_image())];
+        let initialised = json(&hsm(&[&fixed, arguments].concat()));
+        assert_eq!(initialised["hsm_id"].as_str().unwrap().len(), 32);
+        Self { folder, process: None }
+    }
+
+    fn start() -> Self {
+        let mut hsm = Self::init(&[]);
+        hsm.run(&[]);
+        hsm
+    }
+
+    fn home(&self) -> PathBuf {
+        self.folder.path().join("hsm")
+    }
+
+    fn run_command(&self, arguments: &[&str]) -> Command {
+        let mut command = hsm_command(&["run", "--home", text(&self.home()), "--image", text(probe_image())]);
+        command.args(arguments);
+        command
+    }
+
+    /// Runs it and returns the line that says that it serves.
+    fn run(&mut self, arguments: &[&str]) -> Value {
+        let mut child = self.run_command(arguments).stdout(Stdio::piped()).spawn().unwrap();
+        let mut stdout = BufReader::new(child.stdout.take().unwrap());
+        let mut line = String::new();
+        stdout.read_line(&mut line).unwrap();
+        self.process = Some((child, stdout));
+        serde_json::from_str(&line).unwrap_or_else(|_| panic!("the HSM did not start: {line:?}"))
+    }
+
+    fn pid(&self) -> i32 {
+        i32::try_from(self.process.as_ref().unwrap().0.id()).unwrap()
+    }
+
+    fn signal(&self, signal: rustix::process::Signal) {
+        let pid = rustix::process::Pid::from_raw(self.pid()).unwrap();
+        rustix::process::kill_process(pid, signal).unwrap();
+    }
+
+    fn wait(&mut self) -> ExitStatus {
+        let (mut child, mut stdout) = self.process.take().unwrap();
+        let status = child.wait().unwrap();
+        let mut rest = String::new();
+        stdout.read_to_string(&mut rest).unwrap();
+        assert_eq!(rest, "", "one line and no more");
+        status
+    }
+
+    fn stop(&mut self) -> ExitStatus {
+        self.signal(rustix::process::Signal::TERM);
+        self.wait()
+    }
+
+    fn connect(&self) -> Client {
+        let stream = UnixStream::connect(self.home().join("hsm.sock")).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        Client(stream)
+    }
+
+    fn ask(&self, request: &str) -> String {
+        self.connect().ask(request).unwrap()
+    }
+
+    /// Asks until the plugin, which is being started again, answers.
+    fn ask_when_ready(&self, request: &str) -> String {
+        let begun = std::time::Instant::now();
+        while begun.elapsed() < PATIENCE {
+            match self.connect().ask(request) {
+                Some(answer) if !answer.contains("hsm-not-ready") => return answer,
+                _ => std::thread::yield_now(),
+            }
+        }
+        panic!("the plugin did not come back");
+    }
+}
+
+impl Drop for Hsm {
+    fn drop(&mut self) {
+        if let Some((child, _)) = &mut self.process {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+struct Client(UnixStream);
+
+impl Client {
+    fn send(&mut self, payload: &[u8]) {
+        let mut message = Vec::new();
+        frame::append(&mut message, payload);
+        self.0.write_all(&message).unwrap();
+    }
+
+    /// The next reply; `None` when the connection is closed.
+    fn receive(&mut self) -> Option<Vec<u8>> {
+        let mut header = [0; 4];
+        self.0.read_exact(&mut header).ok()?;
+        let mut payload = vec![0; frame::payload_length(header, CLIENT_MAX_BYTES).unwrap()];
+        self.0.read_exact(&mut payload).ok()?;
+        Some(payload)
+    }
+
+    fn ask(&mut self, request: &str) -> Option<String> {
+        self.send(request.as_bytes());
+        self.receive().map(|reply| String::from_utf8_lossy(&reply).into_owned())
+    }
+}
+
+/// The processes below `pid`, from the firmware's child to the plugin.
+fn descendants(pid: i32) -> Vec<i32> {
+    let mut parents = std::collections::BTreeMap::new();
+    for entry in std::fs::read_dir("/proc").unwrap() {
+        let Ok(child) = entry.unwrap().file_name().to_str().unwrap_or("").parse::<i32>() else { continue };
+        let Ok(status) = std::fs::read_to_string(format!("/proc/{child}/status")) else { continue };
+        let parent = status.lines().find_map(|line| line.strip_prefix("PPid:\t")).unwrap();
+        parents.insert(parent.parse::<i32>().unwrap(), child);
+    }
+    std::iter::successors(parents.get(&pid).copied(), |pid| parents.get(pid).copied()).collect()
+}
+
+/// Waits until the process is gone, and does not wait for anything else.
+fn wait_until_gone(pid: i32) {
+    let Some(pid) = rustix::process::Pid::from_raw(pid) else { return };
+    if let Ok(handle) = rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()) {
+        let mut waiting = [rustix::event::PollFd::new(&handle, rustix::event::PollFlags::IN)];
+        let patience = rustix::event::Timespec::try_from(PATIENCE).unwrap();
+        assert_eq!(rustix::event::poll(&mut waiting, Some(&patience)).unwrap(), 1);
+    }
+}
+
+#[test]
+fn serves_in_a_complete_sandbox_and_stops_with_everything_it_started() {
+    let mut hsm = Hsm::init(&[]);
+    let serving = hsm.run(&[]);
+    assert_eq!(serving["pid"].as_i64(), Some(i64::from(hsm.pid())));
+    assert_eq!(serving["socket"].as_str(), hsm.home().join("hsm.sock").to_str());
+    assert_eq!(serving["control"], Value::Null);
+    assert_eq!(hsm.ask("echo hello"), "hello");
+    assert_eq!(hsm.ask("boot"), "nvram= store=0 missing=");
+    let below = descendants(hsm.pid());
+    assert_eq!(below.len(), 2, "launch and plugin");
+    assert!(hsm.stop().success());
+    below.into_iter().for_each(wait_until_gone);
+    assert!(!hsm.home().join("hsm.sock").exists());
+}
+
+#[test]
+fn the_plugin_dies_with_a_killed_firmware() {
+    let mut hsm = Hsm::start();
+    let below = descendants(hsm.pid());
+    assert_eq!(below.len(), 2);
+    hsm.signal(rustix::process::Signal::KILL);
+    assert_eq!(hsm.wait().signal(), Some(9));
+    below.into_iter().for_each(wait_until_gone);
+    hsm.run(&[]);
+    assert_eq!(hsm.ask("echo again"), "again");
+}
+
+#[test]
+fn the_sandbox_opens_no_file_for_the_plugin() {
+    let hsm = Hsm::start();
+    for path in ["/proc/self/maps", "/etc/passwd", "/dev/null", text(&hsm.home().join("nvram/fuses"))] {
+        assert_eq!(hsm.ask(&format!("open {path}")), "Err(Some(13))", "{path}");
+    }
+    assert_eq!(hsm.ask("create /tmp/breach"), "Err(Some(13))");
+}
+
+#[test]
+fn the_sandbox_ends_a_plugin_that_reaches_out() {
+    for reach in [
+        "unix-socket",
+        "udp-socket",
+        "clock",
+        "counter",
+        "thread",
+        "process",
+        "list",
+        "code",
+        "allow-counter",
+        "allow-dump",
+    ] {
+        let hsm = Hsm::start();
+        assert_eq!(hsm.connect().ask(reach), None, "{reach}: the connection ends with the plugin");
+        assert_eq!(hsm.ask_when_ready("echo back"), "back", "{reach}");
+    }
+}
+
+#[test]
+fn each_layer_alone_stops_what_it_is_for() {
+    // Without seccomp and with all others: Landlock and the namespaces still hold.
+    let probe = |layer: &str| hsm(&["probe", layer]).status;
+    for layer in ["namespaces", "landlock", "seccomp", "memory-lock", "tsc"] {
+        assert!(probe(layer).success(), "{layer}");
+    }
+    let layers = json(&hsm(&["sandbox"]));
+    assert_eq!(layers["missing"], serde_json::json!({}));
+    assert_eq!(layers["layers"].as_array().unwrap().len(), 5);
+}
+
+#[test]
+fn refuses_to_start_with_a_layer_missing_unless_told_and_then_says_so() {
+    let mut hsm = Hsm::init(&[]);
+    // A limit that the firmware cannot raise again, not even as root.
+    let for_good =
+        if rustix::process::geteuid().is_root() { "setpriv --bounding-set=-sys_resource" } else { "" };
+    let limited = |hsm: &Hsm, arguments: &str| {
+        let mut command = Command::new("sh");
+        let run = format!("{:?} {arguments}", hsm.run_command(&[]));
+        command.args(["-c", &format!("ulimit -l 64; exec {for_good} {run}")]);
+        command
+    };
+    let refused = limited(&hsm, "").output().unwrap();
+    let said = String::from_utf8_lossy(&refused.stderr);
+    assert_eq!(refused.status.code(), Some(5), "{said}");
+    assert!(said.contains("missing memory-lock: only 64 KiB"), "{said}");
+
+    let mut child = limited(&hsm, "--weak-sandbox").stdout(Stdio::piped()).spawn().unwrap();
+    let mut stdout = BufReader::new(child.stdout.take().unwrap());
+    stdout.read_line(&mut String::new()).unwrap();
+    hsm.process = Some((child, stdout));
+    assert_eq!(hsm.ask("boot"), "nvram= store=0 missing=memory-lock");
+    assert_eq!(hsm.ask("fill 32"), (32_u64 << 20).to_string(), "unlocked memory is not bounded by the limit");
+    assert!(hsm.stop().success());
+}
+
+#[test]
+fn i12_refuses_every_image_but_the_pinned_one() {
+    let hsm_home = Hsm::init(&[]);
+    let other = hsm_home.folder.path().join("other.image");
+    let elf = Path::new(env!("CARGO_TARGET_TMPDIR")).join("probe_plugin");
+    json(&hsm(&[
+        "image",
+        "pack",
+        "--elf",
+        text(&elf),
+        "--version=2",
+        "--target",
+        TARGET,
+        "--out",
+        text(&other),
+    ]));
+    let refused = hsm(&["run", "--home", text(&hsm_home.home()), "--image", text(&other)]);
+    assert_eq!(refused.status.code(), Some(3));
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("not the image"));
+    assert_eq!(json(&hsm(&["image", "inspect", text(&other)]))["manifest"]["version"], "2");
+}
+
+#[test]
+fn what_the_plugin_asks_for_is_done() {
+    let mut hsm = Hsm::start();
+    assert!(hsm.ask("random 16").contains("Ok"));
+    assert!(hsm.ask("random 1025").contains("Err"), "beyond the limit");
+    assert!(hsm.ask("commit first").contains("Ok"));
+    assert!(hsm.ask("commit second").contains("Ok"));
+    assert_eq!(std::fs::read(hsm.home().join("store/log")).unwrap(), b"firstsecond");
+    assert!(hsm.stop().success());
+    hsm.run(&[]);
+    assert_eq!(hsm.ask("boot"), "nvram=second store=11 missing=");
+}
+
+#[test]
+fn many_clients_at_once_each_get_their_own_answers() {
+    let hsm = Hsm::start();
+    std::thread::scope(|scope| {
+        for client in 0..16 {
+            let hsm = &hsm;
+            scope.spawn(move || {
+                let mut connection = hsm.connect();
+                for round in 0..50 {
+                    let text = format!("{client}/{round}");
+                    assert_eq!(connection.ask(&format!("echo {text}")).unwrap(), text);
+                    assert!(connection.ask("random 32").unwrap().contains("Ok"));
+                }
+            });
+        }
+    });
+}
+
+#[test]
+fn requests_sent_together_are_all_answered() {
+    let hsm = Hsm::start();
+    let mut client = hsm.connect();
+    for number in 0..200 {
+        client.send(format!("echo {number}").as_bytes());
+    }
+    let answers: Vec<_> = (0..200).map(|_| String::from_utf8(client.receive().unwrap()).unwrap()).collect();
+    assert_eq!(answers, (0..200).map(|number| number.to_string()).collect::<Vec<_>>());
+}
+
+#[test]
+fn large_requests_of_many_clients_wait_for_each_other_and_are_all_answered() {
+    let hsm = Hsm::start();
+    let text = "x".repeat(CLIENT_MAX_BYTES - 5);
+    std::thread::scope(|scope| {
+        for _ in 0..16 {
+            scope.spawn(|| {
+                let mut connection = hsm.connect();
+                for _ in 0..4 {
+                    assert!(connection.ask(&format!("echo {text}")).unwrap() == text);
+                }
+            });
+        }
+    });
+    assert!(descendants(hsm.pid()).len() == 2);
+}
+
+#[test]
+fn a_frame_of_a_wrong_length_ends_the_connection_and_harms_nobody() {
+    let hsm = Hsm::start();
+    for length in [0, u32::try_from(CLIENT_MAX_BYTES).unwrap() + 1, u32::MAX] {
+        let mut client = hsm.connect();
+        client.0.write_all(&length.to_be_bytes()).unwrap();
+        assert_eq!(client.receive(), None);
+    }
+    let largest = "x".repeat(CLIENT_MAX_BYTES - 5);
+    assert_eq!(hsm.ask(&format!("echo {largest}")), largest);
+}
+
+#[test]
+fn a_client_that_does_not_read_is_dropped_and_the_others_are_served() {
+    let hsm = Hsm::start();
+    let mut deaf = hsm.connect();
+    for _ in 0..60 {
+        deaf.send(b"big 100000");
+    }
+    assert_eq!(hsm.ask("echo served"), "served");
+    while deaf.receive().is_some() {}
+}
+
+#[test]
+fn a_plugin_that_dies_takes_only_the_connections_that_waited_for_it() {
+    let hsm = Hsm::start();
+    let (mut idle, mut waiting) = (hsm.connect(), hsm.connect());
+    assert_eq!(idle.ask("echo before").unwrap(), "before");
+    waiting.send(b"ignore");
+    assert_eq!(hsm.connect().ask("exit"), None);
+    assert_eq!(waiting.receive(), None, "its answer will never come");
+    assert_eq!(hsm.ask_when_ready("echo after"), "after");
+    assert_eq!(idle.ask("echo after").unwrap(), "after", "an idle connection stays");
+}
+
+#[test]
+fn a_plugin_that_makes_no_sense_is_started_again() {
+    let hsm = Hsm::start();
+    assert!(hsm.ask("commit state").contains("Ok"));
+    assert_eq!(hsm.connect().ask("garbage"), None);
+    assert_eq!(hsm.ask_when_ready("boot"), "nvram=state store=5 missing=");
+}
+
+#[test]
+fn while_no_plugin_is_ready_requests_are_refused_by_name() {
+    let hsm = Hsm::start();
+    // From here on the plugin dies at each start, and soon the HSM waits between two of them.
+    assert!(hsm.ask("commit die").contains("Ok"));
+    assert_eq!(hsm.connect().ask("exit"), None);
+    let mut client = hsm.connect();
+    let id = RequestId::new([9; 16]);
+    client.send(&countersign_wire::encode(&Request { id, api_key: None, act: Act::Status }));
+    let refused = |id| Reply { id, outcome: Outcome::Refused(Reason::HsmNotReady.into()) };
+    assert_eq!(countersign_wire::decode::<Reply>(&client.receive().unwrap()), Ok(refused(id)));
+    client.send(b"no request at all");
+    let zero = RequestId::new([0; 16]);
+    assert_eq!(countersign_wire::decode::<Reply>(&client.receive().unwrap()), Ok(refused(zero)));
+}
+
+#[test]
+fn gives_up_on_a_plugin_that_was_never_ready() {
+    let mut hsm = Hsm::start();
+    assert!(hsm.ask("commit die").contains("Ok"));
+    assert!(hsm.stop().success());
+    let ended = hsm.run_command(&[]).output().unwrap();
+    assert_eq!(ended.status.code(), Some(1), "{}", String::from_utf8_lossy(&ended.stderr));
+}
+
+#[test]
+fn a_store_that_the_plugin_refuses_at_start_ends_the_hsm_with_its_sentence() {
+    let mut hsm = Hsm::start();
+    assert!(hsm.ask("commit refuse the store was rolled back").contains("Ok"));
+    assert!(hsm.stop().success());
+    let refused = hsm.run_command(&[]).output().unwrap();
+    assert_eq!(refused.status.code(), Some(4));
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("the store was rolled back"));
+    assert!(refused.stdout.is_empty());
+}
+
+#[test]
+fn a_failed_write_ends_the_hsm_when_its_plugin_goes() {
+    let mut hsm = Hsm::start();
+    assert!(hsm.ask("commit state").contains("Ok"));
+    std::fs::write(hsm.home().join("store/log"), b"").unwrap();
+    assert!(hsm.ask("commit more").contains("Err"));
+    assert!(hsm.ask("commit more").contains("Err"), "poisoned");
+    assert_eq!(hsm.connect().ask("exit"), None);
+    assert_eq!(hsm.wait().code(), Some(4));
+}
+
+#[test]
+fn only_one_process_runs_an_hsm() {
+    let hsm = Hsm::start();
+    let second = hsm.run_command(&[]).output().unwrap();
+    assert_eq!(second.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&second.stderr).contains("another process"));
+    let tenant = self::hsm(&["tenant", "add", "--home", text(&hsm.home()), "--name", "other"]);
+    assert_eq!(tenant.status.code(), Some(1));
+    assert_eq!(hsm.ask("echo undisturbed"), "undisturbed");
+}
+
+#[test]
+fn tenants_are_added_to_a_stopped_hsm() {
+    let hsm = Hsm::init(&["--tenant", "one"]);
+    let added = json(&self::hsm(&["tenant", "add", "--home", text(&hsm.home()), "--name", "two"]));
+    assert!(added["api_key"].as_str().unwrap().ends_with("_two"));
+    let again = self::hsm(&["tenant", "add", "--home", text(&hsm.home()), "--name", "one"]);
+    assert_eq!(again.status.code(), Some(1));
+}
+
+#[test]
+fn everything_in_the_home_is_for_its_owner_alone() {
+    let mut hsm = Hsm::init(&["--clock", "manual"]);
+    hsm.run(&[]);
+    let mut folders = vec![hsm.home()];
+    while let Some(folder) = folders.pop() {
+        let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode(&folder), 0o700, "{}", folder.display());
+        for entry in std::fs::read_dir(&folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else {
+                assert_eq!(mode(&path), 0o600, "{}", path.display());
+            }
+        }
+    }
+}
+
+#[test]
+fn the_control_channel_moves_a_manual_clock_and_the_time_survives_a_kill() {
+    let mut hsm = Hsm::init(&["--clock", "manual"]);
+    let serving = hsm.run(&[]);
+    let control = PathBuf::from(serving["control"].as_str().unwrap());
+    let advance = |secs: u64| {
+        let mut stream = UnixStream::connect(&control).unwrap();
+        writeln!(stream, "{{\"advance_secs\":{secs}}}").unwrap();
+        let mut line = String::new();
+        BufReader::new(stream).read_line(&mut line).unwrap();
+        serde_json::from_str::<Value>(&line).unwrap()
+    };
+    let before = advance(0)["unix_time"].as_u64().unwrap();
+    assert_eq!(advance(30)["unix_time"].as_u64(), Some(before + 30));
+    assert!(advance(u64::MAX)["error"].is_string());
+    hsm.signal(rustix::process::Signal::KILL);
+    hsm.wait();
+    hsm.run(&[]);
+    assert_eq!(advance(0)["unix_time"].as_u64(), Some(before + 30));
+}
+
+#[test]
+fn what_the_plugin_writes_to_standard_error_reaches_the_log_bounded_and_printable() {
+    let mut hsm = Hsm::init(&[]);
+    let mut child = hsm.run_command(&[]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut stderr = child.stderr.take().unwrap();
+    let mut stdout = BufReader::new(child.stdout.take().unwrap());
+    stdout.read_line(&mut String::new()).unwrap();
+    hsm.process = Some((child, stdout));
+    assert_eq!(hsm.ask(&format!("stderr \u{1b}[31mred {}\nsecond", "x".repeat(2000))), "written");
+    assert!(hsm.stop().success());
+    let mut log = String::new();
+    stderr.read_to_string(&mut log).unwrap();
+    assert!(log.contains("plugin: ?[31mred xxx") && log.contains("plugin: second"), "{log}");
+    assert!(log.lines().all(|line| line.len() < 600));
+}
+
+#[test]
+fn softhsm_is_configured_by_the_hsm_itself_and_opens_after_every_kill() {
+    let mut hsm = Hsm::init(&["--keystore", "softhsm"]);
+    for _ in 0..3 {
+        hsm.run(&[]);
+        assert_eq!(hsm.ask("echo open"), "open");
+        hsm.signal(rustix::process::Signal::KILL);
+        hsm.wait();
+    }
+    hsm.run(&[]);
+    assert!(hsm.stop().success());
+}
