@@ -1,0 +1,237 @@
+//! What the objects look like: every attribute of a key's two halves.
+
+use crate::mechanism;
+use countersign_wire::client::{KeyInfo, Mechanism};
+use cryptoki_sys::{
+    CK_ATTRIBUTE_TYPE, CK_BBOOL, CK_FALSE, CK_MECHANISM_TYPE, CK_OBJECT_CLASS, CK_TRUE, CK_ULONG,
+    CKA_ALLOWED_MECHANISMS, CKA_ALWAYS_AUTHENTICATE, CKA_ALWAYS_SENSITIVE, CKA_CLASS, CKA_COPYABLE,
+    CKA_DECRYPT, CKA_DERIVE, CKA_DESTROYABLE, CKA_EC_PARAMS, CKA_EC_POINT, CKA_ENCRYPT, CKA_END_DATE,
+    CKA_EXTRACTABLE, CKA_ID, CKA_KEY_GEN_MECHANISM, CKA_KEY_TYPE, CKA_LABEL, CKA_LOCAL, CKA_MODIFIABLE,
+    CKA_NEVER_EXTRACTABLE, CKA_PRIVATE, CKA_PUBLIC_KEY_INFO, CKA_SENSITIVE, CKA_SIGN, CKA_SIGN_RECOVER,
+    CKA_START_DATE, CKA_SUBJECT, CKA_TOKEN, CKA_TRUSTED, CKA_UNIQUE_ID, CKA_UNWRAP, CKA_VALUE,
+    CKA_VENDOR_DEFINED, CKA_VERIFY, CKA_VERIFY_RECOVER, CKA_WRAP, CKA_WRAP_WITH_TRUSTED, CKK_EC,
+    CKM_EC_KEY_PAIR_GEN, CKO_PRIVATE_KEY, CKO_PUBLIC_KEY,
+};
+use std::borrow::Cow;
+use std::fmt::Write;
+
+/// The key's Ethereum address: `0x` and 40 hex digits with the checksum of EIP-55. On both halves of a key.
+pub const CKA_COUNTERSIGN_ETHEREUM_ADDRESS: CK_ATTRIBUTE_TYPE = CKA_VENDOR_DEFINED | 0x4353_0001;
+
+/// DER of the object identifier of secp256k1, 1.3.132.0.10 (SEC 2 appendix A.2.1).
+pub(crate) const SECP256K1: &[u8] = &[0x06, 0x05, 0x2b, 0x81, 0x04, 0x00, 0x0a];
+
+/// DER in front of the 65 bytes of a point: OCTET STRING.
+const POINT_PREFIX: &[u8] = &[0x04, 0x41];
+
+/// DER in front of the 65 bytes of a point: `SubjectPublicKeyInfo` of an EC key on secp256k1 (RFC 5480 section 2).
+const PUBLIC_KEY_INFO_PREFIX: &[u8] = &[
+    0x30, 0x56, 0x30, 0x10, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x05, 0x2b, 0x81,
+    0x04, 0x00, 0x0a, 0x03, 0x42, 0x00,
+];
+
+/// Which half of a key an object is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Half {
+    Private,
+    Public,
+}
+
+impl Half {
+    /// Both, in the order in which they are found.
+    pub(crate) const BOTH: [Half; 2] = [Half::Private, Half::Public];
+
+    const fn class(self) -> CK_OBJECT_CLASS {
+        match self {
+            Half::Private => CKO_PRIVATE_KEY,
+            Half::Public => CKO_PUBLIC_KEY,
+        }
+    }
+}
+
+/// An attribute of an object.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Value<'a> {
+    /// It has this value.
+    Is(Cow<'a, [u8]>),
+    /// It has a value that never leaves the HSM.
+    Sensitive,
+    /// Objects of this kind have no such attribute.
+    Missing,
+}
+
+/// One attribute as the application gave it, in a template.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Attribute {
+    pub(crate) kind: CK_ATTRIBUTE_TYPE,
+    pub(crate) value: Vec<u8>,
+}
+
+/// An attribute of one half of `key`.
+pub(crate) fn value(key: &KeyInfo, half: Half, kind: CK_ATTRIBUTE_TYPE) -> Value<'_> {
+    if let Some(fixed) = fixed(half, kind) {
+        return Value::Is(Cow::Owned(fixed));
+    }
+    let owned = |bytes| Value::Is(Cow::Owned(bytes));
+    match (kind, half) {
+        (CKA_LABEL, _) => owned(key.label.to_string().into_bytes()),
+        (CKA_ID, _) => Value::Is(Cow::Borrowed(key.id.as_slice())),
+        (CKA_UNIQUE_ID, _) => owned(unique_id(key, half).into_bytes()),
+        (CKA_EC_POINT, _) => owned([POINT_PREFIX, key.public_key.as_slice()].concat()),
+        (CKA_PUBLIC_KEY_INFO, _) => owned([PUBLIC_KEY_INFO_PREFIX, key.public_key.as_slice()].concat()),
+        (CKA_ALLOWED_MECHANISMS, _) => owned(allowed_mechanisms(&key.mechanisms)),
+        (CKA_COUNTERSIGN_ETHEREUM_ADDRESS, _) => Value::Is(Cow::Borrowed(key.ethereum_address.as_bytes())),
+        (CKA_VALUE, Half::Private) => Value::Sensitive,
+        _ => Value::Missing,
+    }
+}
+
+/// An attribute that is the same for this half of every key.
+pub(crate) fn fixed(half: Half, kind: CK_ATTRIBUTE_TYPE) -> Option<Vec<u8>> {
+    Some(match (kind, half) {
+        (CKA_CLASS, _) => ulong(half.class()),
+        (CKA_KEY_TYPE, _) => ulong(CKK_EC),
+        (CKA_KEY_GEN_MECHANISM, _) => ulong(CKM_EC_KEY_PAIR_GEN),
+        (CKA_EC_PARAMS, _) => SECP256K1.to_vec(),
+        // The public half needs a login too: only the API key's tenant is told what keys there are.
+        (CKA_TOKEN | CKA_PRIVATE | CKA_LOCAL, _)
+        | (
+            CKA_SIGN | CKA_SENSITIVE | CKA_ALWAYS_SENSITIVE | CKA_NEVER_EXTRACTABLE | CKA_ALWAYS_AUTHENTICATE,
+            Half::Private,
+        ) => flag(CK_TRUE),
+        (CKA_MODIFIABLE | CKA_COPYABLE | CKA_DESTROYABLE | CKA_DERIVE, _)
+        | (
+            CKA_EXTRACTABLE | CKA_DECRYPT | CKA_SIGN_RECOVER | CKA_UNWRAP | CKA_WRAP_WITH_TRUSTED,
+            Half::Private,
+        )
+        | (CKA_ENCRYPT | CKA_VERIFY | CKA_VERIFY_RECOVER | CKA_WRAP | CKA_TRUSTED, Half::Public) => {
+            flag(CK_FALSE)
+        }
+        (CKA_SUBJECT | CKA_START_DATE | CKA_END_DATE, _) => Vec::new(),
+        _ => return None,
+    })
+}
+
+/// Whether one half of `key` has every attribute of the template, with that value.
+pub(crate) fn matches(key: &KeyInfo, half: Half, template: &[Attribute]) -> bool {
+    template.iter().all(|wanted| match value(key, half, wanted.kind) {
+        Value::Is(value) => *value == *wanted.value,
+        Value::Sensitive | Value::Missing => false,
+    })
+}
+
+/// The bytes of a `CK_ULONG`.
+pub(crate) fn ulong(value: CK_ULONG) -> Vec<u8> {
+    value.to_ne_bytes().to_vec()
+}
+
+fn flag(value: CK_BBOOL) -> Vec<u8> {
+    vec![value]
+}
+
+/// `CKA_ALLOWED_MECHANISMS`: an array of `CK_MECHANISM_TYPE`.
+fn allowed_mechanisms(mechanisms: &[Mechanism]) -> Vec<u8> {
+    mechanisms.iter().flat_map(|&made_for| mechanism::type_of(made_for).to_ne_bytes()).collect()
+}
+
+/// `CKA_ALLOWED_MECHANISMS`, read back; `None`: not a whole number of them.
+pub(crate) fn mechanism_types(value: &[u8]) -> Option<Vec<CK_MECHANISM_TYPE>> {
+    let (types, rest) = value.as_chunks();
+    rest.is_empty().then(|| types.iter().map(|bytes| CK_MECHANISM_TYPE::from_ne_bytes(*bytes)).collect())
+}
+
+fn unique_id(key: &KeyInfo, half: Half) -> String {
+    let mut text = String::with_capacity(40);
+    for byte in key.id.as_slice() {
+        write!(text, "{byte:02x}").expect("a String takes every write");
+    }
+    text.push_str(match half {
+        Half::Private => "-private",
+        Half::Public => "-public",
+    });
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_bytes::ByteArray;
+
+    fn key() -> KeyInfo {
+        KeyInfo {
+            label: "alice/ethereum".parse().unwrap(),
+            id: ByteArray::new([0xab; 16]),
+            public_key: ByteArray::new([4; 65]),
+            ethereum_address: "0xabc".into(),
+            mechanisms: vec![Mechanism::Digest, Mechanism::Ethereum],
+        }
+    }
+
+    fn is(key: &KeyInfo, half: Half, kind: CK_ATTRIBUTE_TYPE) -> Vec<u8> {
+        match value(key, half, kind) {
+            Value::Is(value) => value.into_owned(),
+            other => panic!("attribute 0x{kind:x} of {half:?} is {other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_private_key_never_leaves_and_asks_for_a_code_each_time() {
+        let key = key();
+        for kind in [
+            CKA_TOKEN,
+            CKA_PRIVATE,
+            CKA_SENSITIVE,
+            CKA_ALWAYS_SENSITIVE,
+            CKA_NEVER_EXTRACTABLE,
+            CKA_LOCAL,
+            CKA_ALWAYS_AUTHENTICATE,
+            CKA_SIGN,
+        ] {
+            assert_eq!(is(&key, Half::Private, kind), [CK_TRUE], "0x{kind:x}");
+        }
+        for kind in [
+            CKA_EXTRACTABLE,
+            CKA_MODIFIABLE,
+            CKA_COPYABLE,
+            CKA_DESTROYABLE,
+            CKA_DECRYPT,
+            CKA_SIGN_RECOVER,
+            CKA_UNWRAP,
+            CKA_DERIVE,
+            CKA_WRAP_WITH_TRUSTED,
+        ] {
+            assert_eq!(is(&key, Half::Private, kind), [CK_FALSE], "0x{kind:x}");
+        }
+        assert_eq!(value(&key, Half::Private, CKA_VALUE), Value::Sensitive);
+        assert_eq!(value(&key, Half::Public, CKA_VALUE), Value::Missing);
+    }
+
+    #[test]
+    fn the_point_is_wrapped_in_der() {
+        let point = is(&key(), Half::Public, CKA_EC_POINT);
+        assert_eq!((point.len(), &point[..2]), (67, &[0x04, 0x41][..]));
+        let info = is(&key(), Half::Public, CKA_PUBLIC_KEY_INFO);
+        assert_eq!(info.len(), usize::from(info[1]) + 2, "the DER length is that of the rest");
+        assert!(info.ends_with(&point[2..]));
+    }
+
+    #[test]
+    fn allowed_mechanisms_read_back_and_half_ones_do_not() {
+        let value = is(&key(), Half::Private, CKA_ALLOWED_MECHANISMS);
+        let types = mechanism_types(&value).unwrap();
+        assert_eq!(types, [cryptoki_sys::CKM_ECDSA, mechanism::CKM_COUNTERSIGN_ETHEREUM]);
+        assert_eq!(mechanism_types(&value[1..]), None);
+    }
+
+    #[test]
+    fn a_template_matches_only_with_every_value_and_never_by_a_secret() {
+        let key = key();
+        let wanted = |kind, value: &[u8]| Attribute { kind, value: value.to_vec() };
+        let label = wanted(CKA_LABEL, b"alice/ethereum");
+        assert!(matches(&key, Half::Private, &[]));
+        assert!(matches(&key, Half::Private, std::slice::from_ref(&label)));
+        assert!(!matches(&key, Half::Private, &[label, wanted(CKA_CLASS, &ulong(CKO_PUBLIC_KEY))]));
+        assert!(!matches(&key, Half::Private, &[wanted(CKA_VALUE, b"")]));
+        assert!(!matches(&key, Half::Private, &[wanted(CKA_LABEL, b"alice")]));
+    }
+}

@@ -1,0 +1,142 @@
+//! New keys, and what cannot be done with keys (PKCS#11 v2.40 section 5.13).
+
+use crate::attributes::{self, Attribute, Half};
+use crate::boundary::memory::{MechanismArgument, Out};
+use crate::failure::{Function, Result};
+use crate::mechanism;
+use crate::module::{Module, not_an_answer};
+use crate::objects;
+use crate::session;
+use countersign_wire::client::{Act, Answer, CreateKey, Mechanism};
+use countersign_wire::names::KeyLabel;
+use cryptoki_sys::{
+    CK_ATTRIBUTE_TYPE, CK_OBJECT_HANDLE, CK_RV, CK_SESSION_HANDLE, CKA_ALLOWED_MECHANISMS, CKA_EC_PARAMS,
+    CKA_EC_POINT, CKA_ID, CKA_LABEL, CKA_PRIVATE, CKA_PUBLIC_KEY_INFO, CKA_UNIQUE_ID, CKA_VALUE, CKA_VERIFY,
+    CKM_EC_KEY_PAIR_GEN, CKR_ARGUMENTS_BAD, CKR_ATTRIBUTE_READ_ONLY, CKR_ATTRIBUTE_TYPE_INVALID,
+    CKR_ATTRIBUTE_VALUE_INVALID, CKR_CURVE_NOT_SUPPORTED, CKR_KEY_FUNCTION_NOT_PERMITTED,
+    CKR_KEY_HANDLE_INVALID, CKR_KEY_UNEXTRACTABLE, CKR_MECHANISM_INVALID, CKR_MECHANISM_PARAM_INVALID,
+    CKR_TEMPLATE_INCOMPLETE, CKR_TEMPLATE_INCONSISTENT,
+};
+
+/// What the two templates of `C_GenerateKeyPair` ask for.
+#[derive(Debug, PartialEq, Eq)]
+struct Wanted {
+    label: KeyLabel,
+    mechanisms: Vec<Mechanism>,
+}
+
+/// `C_GenerateKeyPair`: a further key of a confirmed account, named `ACCOUNT/KEY` by `CKA_LABEL`.
+///
+/// What the templates say must be so: the HSM makes one kind of key, and nothing here makes it weaker.
+pub(crate) fn generate_key_pair(
+    module: &Module,
+    session: CK_SESSION_HANDLE,
+    mechanism: Option<MechanismArgument>,
+    templates: [&[Attribute]; 2],
+    handles: [&mut Out<CK_OBJECT_HANDLE>; 2],
+) -> Result {
+    let [public, private] = templates;
+    let session = module.session(session)?;
+    let mechanism = mechanism.ok_or(CKR_ARGUMENTS_BAD)?;
+    if mechanism.kind != CKM_EC_KEY_PAIR_GEN {
+        return Err(CKR_MECHANISM_INVALID.into());
+    }
+    if mechanism.parameter_bytes != 0 {
+        return Err(CKR_MECHANISM_PARAM_INVALID.into());
+    }
+    session::check_writable(&session)?;
+    let login = module.logged_in()?;
+    let Wanted { label, mechanisms } = read_templates(public, private)?;
+    let act = Act::CreateKey(CreateKey { label, mechanisms });
+    let Answer::Key(key) = module.ask(Some(&login.api_key), Function::KeyGeneration, act)? else {
+        return Err(not_an_answer());
+    };
+    let given = login.give_handles(key)?;
+    let [public, private] = handles;
+    public.set(given.public);
+    private.set(given.private);
+    Ok(())
+}
+
+fn read_templates(public: &[Attribute], private: &[Attribute]) -> Result<Wanted, CK_RV> {
+    for (half, template) in [(Half::Public, public), (Half::Private, private)] {
+        template.iter().try_for_each(|attribute| check(half, attribute))?;
+    }
+    if !public.iter().any(|attribute| attribute.kind == CKA_EC_PARAMS) {
+        return Err(CKR_TEMPLATE_INCOMPLETE);
+    }
+    let label = one_value(CKA_LABEL, public, private)?.ok_or(CKR_TEMPLATE_INCOMPLETE)?;
+    let label = core::str::from_utf8(label).map_err(|_| CKR_ATTRIBUTE_VALUE_INVALID)?;
+    let label = label.parse().map_err(|_| CKR_ATTRIBUTE_VALUE_INVALID)?;
+    let mechanisms = match one_value(CKA_ALLOWED_MECHANISMS, public, private)? {
+        Some(value) => read_mechanisms(value)?,
+        // Signing blind must be asked for.
+        None => vec![Mechanism::Ethereum],
+    };
+    Ok(Wanted { label, mechanisms })
+}
+
+/// Refuses an attribute that the new key will not have with that value.
+fn check(half: Half, attribute: &Attribute) -> Result<(), CK_RV> {
+    let value = attribute.value.as_slice();
+    match (attribute.kind, half) {
+        // Generic clients ask for a public half that verifies and that is not private. Neither gives anyone a right
+        // over the private half, and both read back as they are.
+        (CKA_LABEL | CKA_ALLOWED_MECHANISMS, _) | (CKA_VERIFY | CKA_PRIVATE, Half::Public) => Ok(()),
+        // The HSM chooses the id. Some clients send an empty one when they have no wish.
+        (CKA_ID, _) if value.is_empty() => Ok(()),
+        (CKA_ID, _) => Err(CKR_TEMPLATE_INCONSISTENT),
+        (CKA_EC_PARAMS, _) if value != attributes::SECP256K1 => Err(CKR_CURVE_NOT_SUPPORTED),
+        (CKA_VALUE | CKA_EC_POINT | CKA_PUBLIC_KEY_INFO | CKA_UNIQUE_ID, _) => Err(CKR_ATTRIBUTE_READ_ONLY),
+        (kind, _) => match attributes::fixed(half, kind) {
+            Some(fixed) if fixed == value => Ok(()),
+            Some(_) => Err(CKR_TEMPLATE_INCONSISTENT),
+            None => Err(CKR_ATTRIBUTE_TYPE_INVALID),
+        },
+    }
+}
+
+/// The value of an attribute that both templates may give, and then must give alike. An empty one is none.
+fn one_value<'a>(
+    kind: CK_ATTRIBUTE_TYPE,
+    public: &'a [Attribute],
+    private: &'a [Attribute],
+) -> Result<Option<&'a [u8]>, CK_RV> {
+    let mut values = private
+        .iter()
+        .chain(public)
+        .filter(|attribute| attribute.kind == kind && !attribute.value.is_empty())
+        .map(|attribute| attribute.value.as_slice());
+    let first = values.next();
+    if values.all(|value| Some(value) == first) { Ok(first) } else { Err(CKR_TEMPLATE_INCONSISTENT) }
+}
+
+/// `CKA_ALLOWED_MECHANISMS` as the wire has it: ascending, without repeats.
+fn read_mechanisms(value: &[u8]) -> Result<Vec<Mechanism>, CK_RV> {
+    let types = attributes::mechanism_types(value).ok_or(CKR_ATTRIBUTE_VALUE_INVALID)?;
+    let known: Option<Vec<Mechanism>> = types.into_iter().map(mechanism::signs).collect();
+    let mut mechanisms = known.ok_or(CKR_ATTRIBUTE_VALUE_INVALID)?;
+    mechanisms.sort_unstable();
+    mechanisms.dedup();
+    Ok(mechanisms)
+}
+
+/// `C_WrapKey`: no key leaves the HSM.
+pub(crate) fn refuse_wrap(module: &Module, session: CK_SESSION_HANDLE, key: CK_OBJECT_HANDLE) -> Result {
+    refuse_use(module, session, key, CKR_KEY_UNEXTRACTABLE)
+}
+
+/// `C_DeriveKey`: a derived secret would be a use of the key that nobody approved.
+pub(crate) fn refuse_derive(module: &Module, session: CK_SESSION_HANDLE, key: CK_OBJECT_HANDLE) -> Result {
+    refuse_use(module, session, key, CKR_KEY_FUNCTION_NOT_PERMITTED)
+}
+
+fn refuse_use(module: &Module, session: CK_SESSION_HANDLE, key: CK_OBJECT_HANDLE, refusal: CK_RV) -> Result {
+    module.session(session)?;
+    module.logged_in()?;
+    let object = objects::find(module, key).ok_or(CKR_KEY_HANDLE_INVALID)?;
+    match object.half {
+        Half::Private => Err(refusal.into()),
+        Half::Public => Err(CKR_KEY_FUNCTION_NOT_PERMITTED.into()),
+    }
+}

@@ -1,0 +1,370 @@
+//! An HSM for these tests: the real frames and messages over a real socket, and as much of the plugin's behaviour
+//! as the module could get wrong. It keeps every request, so that a test sees what was asked and in which order.
+
+use countersign_wire::client::{
+    Act, Answer, ClockMode, ContextLogin, ContextSign, CreateKey, KeyInfo, KeyPage, KeyQuery, Mechanism,
+    Operation, Outcome, Payload, Reply, Request, Signed, Status, Welcome,
+};
+use countersign_wire::frame::{self, CLIENT_MAX_BYTES, HEADER_BYTES};
+use countersign_wire::names::{ApiKey, TenantName, TypedCode};
+use countersign_wire::reason::{Reason, Refusal};
+use countersign_wire::{decode, encode};
+use serde_bytes::{ByteArray, ByteBuf};
+use std::collections::{BTreeSet, VecDeque};
+use std::io::{Read, Write};
+use std::net::Shutdown;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::thread;
+
+/// How many keys a page of [`KeyQuery::All`] holds.
+pub(crate) const PAGE_KEYS: usize = 3;
+
+/// The API key that the HSM knows.
+pub(crate) fn api_key() -> ApiKey {
+    ApiKey::from_random(&[0xab; 32], &TenantName::parse("default").unwrap())
+}
+
+/// The key that the HSM has under that number: even ones sign digests, odd ones transactions.
+pub(crate) fn key(number: u8) -> KeyInfo {
+    let (name, mechanism) = match number % 2 {
+        0 => ("digest", Mechanism::Digest),
+        _ => ("ethereum", Mechanism::Ethereum),
+    };
+    KeyInfo {
+        label: format!("user-{:04}/{name}", number / 2).parse().unwrap(),
+        id: ByteArray::new([number + 1; 16]),
+        public_key: ByteArray::new([4; 65]),
+        ethereum_address: format!("0x{number:040x}"),
+        mechanisms: vec![mechanism],
+    }
+}
+
+/// The signature that the HSM gives for `payload` in `operation`.
+pub(crate) fn signature(operation: &Operation, payload: &Payload) -> [u8; 64] {
+    let data = match payload {
+        Payload::Digest(digest) => digest.to_vec(),
+        Payload::Ethereum(transaction) => transaction.to_vec(),
+    };
+    let mut signature = [0; 64];
+    signature[..16].copy_from_slice(operation.key.as_slice());
+    signature[16..24].copy_from_slice(&(data.len() as u64).to_be_bytes());
+    for (at, byte) in data.iter().enumerate() {
+        signature[24 + at % 40] ^= byte;
+    }
+    signature
+}
+
+/// What stands in a request, in one word.
+pub(crate) fn word(act: &Act) -> &'static str {
+    match act {
+        Act::Status => "status",
+        Act::Login => "login",
+        Act::Random(_) => "random",
+        Act::FindKeys(_) => "find-keys",
+        Act::CreateKey(_) => "create-key",
+        Act::ContextLogin(_) => "context-login",
+        Act::ContextSign(_) => "context-sign",
+        Act::ContextEnd(_) => "context-end",
+        Act::Enroll(_) | Act::Confirm(_) | Act::Unlock(_) | Act::ShowAccount(_) | Act::Sign(_) => {
+            "not-pkcs11"
+        }
+    }
+}
+
+struct State {
+    keys: Vec<KeyInfo>,
+    /// Codes that are right and unused.
+    codes: BTreeSet<String>,
+    used: BTreeSet<String>,
+    grants: BTreeSet<Operation>,
+    acts: Vec<Act>,
+    refusals: VecDeque<Refusal>,
+    boot_count: u64,
+    api_key_good: bool,
+    repeats_pages: bool,
+    /// Requests of that kind wait until it is taken away.
+    held: Option<&'static str>,
+    waiting: usize,
+    streams: Vec<UnixStream>,
+}
+
+struct Shared {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+pub(crate) struct FakeHsm {
+    shared: Arc<Shared>,
+    socket: PathBuf,
+    serving: Option<thread::JoinHandle<()>>,
+}
+
+impl FakeHsm {
+    /// Serves `folder/hsm.sock`, with four keys.
+    pub(crate) fn start(folder: &Path) -> Self {
+        let state = State {
+            keys: (0..4).map(key).collect(),
+            codes: BTreeSet::new(),
+            used: BTreeSet::new(),
+            grants: BTreeSet::new(),
+            acts: Vec::new(),
+            refusals: VecDeque::new(),
+            boot_count: 1,
+            api_key_good: true,
+            repeats_pages: false,
+            held: None,
+            waiting: 0,
+            streams: Vec::new(),
+        };
+        let shared = Arc::new(Shared { state: Mutex::new(state), changed: Condvar::new() });
+        let mut hsm = Self { shared, socket: folder.join("hsm.sock"), serving: None };
+        hsm.serve();
+        hsm
+    }
+
+    pub(crate) fn socket(&self) -> &Path {
+        &self.socket
+    }
+
+    /// From here on, that code is right, once.
+    pub(crate) fn allow_code(&self, code: &str) {
+        self.state().codes.insert(code.to_owned());
+    }
+
+    pub(crate) fn add_keys(&self, keys: impl IntoIterator<Item = KeyInfo>) {
+        self.state().keys.extend(keys);
+    }
+
+    /// Refuses the next request that needs an API key.
+    pub(crate) fn refuse_next(&self, reason: Reason) {
+        self.state().refusals.push_back(reason.into());
+    }
+
+    /// From here on, every page leads to the same next one.
+    pub(crate) fn repeat_pages(&self) {
+        self.state().repeats_pages = true;
+    }
+
+    /// From here on, the API key is not good any more.
+    pub(crate) fn revoke_api_key(&self) {
+        self.state().api_key_good = false;
+    }
+
+    /// The requests since the last call of this, in one word each.
+    pub(crate) fn asked(&self) -> Vec<&'static str> {
+        self.acts().iter().map(word).collect()
+    }
+
+    /// The requests since the last call of this.
+    pub(crate) fn acts(&self) -> Vec<Act> {
+        std::mem::take(&mut self.state().acts)
+    }
+
+    pub(crate) fn grants(&self) -> usize {
+        self.state().grants.len()
+    }
+
+    /// Requests of that kind wait from here on.
+    pub(crate) fn hold(&self, word: &'static str) {
+        self.state().held = Some(word);
+    }
+
+    /// Returns once so many held requests are waiting.
+    pub(crate) fn wait_for_held(&self, requests: usize) {
+        let state = self.state();
+        drop(self.shared.changed.wait_while(state, |state| state.waiting < requests).unwrap());
+    }
+
+    /// Lets held requests go on.
+    pub(crate) fn release(&self) {
+        self.state().held = None;
+        self.shared.changed.notify_all();
+    }
+
+    /// Stops like a machine whose plug is pulled: connections break, grants are lost.
+    pub(crate) fn stop(&mut self) {
+        let Some(serving) = self.serving.take() else { return };
+        std::fs::remove_file(&self.socket).unwrap();
+        let mut state = self.state();
+        state.boot_count += 1;
+        state.grants.clear();
+        for stream in state.streams.drain(..) {
+            // The other side may have closed it first.
+            let _ = stream.shutdown(Shutdown::Both);
+        }
+        drop(state);
+        serving.join().unwrap();
+    }
+
+    /// Starts again after [`FakeHsm::stop`].
+    pub(crate) fn serve(&mut self) {
+        let listener = UnixListener::bind(&self.socket).unwrap();
+        // The listener's own end is among the streams: shutting it down ends the loop.
+        self.state()
+            .streams
+            .push(UnixStream::from(std::os::fd::OwnedFd::from(listener.try_clone().unwrap())));
+        let shared = Arc::clone(&self.shared);
+        self.serving = Some(thread::spawn(move || {
+            while let Ok((stream, _)) = listener.accept() {
+                let shared = Arc::clone(&shared);
+                shared.state.lock().unwrap().streams.push(stream.try_clone().unwrap());
+                thread::spawn(move || shared.converse(stream));
+            }
+        }));
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.shared.state.lock().unwrap()
+    }
+}
+
+impl Drop for FakeHsm {
+    fn drop(&mut self) {
+        self.release();
+        self.stop();
+    }
+}
+
+impl Shared {
+    /// Answers one connection until it ends.
+    fn converse(&self, mut stream: UnixStream) {
+        loop {
+            let mut header = [0; HEADER_BYTES];
+            if stream.read_exact(&mut header).is_err() {
+                return;
+            }
+            let mut payload = vec![0; frame::payload_length(header, CLIENT_MAX_BYTES).unwrap()];
+            if stream.read_exact(&mut payload).is_err() {
+                return;
+            }
+            let request: Request = decode(&payload).expect("the module sends canonical requests");
+            let reply = Reply { id: request.id, outcome: self.answer(request) };
+            let mut framed = Vec::new();
+            frame::append(&mut framed, &encode(&reply));
+            if stream.write_all(&framed).is_err() {
+                return;
+            }
+        }
+    }
+
+    fn answer(&self, request: Request) -> Outcome {
+        let mut state = self.state.lock().unwrap();
+        state.acts.push(request.act.clone());
+        if state.held == Some(word(&request.act)) {
+            state.waiting += 1;
+            self.changed.notify_all();
+            state = self.changed.wait_while(state, |state| state.held.is_some()).unwrap();
+            state.waiting -= 1;
+        }
+        if let Act::Status = request.act {
+            return Outcome::Done(Answer::Status(state.status()));
+        }
+        if request.api_key != Some(api_key()) || !state.api_key_good {
+            return Outcome::Refused(Reason::WrongApiKey.into());
+        }
+        if let Some(refusal) = state.refusals.pop_front() {
+            if let Act::ContextSign(sign) = &request.act {
+                state.grants.remove(&sign.operation);
+            }
+            return Outcome::Refused(refusal);
+        }
+        state.perform(request.act).map_or_else(|reason| Outcome::Refused(reason.into()), Outcome::Done)
+    }
+}
+
+impl State {
+    fn perform(&mut self, act: Act) -> Result<Answer, Reason> {
+        match act {
+            Act::Login => Ok(Answer::Welcome(Welcome { tenant: "default".into() })),
+            Act::Random(bytes) => Ok(Answer::Random(ByteBuf::from(vec![0x5a; bytes.into()]))),
+            Act::FindKeys(query) => Ok(Answer::Keys(self.find(&query))),
+            Act::CreateKey(create) => self.create(create),
+            Act::ContextLogin(login) => self.log_in(&login),
+            Act::ContextSign(sign) => self.sign(&sign),
+            Act::ContextEnd(operation) => {
+                self.grants.remove(&operation);
+                Ok(Answer::Ended)
+            }
+            other => panic!("the module has no use for {}", word(&other)),
+        }
+    }
+
+    fn find(&self, query: &KeyQuery) -> KeyPage {
+        let with = |wanted: &dyn Fn(&KeyInfo) -> bool| {
+            let keys = self.keys.iter().filter(|key| wanted(key)).cloned().collect();
+            KeyPage { keys, next: None }
+        };
+        match query {
+            KeyQuery::Label(label) => with(&|key| key.label == *label),
+            KeyQuery::Id(id) => with(&|key| key.id == *id),
+            KeyQuery::All(cursor) => {
+                let from = cursor.map_or(0, |cursor| usize::from_be_bytes(cursor.into_array()));
+                let to = (from + PAGE_KEYS).min(self.keys.len());
+                let to = if self.repeats_pages { PAGE_KEYS } else { to };
+                let next = (to < self.keys.len()).then(|| ByteArray::new(to.to_be_bytes()));
+                KeyPage { keys: self.keys[from..to].to_vec(), next }
+            }
+        }
+    }
+
+    fn create(&mut self, create: CreateKey) -> Result<Answer, Reason> {
+        if self.keys.iter().any(|key| key.label == create.label) {
+            return Err(Reason::KeyExists);
+        }
+        if !self.keys.iter().any(|key| key.label.account == create.label.account) {
+            return Err(Reason::UnknownAccount);
+        }
+        assert!(create.mechanisms.is_sorted() && !create.mechanisms.is_empty(), "as the wire wants them");
+        let number = u8::try_from(self.keys.len()).unwrap();
+        let key = KeyInfo { label: create.label, mechanisms: create.mechanisms, ..key(number) };
+        self.keys.push(key.clone());
+        Ok(Answer::Key(key))
+    }
+
+    fn log_in(&mut self, login: &ContextLogin) -> Result<Answer, Reason> {
+        let countersign_wire::client::Approval::Code(code) = &login.approval;
+        let code = TypedCode::expose(code);
+        if code.len() != 6 || !code.bytes().all(|byte| byte.is_ascii_digit()) {
+            return Err(Reason::MalformedCode);
+        }
+        if self.used.contains(code) {
+            return Err(Reason::CodeUsed);
+        }
+        if !self.codes.remove(code) {
+            return Err(Reason::WrongCode);
+        }
+        self.used.insert(code.to_owned());
+        self.grants.insert(login.operation.clone());
+        Ok(Answer::LoggedIn)
+    }
+
+    fn sign(&mut self, sign: &ContextSign) -> Result<Answer, Reason> {
+        if !self.grants.remove(&sign.operation) {
+            return Err(Reason::ApprovalMissing);
+        }
+        assert_eq!(sign.payload.mechanism(), sign.operation.mechanism);
+        Ok(Answer::Signed(Signed {
+            signature: ByteArray::new(signature(&sign.operation, &sign.payload)),
+            y_parity: 0,
+            digest: ByteArray::new([0; 32]),
+            raw_transaction: None,
+            transaction_hash: None,
+        }))
+    }
+
+    fn status(&self) -> Status {
+        Status {
+            version: "1.7.3".into(),
+            hsm_id: ByteArray::new([0xc5; 16]),
+            measurement: ByteArray::new([1; 48]),
+            clock: ClockMode::Manual,
+            unix_time_secs: 1_700_000_000,
+            clock_sure: true,
+            keystore: "fake".into(),
+            boot_count: self.boot_count,
+            missing_sandbox_layers: Vec::new(),
+        }
+    }
+}
