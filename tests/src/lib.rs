@@ -1,1 +1,78 @@
-//! Placeholder.
+//! Tests across the whole of Countersign: every test here runs a real HSM process with the frozen image in its
+//! sandbox, and talks to it as a backend, an operator or an attacker would.
+//!
+//! # Principles
+//! * Nothing is mocked: the image, the HSM, the command line, the module and its clients are the ones that ship.
+//! * Time stands still unless a test moves it: every HSM here has a manual clock. No test sleeps.
+//! * A test's name is the claim it shows, with the invariant's number of `ARCHITECTURE.md` where there is one.
+//! * A random test prints its seed; `COUNTERSIGN_TEST_SEED` repeats it.
+//!
+//! # Where things are
+//! | module | what |
+//! | --- | --- |
+//! | [`artefacts`] | the programs under test, as `cargo xtask test` built them |
+//! | [`hsm`] | one HSM: its home, its process, its clock |
+//! | [`backend`] | what a backend asks an HSM natively |
+//! | [`phone`] | the user's authenticator app |
+//! | [`cli`] | the command line |
+//! | [`module`] | the PKCS#11 module through the `cryptoki` crate |
+//! | [`raw`] | the PKCS#11 module call by call, for what no well-behaved client does |
+//! | [`disk`] | what an attacker does to the untrusted disk |
+//! | [`processes`] | what `/proc` says of a process |
+//! | [`transactions`] | Ethereum transactions, and an independent reading of what was signed |
+//!
+//! The tests themselves are in `it/`, the benchmark in `benches/gated/`.
+
+pub mod artefacts;
+pub mod backend;
+pub mod cli;
+pub mod disk;
+pub mod hsm;
+pub mod module;
+pub mod phone;
+pub mod processes;
+pub mod raw;
+pub mod transactions;
+
+pub use backend::User;
+pub use hsm::{Hsm, Keystore};
+
+/// Runs each named function, which takes a [`Keystore`], as two tests: `NAME::embedded` and `NAME::softhsm`.
+#[macro_export]
+macro_rules! on_both_keystores {
+    ($($name:ident),* $(,)?) => { $(
+        mod $name {
+            #[test]
+            fn embedded() {
+                super::$name($crate::Keystore::Embedded);
+            }
+
+            #[test]
+            fn softhsm() {
+                super::$name($crate::Keystore::Softhsm);
+            }
+        }
+    )* };
+}
+
+/// Runs each named function, which takes a [`Keystore`], on the embedded keystore: for what no keystore takes
+/// part in.
+#[macro_export]
+macro_rules! on_embedded {
+    ($($name:ident),* $(,)?) => { $(
+        mod $name {
+            #[test]
+            fn embedded() {
+                super::$name($crate::Keystore::Embedded);
+            }
+        }
+    )* };
+}
+
+/// The seed of a random test: `COUNTERSIGN_TEST_SEED`, else a fresh one. It is printed, and shown where a test fails.
+pub fn seed(of: &str) -> u64 {
+    let seed = std::env::var("COUNTERSIGN_TEST_SEED")
+        .map_or_else(|_| fastrand::u64(..), |text| text.parse().expect("COUNTERSIGN_TEST_SEED is a number"));
+    eprintln!("{of}: COUNTERSIGN_TEST_SEED={seed}");
+    seed
+}

@@ -1,2 +1,89 @@
-//! Placeholder.
-fn main() {}
+//! `cargo xtask`: the one entry to everything that is done with this repository.
+//!
+//! Progress goes to stderr; stdout carries the result alone, so that scripts can read it.
+//!
+//! * [`workspace`]: where the repository is, and how cargo is called in it;
+//! * [`setup`]: what must be installed before something can run;
+//! * [`artefacts`]: building the programs and the frozen image;
+//! * [`hsm`]: one HSM: initialised, running, stopped, killed;
+//! * [`phone`]: the user's side: an authenticator app;
+//! * [`accounts`]: enrolled and confirmed accounts in any number;
+//! * [`stop`]: SIGINT and SIGTERM;
+//! * [`dev`], [`demo`], [`suite`]: the commands.
+
+mod accounts;
+mod artefacts;
+mod demo;
+mod dev;
+mod hsm;
+mod phone;
+mod setup;
+mod stop;
+mod suite;
+mod workspace;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+#[derive(Parser)]
+#[command(
+    name = "cargo xtask",
+    bin_name = "cargo xtask",
+    about = "Builds, demonstrates and tests Countersign"
+)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Show the main job from start to end: no signature without the user's code
+    Demo(demo::Arguments),
+    /// Play the demo in a folder that `demo` has prepared
+    #[command(hide = true)]
+    DemoOnStage(demo::Stage),
+    /// Install what the tests need, build everything, and run all tests
+    Test,
+    /// Run the benchmarks
+    Bench {
+        /// Short runs: shows that it works, measures little
+        #[arg(long)]
+        quick: bool,
+    },
+    /// Run an HSM with enrolled accounts in the foreground, for development
+    Dev(dev::Arguments),
+    /// Build the frozen image: the same bytes from any folder
+    Image {
+        /// Where to put it [default: target/image/countersign.image]
+        #[arg(long, value_name = "FILE")]
+        out: Option<PathBuf>,
+    },
+}
+
+fn main() -> ExitCode {
+    match run(Arguments::parse().command) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: Command) -> Result<ExitCode> {
+    match command {
+        Command::Demo(arguments) => demo::prepare_and_play(&arguments),
+        Command::DemoOnStage(stage) => Ok(demo::play(&stage)),
+        Command::Test => suite::test(),
+        Command::Bench { quick } => suite::bench(quick),
+        Command::Dev(arguments) => dev::run(&arguments),
+        Command::Image { out } => {
+            let image = artefacts::build_image(&artefacts::build_simulator()?, out.as_deref())?;
+            println!("{}", serde_json::to_string(&image)?);
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}

@@ -1,0 +1,21 @@
+//! Tests across the whole. One binary, since linking costs more than running.
+//!
+//! Each module holds the tests of one subject; each test runs HSMs of its own.
+
+mod approvals;
+mod cli;
+mod crash;
+mod enrolment;
+mod frames;
+mod image;
+mod limits;
+mod native_races;
+mod pkcs11_calls;
+mod pkcs11_clients;
+mod prior_art;
+mod refusals;
+mod rollback;
+mod sandbox;
+mod secrets;
+mod signing;
+mod tenants;

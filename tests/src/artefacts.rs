@@ -1,0 +1,42 @@
+//! The programs under test. `cargo xtask test` builds them and says where they are.
+
+use std::path::PathBuf;
+
+fn named(variable: &str) -> PathBuf {
+    let path = PathBuf::from(std::env::var_os(variable).unwrap_or_else(|| {
+        panic!("{variable} is not set: run `cargo xtask test`, which builds what the tests need and says where it is")
+    }));
+    assert!(path.is_absolute() && path.exists(), "{variable} names {}, which is not there", path.display());
+    path
+}
+
+/// The frozen image.
+pub fn image() -> PathBuf {
+    named("COUNTERSIGN_TEST_IMAGE")
+}
+
+/// `countersign-hsm`.
+pub fn hsm() -> PathBuf {
+    named("COUNTERSIGN_TEST_HSM")
+}
+
+/// `countersign`.
+pub fn cli() -> PathBuf {
+    named("COUNTERSIGN_TEST_CLI")
+}
+
+/// `libcountersign_pkcs11.so`.
+pub fn module() -> PathBuf {
+    named("COUNTERSIGN_TEST_MODULE")
+}
+
+/// A Python interpreter that has python-pkcs11.
+pub fn python() -> PathBuf {
+    named("COUNTERSIGN_TEST_PYTHON")
+}
+
+/// The workspace's folder.
+pub fn workspace() -> PathBuf {
+    let tests = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    tests.parent().expect("the tests' folder lies in the workspace's").to_owned()
+}

@@ -1,0 +1,396 @@
+//! One HSM: its home, its process, its clock. Dropping it stops what it started and removes the home.
+
+use crate::artefacts;
+use crate::processes;
+use countersign_client::{Client, HostConfig};
+use countersign_wire::client::{Act, Answer, Status};
+use countersign_wire::names::ApiKey;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde::Deserialize;
+use std::collections::BTreeMap;
+use std::fs::{self, File, OpenOptions, Permissions};
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
+
+/// Longer than anything takes; what takes longer hangs.
+const PATIENCE: Duration = Duration::from_mins(1);
+
+/// The tenant that an HSM has unless told otherwise.
+pub const TENANT: &str = "default";
+
+/// Where the HSM keeps its cryptographic keys.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Keystore {
+    /// The one in pure Rust.
+    Embedded,
+    /// `SoftHSM2` through PKCS#11.
+    Softhsm,
+}
+
+impl Keystore {
+    /// The word on the command line.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Embedded => "embedded",
+            Self::Softhsm => "softhsm",
+        }
+    }
+}
+
+/// What `countersign-hsm init` prints.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Initialised {
+    /// Which HSM it is.
+    pub hsm_id: String,
+    /// The image that it will run.
+    pub measurement: String,
+    /// Each tenant's API key.
+    pub api_keys: BTreeMap<String, String>,
+}
+
+/// What `countersign-hsm run` prints when it serves.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Ready {
+    /// The socket for clients.
+    pub socket: PathBuf,
+    /// The development control channel.
+    pub control: Option<PathBuf>,
+    /// The firmware's process.
+    pub pid: u32,
+    /// The image that runs.
+    pub measurement: String,
+}
+
+/// The HSM ended before it served.
+#[derive(Debug)]
+pub struct NotServing {
+    /// Its exit code; `None` if a signal ended it.
+    pub exit_code: Option<i32>,
+    /// What it said.
+    pub log: String,
+}
+
+struct Running {
+    child: Child,
+    ready: Ready,
+}
+
+/// One HSM with a manual clock, in a temporary folder.
+pub struct Hsm {
+    folder: TempDir,
+    /// What `init` said.
+    pub initialised: Initialised,
+    /// Its keystore.
+    pub keystore: Keystore,
+    /// The image it is run with.
+    pub image: PathBuf,
+    /// A client of its socket.
+    pub client: Client,
+    api_keys: BTreeMap<String, ApiKey>,
+    running: Option<Running>,
+}
+
+impl Hsm {
+    /// A new HSM with the tenant [`TENANT`], serving.
+    pub fn start(keystore: Keystore) -> Self {
+        let mut hsm = Self::init(keystore, &[TENANT]);
+        hsm.run();
+        hsm
+    }
+
+    /// A new HSM with these tenants, not running yet.
+    pub fn init(keystore: Keystore, tenants: &[&str]) -> Self {
+        let folder = tempfile::Builder::new().prefix("countersign-").tempdir().expect("a temporary folder");
+        let (home, image) = (folder.path().join("hsm"), artefacts::image());
+        let mut command = hsm_command();
+        command.arg("init").arg("--home").arg(&home).arg("--image").arg(&image);
+        command.args(["--keystore", keystore.word(), "--clock", "manual"]);
+        for tenant in tenants {
+            command.args(["--tenant", tenant]);
+        }
+        let initialised: Initialised = one_line(&command.output().expect("countersign-hsm can be started"));
+        let api_keys =
+            initialised.api_keys.iter().map(|(tenant, key)| (tenant.clone(), api_key(key))).collect();
+        let config = write_host_config(folder.path(), &home, &initialised.api_keys[tenants[0]]);
+        let client = Client::new(HostConfig::from_file(&config).expect("host.toml has the documented form"));
+        Self { folder, initialised, keystore, image, client, api_keys, running: None }
+    }
+
+    /// Adds a tenant to an HSM that does not run.
+    pub fn add_tenant(&mut self, name: &str, options: &[&str]) {
+        #[derive(Deserialize)]
+        struct Added {
+            api_key: String,
+        }
+        assert!(self.running.is_none(), "tenants are added while the HSM is stopped");
+        let mut command = hsm_command();
+        command.args(["tenant", "add", "--home"]).arg(self.home()).args(["--name", name]).args(options);
+        let added: Added = one_line(&command.output().expect("countersign-hsm can be started"));
+        self.api_keys.insert(name.to_owned(), api_key(&added.api_key));
+    }
+
+    /// Starts it and waits until it serves.
+    pub fn run(&mut self) {
+        if let Err(NotServing { exit_code, log }) = self.try_run() {
+            panic!("the HSM did not serve (exit code {exit_code:?}); its log:\n{log}");
+        }
+    }
+
+    /// Starts it and waits until it serves or has ended.
+    pub fn try_run(&mut self) -> Result<(), NotServing> {
+        let starting = self.spawn();
+        self.wait_until_serving(starting)
+    }
+
+    /// Starts it and does not wait.
+    pub fn spawn(&mut self) -> Child {
+        assert!(self.running.is_none(), "the HSM runs already");
+        let log = OpenOptions::new().create(true).append(true).open(self.log_file()).expect("a log file");
+        let mut command = hsm_command();
+        command.arg("run").arg("--home").arg(self.home()).arg("--image").arg(&self.image);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log);
+        command.spawn().expect("countersign-hsm can be started")
+    }
+
+    fn wait_until_serving(&mut self, mut child: Child) -> Result<(), NotServing> {
+        let stdout = child.stdout.take().expect("its output is piped");
+        let (tell, told) = mpsc::channel();
+        std::thread::spawn(move || {
+            let mut line = String::new();
+            let read = BufReader::new(stdout).read_line(&mut line).map(|_| line);
+            // Nobody listens any more when the HSM took longer than the test's patience.
+            let _ = tell.send(read);
+        });
+        let Ok(line) = told.recv_timeout(PATIENCE) else {
+            kill_tree(&mut child);
+            panic!("the HSM neither served nor ended; its log:\n{}", self.log());
+        };
+        let line = line.expect("the HSM's output can be read");
+        if line.is_empty() {
+            let status = child.wait().expect("the HSM can be waited for");
+            return Err(NotServing { exit_code: status.code(), log: self.log() });
+        }
+        let ready: Ready = serde_json::from_str(&line).expect("the ready line has the documented form");
+        assert_eq!(ready.pid, child.id());
+        self.running = Some(Running { child, ready });
+        self.client.forget_connections();
+        Ok(())
+    }
+
+    /// Stops it as an operator does (SIGTERM), and waits until it has ended.
+    pub fn stop(&mut self) {
+        let Running { mut child, .. } = self.running.take().expect("the HSM runs");
+        signal(child.id(), Signal::SIGTERM);
+        let status = child.wait().expect("the HSM can be waited for");
+        assert_eq!(status.code(), Some(0), "a stopped HSM exits with 0; its log:\n{}", self.log());
+    }
+
+    /// kill -9 of the whole HSM: firmware first, then the plugin.
+    pub fn kill(&mut self) {
+        let Running { mut child, .. } = self.running.take().expect("the HSM runs");
+        kill_tree(&mut child);
+    }
+
+    /// kill -9 of the firmware alone, and waits until the plugin has followed it.
+    pub fn kill_firmware_alone(&mut self) {
+        let Running { mut child, .. } = self.running.take().expect("the HSM runs");
+        let below = processes::descendants(child.id());
+        // It may have been killed already: then there is only the waiting.
+        let _ = child.kill();
+        child.wait().expect("a killed child can be waited for");
+        let started = Instant::now();
+        while below.iter().any(|pid| processes::is_running(*pid)) {
+            assert!(started.elapsed() < PATIENCE, "the plugin outlives its firmware");
+            std::thread::yield_now();
+        }
+    }
+
+    /// kill -9, and start again.
+    pub fn kill_and_run(&mut self) {
+        self.kill();
+        self.run();
+    }
+
+    /// What it said when it was started.
+    pub fn ready(&self) -> &Ready {
+        &self.running.as_ref().expect("the HSM runs").ready
+    }
+
+    /// Every process of the plugin's sandbox, and of those the one that runs the image.
+    pub fn plugin_pid(&self) -> u32 {
+        let all = processes::descendants(self.ready().pid);
+        *all.last().expect("the firmware runs the plugin as a process of its own")
+    }
+
+    /// Kills the plugin alone and waits until another one runs and serves.
+    pub fn kill_plugin(&self) {
+        let (before, old) = (self.status().boot_count, self.plugin_pid());
+        kill_now(old);
+        self.wait_until(|status| status.boot_count > before);
+    }
+
+    /// Waits until it answers: for when its plugin was killed.
+    pub fn wait_until_it_answers(&self) {
+        self.wait_until(|_| true);
+    }
+
+    fn wait_until(&self, wanted: impl Fn(&Status) -> bool) {
+        let started = Instant::now();
+        while !self.try_status().is_some_and(|status| wanted(&status)) {
+            assert!(started.elapsed() < PATIENCE, "the plugin was not started again; log:\n{}", self.log());
+        }
+    }
+
+    /// How it is.
+    pub fn status(&self) -> Status {
+        self.try_status().expect("the HSM answers")
+    }
+
+    fn try_status(&self) -> Option<Status> {
+        match self.client.call(None, Act::Status) {
+            Ok(Answer::Status(status)) => Some(status),
+            _ => None,
+        }
+    }
+
+    /// The HSM's time, seconds since 1970.
+    pub fn now(&self) -> u64 {
+        self.status().unix_time_secs
+    }
+
+    /// Moves the clock on and returns the new time, seconds since 1970.
+    pub fn advance(&self, secs: u64) -> u64 {
+        countersign_client::advance_clock(&self.host_config(), secs).expect("a manual clock can be advanced")
+    }
+
+    /// The home folder.
+    pub fn home(&self) -> PathBuf {
+        self.folder.path().join("hsm")
+    }
+
+    /// The untrusted disk.
+    pub fn store(&self) -> PathBuf {
+        self.home().join("store/log")
+    }
+
+    /// A folder for the test's own files.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// The host's configuration file.
+    pub fn host_toml(&self) -> PathBuf {
+        self.folder.path().join("host.toml")
+    }
+
+    /// The host's configuration.
+    pub fn host_config(&self) -> HostConfig {
+        HostConfig::from_file(&self.host_toml()).expect("host.toml has the documented form")
+    }
+
+    /// The API key of [`TENANT`].
+    pub fn api_key(&self) -> &ApiKey {
+        self.api_key_of(TENANT)
+    }
+
+    /// A tenant's API key.
+    pub fn api_key_of(&self, tenant: &str) -> &ApiKey {
+        &self.api_keys[tenant]
+    }
+
+    /// Everything it ever wrote to its standard error.
+    pub fn log(&self) -> String {
+        String::from_utf8_lossy(&fs::read(self.log_file()).unwrap_or_default()).into_owned()
+    }
+
+    fn log_file(&self) -> PathBuf {
+        self.folder.path().join("hsm.log")
+    }
+}
+
+impl Drop for Hsm {
+    fn drop(&mut self) {
+        if let Some(Running { mut child, .. }) = self.running.take() {
+            kill_tree(&mut child);
+        }
+        if std::thread::panicking() {
+            eprintln!("the HSM's log:\n{}", self.log());
+        }
+    }
+}
+
+/// kill -9 of one process, without waiting for anything.
+pub fn kill_now(pid: u32) {
+    signal(pid, Signal::SIGKILL);
+}
+
+/// Sends a line to the control channel as it is, and returns the answer.
+pub fn control_line(hsm: &Hsm, line: &str) -> String {
+    let control = hsm.ready().control.as_ref().expect("a manual clock has a control channel");
+    let mut stream = UnixStream::connect(control).expect("the control channel takes connections");
+    stream.set_read_timeout(Some(PATIENCE)).expect("a timeout can be set");
+    stream.write_all(format!("{line}\n").as_bytes()).expect("sent");
+    let mut answer = String::new();
+    BufReader::new(stream).read_line(&mut answer).expect("an answer comes");
+    answer
+}
+
+/// kill -9 of a process and all that it started.
+pub fn kill_tree(child: &mut Child) {
+    let below = processes::descendants(child.id());
+    // It may have ended by itself: then there is nothing to kill.
+    let _ = child.kill();
+    for pid in below {
+        signal(pid, Signal::SIGKILL);
+    }
+    child.wait().expect("a killed child can be waited for");
+}
+
+/// Sends a signal to a process that a test started; one that has ended already is fine.
+pub fn signal(pid: u32, signal: Signal) {
+    let _ = kill(Pid::from_raw(pid.try_into().expect("a process id")), signal);
+}
+
+/// `countersign-hsm`, without what this process may have told `SoftHSM` for itself.
+fn hsm_command() -> Command {
+    let mut command = Command::new(artefacts::hsm());
+    command.env_remove("SOFTHSM2_CONF");
+    command
+}
+
+fn api_key(text: &str) -> ApiKey {
+    ApiKey::parse(text).expect("the HSM makes API keys of the documented form")
+}
+
+fn one_line<T: serde::de::DeserializeOwned>(output: &Output) -> T {
+    let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "countersign-hsm failed: {stdout}{stderr}");
+    assert_eq!(stdout.lines().count(), 1, "one line of JSON, not: {stdout}");
+    serde_json::from_str(&stdout).unwrap_or_else(|error| panic!("{error}: {stdout}"))
+}
+
+fn write_host_config(folder: &Path, home: &Path, api_key: &str) -> PathBuf {
+    let (config, key_file) = (folder.join("host.toml"), folder.join("api-key"));
+    fs::write(&key_file, api_key).expect("the API key can be written");
+    let private = Permissions::from_mode(0o600);
+    File::open(&key_file).and_then(|file| file.set_permissions(private)).expect("its mode can be set");
+    let (socket, control) = (home.join("hsm.sock"), home.join("control.sock"));
+    let lines = [("socket", &socket), ("control", &control), ("api_key_file", &key_file)];
+    let lines = lines.map(|(name, path)| format!("{name} = {}\n", toml_string(path)));
+    fs::write(&config, lines.concat()).expect("host.toml can be written");
+    config
+}
+
+/// A path as TOML has strings. Temporary folders have plain names.
+pub fn toml_string(path: &Path) -> String {
+    format!("\"{}\"", path.display())
+}

@@ -1,0 +1,123 @@
+//! What must be installed before something can run. Nothing is installed that is already there.
+
+use crate::workspace::{output, root, run, say, target};
+use anyhow::{Context, Result, bail};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+/// Where distributions put SoftHSM's library.
+const SOFTHSM_PATHS: &[&str] = &[
+    "/usr/lib/softhsm/libsofthsm2.so",
+    "/usr/lib/x86_64-linux-gnu/softhsm/libsofthsm2.so",
+    "/usr/lib/aarch64-linux-gnu/softhsm/libsofthsm2.so",
+    "/usr/lib64/softhsm/libsofthsm2.so",
+    "/usr/lib64/pkcs11/libsofthsm2.so",
+    "/usr/local/lib/softhsm/libsofthsm2.so",
+];
+
+/// A Debian package that something here needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Package {
+    /// SoftHSM, the keystore's library.
+    SoftHsm2,
+    /// OpenSC, for `pkcs11-tool`.
+    OpenSc,
+    /// Python, with what makes virtual environments.
+    PythonVenv,
+}
+
+impl Package {
+    const fn debian_name(self) -> &'static str {
+        match self {
+            Self::SoftHsm2 => "softhsm2",
+            Self::OpenSc => "opensc",
+            Self::PythonVenv => "python3-venv",
+        }
+    }
+
+    /// Looks for what is needed of the package, not for the package: another distribution names it otherwise.
+    fn is_present(self) -> bool {
+        match self {
+            Self::SoftHsm2 => SOFTHSM_PATHS.iter().any(|path| Path::new(path).exists()),
+            Self::OpenSc => succeeds(Command::new("pkcs11-tool").arg("--version")),
+            Self::PythonVenv => succeeds(Command::new("python3").args(["-c", "import ensurepip, venv"])),
+        }
+    }
+}
+
+/// Installs with apt what is missing of `packages`; where that cannot be, says what to do.
+pub(crate) fn ensure_packages(packages: &[Package]) -> Result<()> {
+    let missing = |packages: &[Package]| -> Vec<&'static str> {
+        packages.iter().filter(|package| !package.is_present()).map(|package| package.debian_name()).collect()
+    };
+    let names = missing(packages);
+    if names.is_empty() {
+        return Ok(());
+    }
+    let by_hand = format!("install with your system's tools what Debian calls: {}", names.join(" "));
+    if !succeeds(Command::new("apt-get").arg("--version")) {
+        bail!("something is missing; {by_hand}");
+    }
+    let root = rustix::process::geteuid().is_root();
+    if !root && !succeeds(Command::new("sudo").args(["-n", "true"])) {
+        bail!(
+            "something is missing, and only root may add it; run: sudo apt-get install {}",
+            names.join(" ")
+        );
+    }
+    say(&format!("installing {}", names.join(", ")));
+    run(apt(root).args(["--quiet=2", "update"]))?;
+    run(apt(root).args(["--quiet=2", "install", "--yes", "--no-install-recommends"]).args(&names))?;
+    let names = missing(packages);
+    if !names.is_empty() {
+        bail!("apt-get succeeded, but what it installed is not found: {}", names.join(" "));
+    }
+    Ok(())
+}
+
+fn apt(root: bool) -> Command {
+    let mut command = if root {
+        Command::new("env")
+    } else {
+        let mut sudo = Command::new("sudo");
+        sudo.args(["-n", "env"]);
+        sudo
+    };
+    command
+        .args(["DEBIAN_FRONTEND=noninteractive", "apt-get"])
+        .stdin(Stdio::null())
+        .stdout(std::io::stderr());
+    command
+}
+
+fn succeeds(command: &mut Command) -> bool {
+    let quiet = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    quiet.status().is_ok_and(|status| status.success())
+}
+
+/// A Python that has what `xtask/python-requirements.txt` pins, in a virtual environment of its own: the path of
+/// its interpreter.
+pub(crate) fn ensure_python() -> Result<PathBuf> {
+    let requirements = root().join("xtask/python-requirements.txt");
+    let wanted = fs::read_to_string(&requirements).context("cannot read xtask/python-requirements.txt")?;
+    let folder = target().join("python");
+    let (python, installed) = (folder.join("bin/python"), folder.join("installed.txt"));
+    if fs::read_to_string(&installed).is_ok_and(|installed| installed == wanted)
+        && succeeds(Command::new(&python).args(["-c", "import pkcs11"]))
+    {
+        return Ok(python);
+    }
+    say("making a Python virtual environment");
+    let mut venv = Command::new("python3");
+    run(venv.args(["-m", "venv", "--clear"]).arg(&folder).stdout(std::io::stderr()))?;
+    let mut pip = Command::new(&python);
+    pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--requirement"])
+        .arg(&requirements)
+        .stdin(Stdio::null())
+        .stdout(std::io::stderr());
+    run(&mut pip).context("python-pkcs11 could not be installed from PyPI")?;
+    output(Command::new(&python).args(["-c", "import pkcs11"]).env_remove("PKCS11_MODULE"))?;
+    fs::write(&installed, wanted)?;
+    Ok(python)
+}
