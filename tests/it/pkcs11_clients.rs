@@ -2,6 +2,7 @@
 
 use countersign_tests::backend::{address, assert_signed_by, reason};
 use countersign_tests::module::{TOKEN_LABEL, ethereum, pin, private_key, return_value, sign};
+use countersign_tests::terminal::Terminal;
 use countersign_tests::{Hsm, Keystore, User, artefacts, on_both_keystores, on_embedded, transactions};
 use countersign_wire::client::Mechanism::{Digest, Ethereum};
 use countersign_wire::reason::Reason;
@@ -10,8 +11,7 @@ use cryptoki::mechanism::{Mechanism, MechanismType};
 use cryptoki::object::{Attribute, KeyType, ObjectClass};
 use cryptoki::session::UserType;
 use std::fs;
-use std::io::{Read, Write};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 
 on_both_keystores!(
     cryptoki_signs_transactions_and_digests,
@@ -125,7 +125,10 @@ fn cryptoki_reads_what_token_and_mechanisms_there_are(keystore: Keystore) {
     assert_eq!(token.label(), TOKEN_LABEL);
     assert!(token.login_required() && token.user_pin_initialized() && token.token_initialized());
     let listed = module.library.get_mechanism_list(module.slot).expect("C_GetMechanismList");
-    assert!(listed.contains(&MechanismType::ECDSA) && listed.contains(&ethereum().mechanism_type()));
+    assert!(listed.contains(&MechanismType::ECDSA) && listed.contains(&MechanismType::ECC_KEY_PAIR_GEN));
+    // The crate leaves vendor-defined ones out of the list.
+    let ethereum = module.library.get_mechanism_info(module.slot, ethereum().mechanism_type());
+    assert!(ethereum.expect("C_GetMechanismInfo").sign());
     let session = module.library.open_ro_session(module.slot).expect("C_OpenSession");
     let all = [Attribute::Class(ObjectClass::PRIVATE_KEY)];
     assert_eq!(session.find_objects(&all).expect("C_FindObjects"), [], "nothing is told before the login");
@@ -144,66 +147,24 @@ fn cryptoki_reads_what_token_and_mechanisms_there_are(keystore: Keystore) {
     assert_eq!(session.find_objects(&nothing).expect("C_FindObjects"), []);
 }
 
-/// A program at a terminal of its own (`script` makes it), whose output is read as it comes.
-struct Terminal {
-    child: Child,
-    seen: String,
-}
-
-impl Terminal {
-    fn run(hsm: &Hsm, arguments: &[&str]) -> Self {
-        let quoted: Vec<String> =
-            arguments.iter().map(|argument| format!("'{}'", argument.replace('\'', "'\\''"))).collect();
-        let module = artefacts::module();
-        let line = format!("pkcs11-tool --module '{}' {}", module.display(), quoted.join(" "));
-        let child = Command::new("script")
-            .args(["--quiet", "--flush", "--return", "--command", &line, "/dev/null"])
-            .env("COUNTERSIGN_CONFIG", hsm.host_toml())
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("script (bsdutils) can be started");
-        Self { child, seen: String::new() }
-    }
-
-    /// Reads until the program asks for something, and types the answer.
-    fn answer(&mut self, prompt: &str, answer: &str) {
-        let from = self.seen.len();
-        let stdout = self.child.stdout.as_mut().expect("its output is piped");
-        let mut byte = [0];
-        while !self.seen[from..].contains(prompt) {
-            let read = stdout.read(&mut byte).expect("its output can be read");
-            assert!(read == 1, "it ended without asking for {prompt:?}: {}", self.seen);
-            self.seen.push(char::from(byte[0]));
-        }
-        let stdin = self.child.stdin.as_mut().expect("its input is piped");
-        stdin
-            .write_all(format!("{answer}\n").as_bytes())
-            .and_then(|()| stdin.flush())
-            .expect("it can be typed to");
-    }
-
-    /// Reads to the end: whether it succeeded, and what it printed.
-    fn end(mut self) -> (bool, String) {
-        let stdout = self.child.stdout.as_mut().expect("its output is piped");
-        let mut rest = Vec::new();
-        stdout.read_to_end(&mut rest).expect("its output can be read");
-        let status = self.child.wait().expect("it can be waited for");
-        self.seen.push_str(&String::from_utf8_lossy(&rest));
-        (status.success(), self.seen)
-    }
+/// `pkcs11-tool` at a terminal.
+fn pkcs11_tool(hsm: &Hsm, arguments: &[&str]) -> Terminal {
+    Terminal::start("pkcs11-tool", |command| {
+        command.arg("--module").arg(artefacts::module()).args(arguments);
+        command.env("COUNTERSIGN_CONFIG", hsm.host_toml());
+    })
 }
 
 fn pkcs11_tool_lists_and_signs_with_codes_typed_at_a_terminal(keystore: Keystore) {
     let hsm = Hsm::start(keystore);
     let alice = hsm.user("alice", &[Digest]);
-    let (listed, text) = Terminal::run(&hsm, &["--list-token-slots"]).end();
+    let (listed, text) = pkcs11_tool(&hsm, &["--list-token-slots"]).end();
     assert!(listed && text.contains(TOKEN_LABEL), "{text}");
 
     let api_key = hsm.api_key().expose();
     let id = data_encoding::HEXLOWER.encode(&alice.key.id[..]);
-    let mut terminal = Terminal::run(&hsm, &["--list-objects", "--login"]);
-    terminal.answer("PIN:", api_key);
+    let mut terminal = pkcs11_tool(&hsm, &["--list-objects", "--login"]);
+    terminal.answer_secretly("PIN:", api_key);
     let (listed, text) = terminal.end();
     assert!(listed && text.contains("alice/first") && text.contains(&id), "{text}");
     assert!(!text.contains(&api_key[4..20]), "the API key is not echoed: {text}");
@@ -224,17 +185,17 @@ fn pkcs11_tool_lists_and_signs_with_codes_typed_at_a_terminal(keystore: Keystore
         output_name,
     ];
     let code = alice.phone.code(hsm.now());
-    let mut terminal = Terminal::run(&hsm, &arguments);
-    terminal.answer("PIN:", api_key);
-    terminal.answer("PIN:", &code);
+    let mut terminal = pkcs11_tool(&hsm, &arguments);
+    terminal.answer_secretly("PIN:", api_key);
+    terminal.answer_secretly("PIN:", &code);
     let (signed, text) = terminal.end();
     assert!(signed, "{text}");
     assert_signed_by(&alice.key, &[6; 32], &fs::read(&output).expect("a signature was written"));
 
     fs::remove_file(&output).expect("the signature can be removed");
-    let mut terminal = Terminal::run(&hsm, &arguments);
-    terminal.answer("PIN:", api_key);
-    terminal.answer("PIN:", &code);
+    let mut terminal = pkcs11_tool(&hsm, &arguments);
+    terminal.answer_secretly("PIN:", api_key);
+    terminal.answer_secretly("PIN:", &code);
     let (signed, text) = terminal.end();
     assert!(!signed && text.contains("CKR_PIN_INCORRECT"), "the same code again: {text}");
     assert!(fs::read(&output).unwrap_or_default().is_empty());

@@ -19,6 +19,7 @@
 //! | [`raw`] | the PKCS#11 module call by call, for what no well-behaved client does |
 //! | [`disk`] | what an attacker does to the untrusted disk |
 //! | [`processes`] | what `/proc` says of a process |
+//! | [`terminal`] | a program at a terminal of its own |
 //! | [`transactions`] | Ethereum transactions, and an independent reading of what was signed |
 //!
 //! The tests themselves are in `it/`, the benchmark in `benches/gated/`.
@@ -32,6 +33,7 @@ pub mod module;
 pub mod phone;
 pub mod processes;
 pub mod raw;
+pub mod terminal;
 pub mod transactions;
 
 pub use backend::User;

@@ -40,7 +40,7 @@ impl Package {
     fn is_present(self) -> bool {
         match self {
             Self::SoftHsm2 => SOFTHSM_PATHS.iter().any(|path| Path::new(path).exists()),
-            Self::OpenSc => succeeds(Command::new("pkcs11-tool").arg("--version")),
+            Self::OpenSc => succeeds(Command::new("sh").args(["-c", "command -v pkcs11-tool"])),
             Self::PythonVenv => succeeds(Command::new("python3").args(["-c", "import ensurepip, venv"])),
         }
     }

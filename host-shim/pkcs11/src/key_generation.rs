@@ -1,4 +1,4 @@
-//! New keys, and what cannot be done with keys (PKCS#11 v2.40 section 5.13).
+//! New keys, and what cannot be done with keys (PKCS#11 v2.40 section 5.14).
 
 use crate::attributes::{self, Attribute, Half};
 use crate::boundary::memory::{MechanismArgument, Out};

@@ -22,8 +22,8 @@
 //! * `session`: sessions and logins (5.6);
 //! * `objects`: handles and attributes of keys, and `search`: finding them (5.7);
 //! * `sign`: signing, and the login each signature needs (5.11);
-//! * `key_generation`: new keys, and what cannot be done with keys (5.13);
-//! * `random`: random bytes (5.14);
+//! * `key_generation`: new keys, and what cannot be done with keys (5.14);
+//! * `random`: random bytes (5.15);
 //! * `unsupported`: what this module does not do.
 //!
 //! Beside them: [`failure`] maps every refusal to its return value, [`mechanism`] and `attributes` say what the

@@ -27,7 +27,7 @@ pub(crate) struct Module {
     table: RwLock<Table>,
 }
 
-/// The sessions, and the login that they share (PKCS#11 v2.40 usage guide, section 2.6.3).
+/// The sessions, and the login: one for all sessions of an application (PKCS#11 v2.40, `C_Login`).
 #[derive(Default)]
 struct Table {
     sessions: HashMap<CK_SESSION_HANDLE, Arc<Session>>,

@@ -1,4 +1,4 @@
-//! Random bytes (PKCS#11 v2.40 section 5.14).
+//! Random bytes (PKCS#11 v2.40 section 5.15).
 
 use crate::boundary::memory::OutArray;
 use crate::failure::{Function, Result};

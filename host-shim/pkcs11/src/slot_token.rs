@@ -37,7 +37,7 @@ pub(crate) fn list(slots: &mut OutList<CK_SLOT_ID>) -> Result {
 
 /// `C_GetSlotInfo`.
 ///
-/// > If this flag [`CKF_REMOVABLE_DEVICE`] is not set for a given slot, then the `CKF_TOKEN_PRESENT` flag for that
+/// > If this flag (`CKF_REMOVABLE_DEVICE`) is not set for a given slot, then the `CKF_TOKEN_PRESENT` flag for that
 /// > slot is always set. (PKCS#11 v2.40 section 3.2, `CK_SLOT_INFO`)
 pub(crate) fn slot_info(slot: CK_SLOT_ID, info: &mut Out<CK_SLOT_INFO>) -> Result {
     check(slot)?;

@@ -25,7 +25,7 @@ pub(crate) fn in_session(module: &Module, session: CK_SESSION_HANDLE) -> Result 
     always()
 }
 
-/// `C_GetFunctionStatus` and `C_CancelFunction` (PKCS#11 v2.40 section 5.15).
+/// `C_GetFunctionStatus` and `C_CancelFunction` (PKCS#11 v2.40 section 5.16).
 pub(crate) fn not_parallel(module: &Module, session: CK_SESSION_HANDLE) -> Result {
     module.session(session)?;
     Err(CKR_FUNCTION_NOT_PARALLEL.into())

@@ -50,8 +50,13 @@ fn main() -> ExitCode {
     }
 }
 
-/// Both are best effort here: the firmware checks from outside that memory is locked, and decides.
+/// Locks memory and forbids dumps, both best effort: the firmware checks from outside that memory is locked, and
+/// decides. A panic says where, and nothing of what it was working on.
 fn harden() {
+    std::panic::set_hook(Box::new(|panic| match panic.location() {
+        Some(location) => eprintln!("panicked at {location}"),
+        None => eprintln!("panicked"),
+    }));
     let _ = rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable);
     let _ = rustix::mm::mlockall(MlockAllFlags::CURRENT | MlockAllFlags::FUTURE);
 }

@@ -5,7 +5,7 @@
 //! A blob is opened into a session object with a fixed template, used, and kept open in a bounded cache.
 //!
 //! SoftHSM 2.6.1 has traps; each is met where it would bite:
-//! * threads need OS locking at `C_Initialize` (with `NULL` arguments they crash): [`load`];
+//! * threads need OS locking at `C_Initialize` (with `NULL` arguments they crash): `load`;
 //! * logging in destroys the token when killed at the wrong moment, and nothing is synced: [`softhsm_token`];
 //! * one process owns a token: the home's lock, taken before this is opened;
 //! * keys are never always-authenticate, which would log in, and so rewrite the token, for each signature;

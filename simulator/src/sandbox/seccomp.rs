@@ -1,7 +1,7 @@
 //! The system calls that remain to the plugin.
 //!
-//! Two filters are stacked, and the kernel takes the stricter answer of both: [`answers`] gives an error for calls
-//! that the runtime makes and can do without, [`allowed`] ends the process for everything that is not listed.
+//! Two filters are stacked, and the kernel takes the stricter answer of both: `answers` gives an error for calls
+//! that the runtime makes and can do without, `allowed` ends the process for everything that is not listed.
 //!
 //! The list was measured with a static-pie Rust executable. No call on it opens, creates or names anything: what
 //! the plugin has at the start, one socket, is all it ever has.

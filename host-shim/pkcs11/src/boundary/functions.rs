@@ -229,7 +229,7 @@ c_functions! {
     }
 }
 
-// Keys, section 5.13, and random bytes, section 5.14.
+// Keys, section 5.14, and random bytes, section 5.15.
 c_functions! {
     /// Makes a further key of a confirmed account.
     fn C_GenerateKeyPair(
@@ -284,12 +284,12 @@ c_functions! {
         random::generate(module, session, &mut OutArray::new(to, length)?)
     }
 
-    /// Nothing runs in parallel (section 5.15).
+    /// Nothing runs in parallel (section 5.16).
     fn C_GetFunctionStatus(session: CK_SESSION_HANDLE) with module {
         unsupported::not_parallel(module, session)
     }
 
-    /// Nothing runs in parallel (section 5.15).
+    /// Nothing runs in parallel (section 5.16).
     fn C_CancelFunction(session: CK_SESSION_HANDLE) with module {
         unsupported::not_parallel(module, session)
     }

@@ -63,7 +63,7 @@ with_v2_40! { list_v3_0! { [
         C_VerifyMessageNext, C_MessageVerifyFinal,
 ] } }
 
-/// The interfaces' one name (PKCS#11 v3.0 section 5.4.4).
+/// The interfaces' one name (PKCS#11 v3.0 section 5.4, `C_GetInterface`).
 pub(super) const INTERFACE_NAME: &CStr = c"PKCS 11";
 
 /// The interfaces, newest first.

@@ -1,7 +1,7 @@
 //! The module of this process, across `C_Initialize`, `C_Finalize` and `fork`.
 //!
-//! > If a new process is created by `fork`, the child … must call `C_Initialize` itself before it can use Cryptoki.
-//! > (after PKCS#11 v2.40 usage guide, section 2.5.2)
+//! After `fork` a child has to call `C_Initialize` itself before it can use Cryptoki (PKCS#11 usage guide, "Applications
+//! and processes").
 //!
 //! A child inherits its parent's memory but none of its threads: a lock that some thread of the parent held at the
 //! moment of `fork` stays locked in the child for ever. So what belongs to a process is found through one atomic
