@@ -40,8 +40,10 @@ pub(crate) enum What {
     Granted { key: ByteArray<16>, step: u64, digest: ByteArray<32> },
     /// A logged-in operation was bound to a digest.
     Bound { key: ByteArray<16>, digest: ByteArray<32> },
-    /// A request was refused.
-    Refused { act: String, reason: Reason },
+    /// A request was refused; with the key where it named one by its id.
+    Refused { act: String, key: Option<ByteArray<16>>, reason: Reason },
+    /// A signature was released again for the same request.
+    Repeated { key: ByteArray<16>, digest: ByteArray<32> },
     /// Requests that could not be read or named no good API key, since the last event of this kind.
     Unreadable { count: u64 },
 }

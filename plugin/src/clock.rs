@@ -11,6 +11,10 @@ use countersign_wire::hal::Time;
 /// is used, so time never runs back.
 const JITTER_SECS: u64 = 2;
 
+/// How far unix time may run ahead of running time within a boot, in seconds: enough for the corrections of a time
+/// service. A larger jump is not believed, and not remembered as a floor either.
+const JUMP_MAX_SECS: u64 = 600;
+
 /// The present.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Moment {
@@ -26,6 +30,8 @@ pub struct Moment {
 #[derive(Clone, Copy, Debug)]
 pub struct Clock {
     now: Moment,
+    /// The time of the first delivery, or the floor if that was later.
+    first: Time,
     last_running_secs: u64,
 }
 
@@ -34,6 +40,7 @@ impl Clock {
     pub fn start(floor_unix_secs: u64, elapsed_secs: u64, time: Time) -> Self {
         let mut clock = Self {
             now: Moment { unix_secs: floor_unix_secs, sure: false, elapsed_secs },
+            first: Time { unix_secs: time.unix_secs.max(floor_unix_secs), ..time },
             last_running_secs: time.running_secs,
         };
         clock.observe(time);
@@ -43,8 +50,15 @@ impl Clock {
     /// Takes note of the time of a delivery.
     pub fn observe(&mut self, time: Time) {
         let floor = self.now.unix_secs;
-        self.now.sure = time.unix_secs.saturating_add(JITTER_SECS) >= floor;
-        self.now.unix_secs = floor.max(time.unix_secs);
+        let ahead_secs = time
+            .unix_secs
+            .saturating_sub(self.first.unix_secs)
+            .saturating_sub(time.running_secs.saturating_sub(self.first.running_secs));
+        let behind = time.unix_secs.saturating_add(JITTER_SECS) < floor;
+        self.now.sure = !behind && ahead_secs <= JUMP_MAX_SECS;
+        if self.now.sure {
+            self.now.unix_secs = floor.max(time.unix_secs);
+        }
         let ran = time.running_secs.saturating_sub(self.last_running_secs);
         self.last_running_secs = self.last_running_secs.max(time.running_secs);
         self.now.elapsed_secs = self.now.elapsed_secs.saturating_add(ran);
@@ -70,9 +84,20 @@ mod tests {
         assert_eq!(clock.now(), Moment { unix_secs: 1000, sure: false, elapsed_secs: 50 });
         clock.observe(at(999, 8));
         assert_eq!(clock.now(), Moment { unix_secs: 1000, sure: true, elapsed_secs: 51 });
-        clock.observe(at(2000, 9));
-        clock.observe(at(1500, 10));
-        assert_eq!(clock.now(), Moment { unix_secs: 2000, sure: false, elapsed_secs: 53 });
+        clock.observe(at(1200, 9));
+        clock.observe(at(1100, 10));
+        assert_eq!(clock.now(), Moment { unix_secs: 1200, sure: false, elapsed_secs: 53 });
+    }
+
+    #[test]
+    fn i11_a_jump_ahead_is_not_believed_and_not_remembered() {
+        let mut clock = Clock::start(0, 0, at(10_000, 0));
+        clock.observe(at(10_700, 100));
+        assert_eq!(clock.now(), Moment { unix_secs: 10_700, sure: true, elapsed_secs: 100 });
+        clock.observe(at(10_711, 110));
+        assert_eq!(clock.now(), Moment { unix_secs: 10_700, sure: false, elapsed_secs: 110 });
+        clock.observe(at(10_720, 120));
+        assert_eq!(clock.now(), Moment { unix_secs: 10_720, sure: true, elapsed_secs: 120 });
     }
 
     #[test]

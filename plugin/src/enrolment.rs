@@ -32,6 +32,9 @@ pub(crate) async fn enroll(core: &Core, tenant: &TenantName, request: &Enroll) -
     if held.as_ref().is_some_and(|account| !account.is_void(core.now().elapsed_secs)) {
         return Err(Reason::AccountExists.into());
     }
+    if held.is_none() && !core.tenants.has_room(tenant, core.store.account_count(tenant)) {
+        return Err(Reason::TenantFull.into());
+    }
     let hash = request.totp.hash;
     let secret_bytes = u16::try_from(hash.secret_bytes()).map_err(|_| Reason::InternalError)?;
     let secret = core.hal.random(secret_bytes).await.map_err(Reason::from)?;

@@ -5,7 +5,7 @@ use crate::machine::Core;
 use crate::store::Change;
 use crate::{VERSION, enrolment, keys, signing};
 use countersign_wire::client::{
-    Act, Answer, Outcome, RANDOM_MAX_BYTES, Reply, Request, RequestId, Status, Welcome,
+    Act, Answer, KeyId, Outcome, RANDOM_MAX_BYTES, Reply, Request, RequestId, Status, Welcome,
 };
 use countersign_wire::names::{AccountName, TenantName};
 use countersign_wire::reason::{Reason, Refusal};
@@ -38,6 +38,7 @@ async fn answer(core: &Core, request: &Request) -> Result<Answer, Refusal> {
         core.count_unreadable();
         return Err(Reason::WrongApiKey.into());
     };
+    let Some(_place) = core.tenants.place(&tenant) else { return Err(Reason::Busy.into()) };
     let result = dispatch(core, &tenant, request).await;
     if let Err(refusal) = result {
         record_refusal(core, &tenant, &request.act, refusal.reason).await?;
@@ -92,29 +93,28 @@ async fn random(core: &Core, length: u16) -> Result<serde_bytes::ByteBuf, Refusa
     Ok(bytes.expose().to_vec().into())
 }
 
-/// Records a refused decision before it is told. Reads decide nothing; malformed codes and requests that could not be
-/// worked on at all change nothing.
+/// Records a refused decision before it is told. Reads decide nothing.
 async fn record_refusal(core: &Core, tenant: &TenantName, act: &Act, reason: Reason) -> Result<(), Refusal> {
-    let Some((word, account)) = decision(act) else { return Ok(()) };
+    let Some((word, account, key)) = decision(act) else { return Ok(()) };
     if reason == Reason::StoreRefused {
         return Ok(());
     }
-    let what = What::Refused { act: word.to_owned(), reason };
+    let what = What::Refused { act: word.to_owned(), key, reason };
     let event = core.event(Some(tenant), account, what);
     let change = Change { account: None, tenant: None, event };
     core.store.commit(change).await.map_err(|_| Reason::StoreRefused.into())
 }
 
-/// The acts that decide something, the word for each in the audit log, and the account where the request names it.
-fn decision(act: &Act) -> Option<(&'static str, Option<&AccountName>)> {
+/// The acts that decide something, the word for each in the audit log, and the account or key that the request names.
+fn decision(act: &Act) -> Option<(&'static str, Option<&AccountName>, Option<KeyId>)> {
     match act {
-        Act::Enroll(enroll) => Some(("enroll", Some(&enroll.account))),
-        Act::Confirm(codes) => Some(("confirm", Some(&codes.account))),
-        Act::Unlock(codes) => Some(("unlock", Some(&codes.account))),
-        Act::CreateKey(create) => Some(("create-key", Some(&create.label.account))),
-        Act::Sign(sign) => Some(("sign", Some(&sign.key.account))),
-        Act::ContextLogin(_) => Some(("context-login", None)),
-        Act::ContextSign(_) => Some(("context-sign", None)),
+        Act::Enroll(enroll) => Some(("enroll", Some(&enroll.account), None)),
+        Act::Confirm(codes) => Some(("confirm", Some(&codes.account), None)),
+        Act::Unlock(codes) => Some(("unlock", Some(&codes.account), None)),
+        Act::CreateKey(create) => Some(("create-key", Some(&create.label.account), None)),
+        Act::Sign(sign) => Some(("sign", Some(&sign.key.account), None)),
+        Act::ContextLogin(login) => Some(("context-login", None, Some(login.operation.key))),
+        Act::ContextSign(sign) => Some(("context-sign", None, Some(sign.operation.key))),
         Act::Status
         | Act::Login
         | Act::Random(_)

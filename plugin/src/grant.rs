@@ -1,7 +1,7 @@
 //! Grants: one unused right to sign one intent once.
 //!
-//! A [`Grant`] is made by [`crate::approval`] alone, out of an approval that was just spent, and is consumed by the
-//! signature. It is neither `Clone` nor stored. Through PKCS#11 the code comes before the data: there an approval
+//! A [`Grant`] is made out of an approval that was just spent, which [`crate::approval`] alone gives, and the one
+//! call that signs consumes it. It is neither `Clone` nor stored. Through PKCS#11 the code comes before the data: there an approval
 //! is first spent into an [`OpenGrant`], which lives in memory until the data comes and a durable change binds it.
 
 use crate::approval::Spent;
@@ -21,6 +21,11 @@ impl Grant {
     /// Binds a spent approval to what it signs. The caller has committed that.
     pub(crate) fn bind(spent: Spent, digest: [u8; 32]) -> Self {
         Self { key: spent.into_key(), digest }
+    }
+
+    /// What it is for.
+    pub(crate) fn digest(&self) -> [u8; 32] {
+        self.digest
     }
 
     /// Uses the grant up, for the key it was made for.
@@ -73,7 +78,7 @@ impl OpenGrants {
         self.0.remove(&(tenant.clone(), operation.clone())).map(|open| open.spent)
     }
 
-    /// Each one cost a code, and codes are at least 30 seconds apart for one account: at most five an account.
+    /// Each one cost a code, and a code has a time step of its own: a handful for each account at the most.
     fn expire(&mut self, elapsed_secs: u64) {
         self.0.retain(|_, open| open.until_elapsed_secs > elapsed_secs);
     }

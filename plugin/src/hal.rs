@@ -4,6 +4,8 @@
 //! Limits: NVRAM [`countersign_wire::hal::NVRAM_MAX_BYTES`], one read [`countersign_wire::hal::READ_MAX_BYTES`], one append
 //! [`countersign_wire::hal::APPEND_MAX_BYTES`]; one commit under way at a time.
 
+use crate::grant::Grant;
+use crate::record::Key;
 use core::cell::{Cell, RefCell};
 use countersign_wire::client::TotpHash;
 use countersign_wire::hal::{Fault, Op, Output, Secret, Value};
@@ -100,9 +102,10 @@ impl Hal {
         }
     }
 
-    /// ECDSA over a digest: r‖s, not verified and not low-S.
-    pub async fn sign_digest(&self, wrapped: &[u8], digest: [u8; 32]) -> Result<[u8; 64], HalError> {
-        let op = Op::SignDigest { wrapped: wrapped.to_vec().into(), digest: digest.into() };
+    /// Uses up a grant: ECDSA over its digest, r‖s, not verified and not low-S. There is no other way to sign.
+    pub(crate) async fn sign(&self, grant: Grant, key: &Key) -> Result<[u8; 64], HalError> {
+        let digest = grant.consume(&key.id).ok_or(HalError(Fault::Limits))?;
+        let op = Op::SignDigest { wrapped: key.wrapped.clone(), digest: digest.into() };
         match self.call(op).await? {
             Value::Signature(signature) => Ok(signature.into_array()),
             _ => Err(HalError(Fault::Keystore)),

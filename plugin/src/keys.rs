@@ -12,7 +12,7 @@ use countersign_wire::reason::{Reason, Refusal};
 use serde_bytes::ByteArray;
 
 /// Accounts in one page of a listing.
-const PAGE_ACCOUNTS: usize = 16;
+const PAGE_ACCOUNTS: usize = 4;
 
 /// One or more mechanisms, ascending, without repeats: one set has one form.
 pub(crate) fn check_mechanisms(mechanisms: &[Mechanism]) -> Result<(), Reason> {

@@ -54,6 +54,12 @@ impl BucketSize {
     }
 }
 
+/// What one failure added to a bucket.
+#[derive(Clone, Copy, Debug)]
+pub struct Added {
+    ms: u64,
+}
+
 impl Bucket {
     fn debt_at(&self, elapsed_secs: u64) -> u64 {
         self.debt_ms.saturating_sub(elapsed_secs.saturating_sub(self.at_elapsed_secs).saturating_mul(1000))
@@ -69,15 +75,18 @@ impl Bucket {
         (self.debt_at(elapsed_secs) + size.portion_ms).saturating_sub(size.capacity_ms).div_ceil(1000)
     }
 
-    /// Adds a failure.
-    pub fn add(&mut self, size: BucketSize, elapsed_secs: u64) {
-        self.debt_ms = self.debt_at(elapsed_secs).saturating_add(size.portion_ms);
+    /// Adds a failure, and gives what it added: the bucket never holds more than it can, so that failures which are
+    /// let in over a full one do not run up a debt.
+    pub fn add(&mut self, size: BucketSize, elapsed_secs: u64) -> Added {
+        let before_ms = self.debt_at(elapsed_secs);
+        self.debt_ms = before_ms.saturating_add(size.portion_ms).min(size.capacity_ms.max(before_ms));
         self.at_elapsed_secs = elapsed_secs;
+        Added { ms: self.debt_ms.saturating_sub(before_ms) }
     }
 
     /// Takes back a failure that was added in advance.
-    pub fn take_back(&mut self, size: BucketSize) {
-        self.debt_ms = self.debt_ms.saturating_sub(size.portion_ms);
+    pub fn take_back(&mut self, added: Added) {
+        self.debt_ms = self.debt_ms.saturating_sub(added.ms);
     }
 }
 
@@ -246,6 +255,19 @@ mod tests {
         assert_eq!(reason(guard.admit(0)), None, "a success keeps the account open");
         guard.count_failure(0);
         assert_eq!(reason(guard.admit(0)), Some(Reason::AccountOverBudget));
+    }
+
+    #[test]
+    fn failures_let_in_over_a_full_bucket_run_up_no_debt() {
+        let size = BucketSize::per_hour(2);
+        let mut bucket = Bucket::default();
+        for _ in 0..100 {
+            bucket.add(size, 0);
+        }
+        assert_eq!(bucket.wait_secs(size, 0), 1800);
+        let added = bucket.add(size, 0);
+        bucket.take_back(added);
+        assert_eq!(bucket.failures_left(size, 0), 0, "taken back is what was added, no more");
     }
 
     #[test]

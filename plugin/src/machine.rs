@@ -23,6 +23,7 @@ use futures_executor::LocalPool;
 use futures_util::task::LocalSpawnExt;
 use serde_bytes::ByteBuf;
 use std::rc::Rc;
+use zeroize::Zeroizing;
 
 /// Requests under way at the most; beyond it the answer is `busy`.
 pub const IN_FLIGHT_MAX: usize = 1024;
@@ -135,7 +136,13 @@ impl Plugin {
     pub fn turn(&mut self) -> Vec<Output> {
         loop {
             self.pool.run_until_stalled();
-            if !self.core.get().is_some_and(|core| core.store.wants_commit()) {
+            let store = self.core.get().map(|core| &core.store);
+            if store.is_some_and(Store::is_poisoned) {
+                // Whoever waited has been refused; nothing better can come before the next boot.
+                self.halt(&OpenError::Hal(Fault::Store).to_string());
+                return self.hal.take_outputs();
+            }
+            if !store.is_some_and(Store::wants_commit) {
                 return self.hal.take_outputs();
             }
             let core = Rc::clone(&self.core);
@@ -162,6 +169,7 @@ impl Plugin {
             (Rc::clone(&self.core), Rc::clone(&self.hal), Rc::clone(&self.in_flight));
         self.spawn(async move {
             if let Some(core) = core.get() {
+                let payload = Zeroizing::new(payload.into_vec());
                 let answer = gate::handle(core, &payload).await;
                 hal.send(Output::Reply { ticket, payload: answer.into() });
             }

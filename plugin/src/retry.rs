@@ -1,9 +1,11 @@
 //! The same request again gets the same signature: a reply that was lost on the way costs the user no second code.
 //!
 //! Within ten minutes the same request id, account, key, digest and approval returns the stored signature and
-//! changes no counter, limit or lock. It is kept in memory only: after a restart the code is simply used.
+//! changes no counter, limit or lock. It is kept in memory only: after a restart the code is simply used. Only hashes
+//! and the signature are kept, so that the size is bounded whatever was signed.
 
-use countersign_wire::client::{RequestId, Signed};
+use crate::ecdsa::Verified;
+use countersign_wire::client::RequestId;
 use countersign_wire::names::{KeyLabel, TenantName};
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, VecDeque};
@@ -11,24 +13,20 @@ use std::collections::{BTreeMap, VecDeque};
 /// How long a signature can be asked for again.
 const KEEP_SECS: u64 = 10 * 60;
 
-/// How many are kept at the most. Each cost a user's code, so that filling this takes as many users.
+/// How many are kept at the most: about 10 MiB. Where more than this are made in ten minutes, the oldest go first.
 const KEEP_MAX: usize = 65_536;
 
-/// What makes a request the same one.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Sameness {
-    pub(crate) label: KeyLabel,
-    pub(crate) digest: [u8; 32],
-    pub(crate) approval_hash: [u8; 32],
-}
+/// What makes a request the same one: a hash of key, digest and approval under this boot's random salt, so that it is
+/// of no use for searching codes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Sameness([u8; 32]);
 
-/// Hashes an approval under this boot's random salt, so that a stolen hash is of no use for searching codes.
-pub(crate) fn approval_hash(salt: &[u8], approval: &str) -> [u8; 32] {
-    let mut hash = Sha256::new();
-    hash.update(b"countersign approval v1");
-    hash.update(salt);
-    hash.update(approval.as_bytes());
-    hash.finalize().into()
+impl Sameness {
+    pub(crate) fn of(salt: &[u8], key: &KeyLabel, digest: &[u8; 32], approval: &str) -> Self {
+        let parts =
+            [salt, key.account.as_str().as_bytes(), key.key.as_str().as_bytes(), digest, approval.as_bytes()];
+        Self(hash(b"countersign sameness v1", &parts))
+    }
 }
 
 /// What is known of a request id.
@@ -37,16 +35,16 @@ pub(crate) enum Known {
     /// Nothing: go on.
     New,
     /// It is the same request.
-    Same(Box<Signed>),
+    Same(Verified),
     /// It was another request.
     Other,
 }
 
-/// The signatures of the last ten minutes.
+/// The signatures of the last ten minutes, by tenant and request id.
 #[derive(Default)]
 pub(crate) struct Retries {
-    kept: BTreeMap<(TenantName, RequestId), (Sameness, Signed)>,
-    order: VecDeque<(u64, TenantName, RequestId)>,
+    kept: BTreeMap<[u8; 32], (Sameness, Verified)>,
+    order: VecDeque<(u64, [u8; 32])>,
 }
 
 impl Retries {
@@ -54,13 +52,13 @@ impl Retries {
         &mut self,
         tenant: &TenantName,
         id: &RequestId,
-        same: &Sameness,
+        same: Sameness,
         now_secs: u64,
     ) -> Known {
         self.expire(now_secs);
-        match self.kept.get(&(tenant.clone(), *id)) {
+        match self.kept.get(&name(tenant, id)) {
             None => Known::New,
-            Some((kept, signed)) if kept == same => Known::Same(Box::new(signed.clone())),
+            Some((kept, verified)) if *kept == same => Known::Same(*verified),
             Some(_) => Known::Other,
         }
     }
@@ -68,25 +66,40 @@ impl Retries {
     pub(crate) fn keep(
         &mut self,
         tenant: &TenantName,
-        id: RequestId,
+        id: &RequestId,
         same: Sameness,
-        signed: Signed,
+        verified: Verified,
         now_secs: u64,
     ) {
-        self.expire(now_secs);
-        if self.kept.insert((tenant.clone(), id), (same, signed)).is_none() {
-            self.order.push_back((now_secs.saturating_add(KEEP_SECS), tenant.clone(), id));
+        let name = name(tenant, id);
+        if self.kept.insert(name, (same, verified)).is_none() {
+            self.order.push_back((now_secs.saturating_add(KEEP_SECS), name));
         }
+        self.expire(now_secs);
     }
 
     fn expire(&mut self, now_secs: u64) {
-        while let Some((until_secs, ..)) = self.order.front() {
+        while let Some((until_secs, name)) = self.order.front() {
             if *until_secs > now_secs && self.order.len() <= KEEP_MAX {
                 break;
             }
-            if let Some((_, tenant, id)) = self.order.pop_front() {
-                self.kept.remove(&(tenant, id));
-            }
+            self.kept.remove(name);
+            self.order.pop_front();
         }
     }
+}
+
+fn name(tenant: &TenantName, id: &RequestId) -> [u8; 32] {
+    hash(b"countersign request v1", &[tenant.as_str().as_bytes(), id.as_slice()])
+}
+
+/// Every part with its length in front, so that no two lists of parts hash alike.
+fn hash(domain: &[u8], parts: &[&[u8]]) -> [u8; 32] {
+    let mut hash = Sha256::new();
+    hash.update(domain);
+    for part in parts {
+        hash.update((part.len() as u64).to_be_bytes());
+        hash.update(part);
+    }
+    hash.finalize().into()
 }

@@ -21,7 +21,7 @@ use crate::grant::Grant;
 use crate::intent::Intent;
 use crate::machine::Core;
 use crate::record::{Account, Key};
-use crate::retry::{Known, Sameness, approval_hash};
+use crate::retry::{Known, Sameness};
 use crate::store::{Change, RecordId};
 use countersign_policy::{Decision, KeyUse, Question};
 use countersign_wire::client::{
@@ -49,13 +49,15 @@ pub(crate) async fn sign(
     let _turn = core.turns.take(record).await;
     for _ in 0..RESTARTS_MAX {
         // 3. Load the account.
-        let mut account = load(core, record).await?.ok_or(Reason::UnknownAccount)?;
+        let mut account = core.store.load(&core.hal, record).await?.ok_or(Reason::UnknownAccount)?;
         let key = account.key_named(&request.key.key).ok_or(Reason::UnknownKey)?.clone();
 
         // The same request again gets the same signature, and changes nothing.
         let same = sameness(core, request, &intent, approval);
-        match core.retries.borrow_mut().look_up(tenant, &id, &same, core.now().elapsed_secs) {
-            Known::Same(signed) => return Ok(*signed),
+        let now_secs = core.now().elapsed_secs;
+        let known = core.retries.borrow_mut().look_up(tenant, &id, same, now_secs);
+        match known {
+            Known::Same(verified) => return repeat(core, &account, &key, &intent, verified).await,
             Known::Other => return Err(Reason::RequestIdReused.into()),
             Known::New => {}
         }
@@ -73,10 +75,10 @@ pub(crate) async fn sign(
         };
 
         // 8. Sign and verify. 9. Release.
-        let signed = release(core, &key, Grant::bind(spent, digest), &intent).await?;
+        let signed = release(core, &key, Grant::bind(spent, digest)).await?;
         let now_secs = core.now().elapsed_secs;
-        core.retries.borrow_mut().keep(tenant, id, same, signed.clone(), now_secs);
-        return Ok(signed);
+        core.retries.borrow_mut().keep(tenant, &id, same, signed, now_secs);
+        return Ok(reply(&intent, signed));
     }
     Err(Reason::InternalError.into())
 }
@@ -94,8 +96,8 @@ pub(crate) async fn context_login(
         // 3. Load the account.
         let (mut account, key) = load_by_key(core, record, operation).await?;
         if core.grants.borrow_mut().holds(tenant, operation, core.now().elapsed_secs) {
-            // A second code for an operation that has its grant would be lost.
-            return Err(Reason::RequestIdReused.into());
+            // It has its grant: the answer was lost on the way. No second code is spent, no second grant is made.
+            return Ok(());
         }
 
         // 5, 6, 7. Count first, check, spend.
@@ -144,17 +146,13 @@ pub(crate) async fn context_sign(
     core.store.commit(change).await.map_err(|_| Reason::StoreRefused)?;
 
     // 8. Sign and verify. 9. Release.
-    Ok(release(core, &key, Grant::bind(spent, intent.digest()), &intent).await?)
+    let verified = release(core, &key, Grant::bind(spent, intent.digest())).await?;
+    Ok(reply(&intent, verified))
 }
 
-/// An account as it was made durable last; a void enrolment counts as there, and refuses by itself.
-async fn load(core: &Core, record: RecordId) -> Result<Option<Account>, Reason> {
-    core.store.load(&core.hal, record).await
-}
-
-/// The account and key of a PKCS#11 operation. A foreign id, an unknown one and a deleted one are the same miss.
+/// The account and key of a PKCS#11 operation. A foreign id and an unknown one are the same miss.
 async fn load_by_key(core: &Core, record: RecordId, operation: &Operation) -> Result<(Account, Key), Reason> {
-    let account = load(core, record).await?.ok_or(Reason::UnknownKey)?;
+    let account = core.store.load(&core.hal, record).await?.ok_or(Reason::UnknownKey)?;
     let key = account.key_with_id(&operation.key).ok_or(Reason::UnknownKey)?.clone();
     if key.mechanisms.contains(&operation.mechanism) {
         Ok((account, key))
@@ -181,30 +179,42 @@ fn permit(core: &Core, account: &Account, key: &Key, intent: &Intent) -> Result<
     }
 }
 
-/// Uses up a grant: signs in the keystore, verifies, and gives the one form that is released.
-async fn release(core: &Core, key: &Key, grant: Grant, intent: &Intent) -> Result<Signed, Reason> {
-    let digest = grant.consume(&key.id).ok_or(Reason::InternalError)?;
-    if digest != intent.digest() {
-        return Err(Reason::InternalError);
-    }
-    let signature = core.hal.sign_digest(&key.wrapped, digest).await?;
-    let Verified { signature, y_parity } =
-        ecdsa::verify(&key.public_key, &digest, &signature).map_err(|_| Reason::KeystoreFailed)?;
+/// Uses up a grant: signs in the keystore, and verifies before anything leaves.
+async fn release(core: &Core, key: &Key, grant: Grant) -> Result<Verified, Reason> {
+    let digest = grant.digest();
+    let signature = core.hal.sign(grant, key).await?;
+    ecdsa::verify(&key.public_key, &digest, &signature).map_err(|_| Reason::KeystoreFailed)
+}
+
+/// The same signature again, for the same request; recorded, and nothing else changes.
+async fn repeat(
+    core: &Core,
+    account: &Account,
+    key: &Key,
+    intent: &Intent,
+    verified: Verified,
+) -> Result<Signed, Refusal> {
+    let repeated = What::Repeated { key: key.id, digest: intent.digest().into() };
+    let event = core.event(Some(&account.tenant), Some(&account.name), repeated);
+    let change = Change { account: None, tenant: None, event };
+    core.store.commit(change).await.map_err(|_| Reason::StoreRefused)?;
+    Ok(reply(intent, verified))
+}
+
+/// What is released: the signature, and for a transaction the whole of it.
+fn reply(intent: &Intent, verified: Verified) -> Signed {
+    let Verified { signature, y_parity } = verified;
     let (raw_transaction, transaction_hash) = intent.signed_transaction(&signature, y_parity).unzip();
-    Ok(Signed {
+    Signed {
         signature: signature.into(),
         y_parity,
-        digest: digest.into(),
+        digest: intent.digest().into(),
         raw_transaction: raw_transaction.map(Into::into),
         transaction_hash: transaction_hash.map(ByteArray::new),
-    })
+    }
 }
 
 fn sameness(core: &Core, request: &Sign, intent: &Intent, approval: &Approval) -> Sameness {
     let Approval::Code(typed) = approval;
-    Sameness {
-        label: request.key.clone(),
-        digest: intent.digest(),
-        approval_hash: approval_hash(core.retry_salt.expose(), typed.expose()),
-    }
+    Sameness::of(core.retry_salt.expose(), &request.key, &intent.digest(), typed.expose())
 }

@@ -114,24 +114,28 @@ impl From<HalError> for OpenError {
     }
 }
 
-/// Accounts kept opened, so that a request seldom reads the disk.
-const CACHE_MAX: usize = 4096;
+/// Keys of accounts that are kept opened, so that a request seldom reads the disk. It is keys that an account's size
+/// depends on: this is about 4 MiB at the most.
+const CACHED_KEYS_MAX: usize = 4096;
 
 #[derive(Default)]
 struct Cache {
     accounts: BTreeMap<RecordId, Account>,
     order: VecDeque<RecordId>,
+    keys: usize,
 }
 
 impl Cache {
     fn put(&mut self, id: RecordId, account: Account) {
-        if self.accounts.insert(id, account).is_none() {
-            self.order.push_back(id);
-            if self.order.len() > CACHE_MAX
-                && let Some(oldest) = self.order.pop_front()
-            {
-                self.accounts.remove(&oldest);
-            }
+        self.keys += account.keys.len();
+        match self.accounts.insert(id, account) {
+            Some(old) => self.keys -= old.keys.len(),
+            None => self.order.push_back(id),
+        }
+        while self.keys > CACHED_KEYS_MAX
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.keys -= self.accounts.remove(&oldest).map_or(0, |account| account.keys.len());
         }
     }
 }
@@ -168,11 +172,11 @@ impl Store {
         let hsm_id = boot.hsm_id.into_array();
         let nvram = match &boot.nvram {
             Some(bytes) => Nvram::decode(bytes).ok_or(OpenError::NvramUnreadable)?,
-            None if boot.store_bytes == 0 => Nvram::first(&hsm_id),
+            None if boot.store_bytes == 0 => Nvram::first(Self::first_head(boot)),
             None => return Err(OpenError::Foreign),
         };
         let mut state = State {
-            chain: Chain::start(&hsm_id),
+            chain: Chain::start(Self::first_head(boot)),
             boot_count: nvram.boot_count + 1,
             sequence: nvram.sequence,
             accounts: BTreeMap::new(),
@@ -198,6 +202,10 @@ impl Store {
         hal.call(Op::Commit { offset: nvram.log_bytes, append: Vec::new().into(), nvram: bump }).await?;
         let sealer = Sealer::new(boot.sealing_key.expose(), hsm_id, state.boot_count);
         Ok((Self { sealer: RefCell::new(sealer), state: RefCell::new(state) }, watermarks))
+    }
+
+    fn first_head(boot: &Boot) -> [u8; 32] {
+        Sealer::new(boot.sealing_key.expose(), boot.hsm_id.into_array(), 0).first_head()
     }
 
     /// How often the plugin was started on this store.
@@ -320,21 +328,26 @@ impl Store {
         done.await.unwrap_or(Err(CommitError::Failed))
     }
 
+    /// Whether a commit failed: nothing is known of the disk until the next boot.
+    pub(crate) fn is_poisoned(&self) -> bool {
+        self.state.borrow().poisoned
+    }
+
     /// Whether something is staged and no commit is under way.
     pub(crate) fn wants_commit(&self) -> bool {
         let state = self.state.borrow();
         !state.staged.changes.is_empty() && !state.under_way
     }
 
-    /// Makes all that is staged durable as one entry, then lets those who staged it go on.
-    /// `false`: the firmware failed, and the store is poisoned until the next boot.
+    /// Makes all that is staged durable as one entry, then lets those who staged it go on. If the firmware fails, the
+    /// store is poisoned until the next boot.
     pub(crate) async fn commit_staged(
         &self,
         hal: &Hal,
         watermarks: Watermarks,
         aggregate: Option<Event>,
         tenant_state: impl Fn(&TenantName) -> Option<TenantState>,
-    ) -> bool {
+    ) {
         let mut group = self.build_group(aggregate, &tenant_state);
         let (offset, nvram) = {
             let mut state = self.state.borrow_mut();
@@ -366,7 +379,6 @@ impl Store {
             // A task that is gone needs no answer.
             let _ = waiter.send(outcome);
         }
-        outcome.is_ok()
     }
 
     /// Seals as much of what is staged as fits one entry; the rest stays staged.
@@ -438,19 +450,19 @@ struct Group {
 
 impl State {
     async fn read_log(&mut self, hal: &Hal, nvram: &Nvram) -> Result<(), OpenError> {
-        let (mut buffer, mut read_to) = (Vec::new(), 0u64);
+        let (mut buffer, mut used, mut read_to) = (Vec::new(), 0, 0u64);
         while self.chain.length_bytes() < nvram.log_bytes {
-            match log::split_first(&buffer).map_err(|_| OpenError::NotALog)? {
+            match log::split_first(&buffer[used..]).map_err(|_| OpenError::NotALog)? {
                 Some(entry) => {
-                    let used = entry.bytes.len();
                     let offset = self.chain.length_bytes();
                     self.chain.append(entry.bytes);
+                    used += entry.bytes.len();
                     for (name, placed) in entry.records {
                         self.place(name, placed, offset);
                     }
-                    buffer.drain(..used);
                 }
                 None if read_to < nvram.log_bytes => {
+                    buffer.drain(..core::mem::take(&mut used));
                     let most = u64::from(READ_MAX_BYTES).min(nvram.log_bytes - read_to);
                     let length_bytes = u32::try_from(most).unwrap_or(READ_MAX_BYTES);
                     buffer.extend_from_slice(&hal.read_store(read_to, length_bytes).await?);

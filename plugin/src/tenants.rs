@@ -1,10 +1,11 @@
 //! The tenants: who an API key belongs to, and each tenant's failure budget.
 
 use crate::clock::Moment;
-use crate::limits::BucketSize;
+use crate::limits::{Added, BucketSize};
+use crate::machine::IN_FLIGHT_MAX;
 use crate::record::TenantState;
 use core::cell::RefCell;
-use countersign_wire::hal::Tenant;
+use countersign_wire::hal::{ACCOUNTS_MAX_DEFAULT, Tenant};
 use countersign_wire::names::{ApiKey, TenantName};
 use countersign_wire::reason::{Reason, Refusal};
 use futures_channel::oneshot;
@@ -16,11 +17,16 @@ use subtle::ConstantTimeEq;
 /// Failures an hour that every tenant may have, however small.
 const BUDGET_LEAST: usize = 100;
 
+/// Requests of one tenant under way at the most, so that none fills the plugin alone.
+pub(crate) const REQUESTS_MAX: usize = IN_FLIGHT_MAX / 4 * 3;
+
 struct Slot {
     settings: Tenant,
     state: TenantState,
     /// Checks that are counted as failed but still under way.
-    under_way: usize,
+    checks_under_way: usize,
+    /// Requests under way.
+    requests_under_way: usize,
     waiting: Vec<oneshot::Sender<()>>,
 }
 
@@ -32,13 +38,16 @@ pub(crate) struct Tenants(Rc<RefCell<BTreeMap<TenantName, Slot>>>);
 pub(crate) struct Attempt {
     tenants: Tenants,
     tenant: TenantName,
-    size: BucketSize,
+    added: Option<Added>,
 }
 
 impl Tenants {
     pub(crate) fn new(tenants: Vec<(Tenant, TenantState)>) -> Self {
         let slot = |(settings, state): (Tenant, TenantState)| {
-            (settings.name.clone(), Slot { settings, state, under_way: 0, waiting: Vec::new() })
+            (
+                settings.name.clone(),
+                Slot { settings, state, checks_under_way: 0, requests_under_way: 0, waiting: Vec::new() },
+            )
         };
         Self(Rc::new(RefCell::new(tenants.into_iter().map(slot).collect())))
     }
@@ -56,6 +65,22 @@ impl Tenants {
     /// Whether the tenant lets the backend see TOTP secrets at enrolment.
     pub(crate) fn allows_plain_enrolment(&self, tenant: &TenantName) -> bool {
         self.0.borrow().get(tenant).is_some_and(|slot| slot.settings.plain_enrolment)
+    }
+
+    /// Whether the tenant may have one more account than it has.
+    pub(crate) fn has_room(&self, tenant: &TenantName, accounts: usize) -> bool {
+        self.0.borrow().get(tenant).is_some_and(|slot| {
+            let most = slot.settings.accounts_max.unwrap_or(ACCOUNTS_MAX_DEFAULT);
+            u32::try_from(accounts).is_ok_and(|accounts| accounts < most)
+        })
+    }
+
+    /// A place among the requests of this tenant that may be under way; given back when it is dropped.
+    pub(crate) fn place(&self, tenant: &TenantName) -> Option<Place> {
+        let mut tenants = self.0.borrow_mut();
+        let slot = tenants.get_mut(tenant).filter(|slot| slot.requests_under_way < REQUESTS_MAX)?;
+        slot.requests_under_way += 1;
+        Some(Place { tenants: self.clone(), tenant: tenant.clone() })
     }
 
     /// The tenant's state as it is sealed next.
@@ -81,11 +106,11 @@ impl Tenants {
                 let elapsed_secs = now().elapsed_secs;
                 let wait_secs = slot.state.failures.wait_secs(size, elapsed_secs);
                 if wait_secs == 0 || vouched {
-                    slot.state.failures.add(size, elapsed_secs);
-                    slot.under_way += 1;
-                    return Ok(Attempt { tenants: self.clone(), tenant: tenant.clone(), size });
+                    let added = Some(slot.state.failures.add(size, elapsed_secs));
+                    slot.checks_under_way += 1;
+                    return Ok(Attempt { tenants: self.clone(), tenant: tenant.clone(), added });
                 }
-                if slot.under_way == 0 {
+                if slot.checks_under_way == 0 {
                     return Err(Refusal {
                         reason: Reason::TenantOverBudget,
                         retry_after_secs: Some(wait_secs),
@@ -108,11 +133,27 @@ impl Slot {
     }
 }
 
+/// One of a tenant's requests under way.
+pub(crate) struct Place {
+    tenants: Tenants,
+    tenant: TenantName,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        if let Some(slot) = self.tenants.0.borrow_mut().get_mut(&self.tenant) {
+            slot.requests_under_way = slot.requests_under_way.saturating_sub(1);
+        }
+    }
+}
+
 impl Attempt {
     /// The check succeeded: the failure is taken back.
-    pub(crate) fn succeed(self) {
-        if let Some(slot) = self.tenants.0.borrow_mut().get_mut(&self.tenant) {
-            slot.state.failures.take_back(self.size);
+    pub(crate) fn succeed(mut self) {
+        if let (Some(slot), Some(added)) =
+            (self.tenants.0.borrow_mut().get_mut(&self.tenant), self.added.take())
+        {
+            slot.state.failures.take_back(added);
         }
     }
 }
@@ -120,7 +161,7 @@ impl Attempt {
 impl Drop for Attempt {
     fn drop(&mut self) {
         if let Some(slot) = self.tenants.0.borrow_mut().get_mut(&self.tenant) {
-            slot.under_way = slot.under_way.saturating_sub(1);
+            slot.checks_under_way = slot.checks_under_way.saturating_sub(1);
             for wake in slot.waiting.drain(..) {
                 // Whoever is gone needs no waking.
                 let _ = wake.send(());

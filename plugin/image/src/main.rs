@@ -84,11 +84,14 @@ fn deliver_all(plugin: &mut Plugin, arrived: &mut Vec<u8>) -> Result<(), NotADel
 /// Puts every output into a frame of its own. Whether one of them says that the plugin refuses to go on.
 fn encode_all(outputs: Vec<Output>, sending: &mut Vec<u8>) -> bool {
     let mut halted = false;
-    for output in outputs {
+    for mut output in outputs {
         halted |= matches!(output, Output::Halt { .. });
         let mut payload = encode_packed(&output);
         frame::append(sending, &payload);
         payload.zeroize();
+        if let Output::Reply { payload, .. } = &mut output {
+            payload.as_mut_slice().zeroize();
+        }
     }
     halted
 }

@@ -15,6 +15,9 @@ use sha3::{Digest, Keccak256};
 /// The largest transaction that is read, in bytes: what nodes relay (go-ethereum's `txMaxSize`).
 pub const TRANSACTION_MAX_BYTES: usize = 128 * 1024;
 
+/// The largest chain id whose `v` fits 64 bits (EIP-2294).
+const CHAIN_ID_MAX_LEGACY: u64 = u64::MAX / 2 - 36;
+
 /// The type byte of EIP-1559.
 const TYPE_DYNAMIC_FEE: u8 = 2;
 
@@ -101,6 +104,9 @@ impl Transaction {
         }
         if !r.is_empty() || !s.is_empty() {
             // Signed already, or the chain id is really a `v`.
+            return Err(Reason::MalformedTransaction);
+        }
+        if chain_id > CHAIN_ID_MAX_LEGACY {
             return Err(Reason::MalformedTransaction);
         }
         let max_fee_wei = fee(gas_price, gas_limit);

@@ -13,7 +13,6 @@
 //!
 //! The firmware adds the slot's own sequence number and checksum around this, and keeps the two newest.
 
-use super::log::Chain;
 use countersign_wire::hal::NVRAM_MAX_BYTES;
 
 const MAGIC: [u8; 4] = *b"CSN1";
@@ -42,9 +41,15 @@ pub struct Nvram {
 
 impl Nvram {
     /// Before the very first boot.
-    pub fn first(hsm_id: &[u8; 16]) -> Self {
-        let head = Chain::start(hsm_id).head();
-        Self { boot_count: 0, sequence: 0, head, log_bytes: 0, unix_floor_secs: 0, elapsed_secs: 0 }
+    pub fn first(first_head: [u8; 32]) -> Self {
+        Self {
+            boot_count: 0,
+            sequence: 0,
+            head: first_head,
+            log_bytes: 0,
+            unix_floor_secs: 0,
+            elapsed_secs: 0,
+        }
     }
 
     /// As bytes.

@@ -76,6 +76,11 @@ impl Sealer {
         self.key(position.epoch).decrypt(&nonce(position).into(), payload).ok().map(Zeroizing::new)
     }
 
+    /// The head of an empty log under this sealing key.
+    pub(crate) fn first_head(&self) -> [u8; 32] {
+        *derive(&self.root, &[b"countersign log v1", &self.hsm_id])
+    }
+
     /// A keyed hash of a name: what stands on the disk instead of it.
     pub(crate) fn fingerprint(&self, what: &[u8], tenant: &str, name: &str) -> [u8; 8] {
         let mut mac =

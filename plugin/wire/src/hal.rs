@@ -122,7 +122,12 @@ pub struct Tenant {
     pub plain_enrolment: bool,
     /// Failed checks allowed an hour across the tenant; `None`: the greater of 100 and 1 % of its accounts.
     pub failures_per_hour: Option<u32>,
+    /// The most accounts, enrolments that were never confirmed included; `None`: [`ACCOUNTS_MAX_DEFAULT`].
+    pub accounts_max: Option<u32>,
 }
+
+/// The most accounts of a tenant whose operator did not say.
+pub const ACCOUNTS_MAX_DEFAULT: u32 = 100_000;
 
 /// One message from the plugin.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

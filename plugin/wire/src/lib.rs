@@ -31,10 +31,17 @@ impl core::fmt::Display for Malformed {
 
 impl std::error::Error for Malformed {}
 
+/// Room that is reserved before encoding.
+const RESERVED_BYTES: usize = 1024;
+
 /// Encodes a message as CBOR, struct fields and variants by name.
+///
+/// Most messages fit the room that is reserved, so that growing leaves no copy of a secret behind.
 pub fn encode<T: Serialize>(message: &T) -> Vec<u8> {
-    serde_cbor::to_vec(message)
-        .expect("message types hold only what CBOR can carry, and a Vec takes every write")
+    let mut bytes = Vec::with_capacity(RESERVED_BYTES);
+    serde_cbor::to_writer(&mut bytes, message)
+        .expect("message types hold only what CBOR can carry, and a Vec takes every write");
+    bytes
 }
 
 /// Decodes a message strictly: unknown fields, duplicate keys and trailing bytes are refused, and the value must
@@ -44,19 +51,24 @@ pub fn encode<T: Serialize>(message: &T) -> Vec<u8> {
 /// bounded by the frame.
 pub fn decode<T: Serialize + DeserializeOwned>(bytes: &[u8]) -> Result<T, Malformed> {
     let message: T = serde_cbor::from_slice(bytes).map_err(|_| Malformed)?;
-    let again = zeroize::Zeroizing::new(serde_cbor::to_vec(&message).map_err(|_| Malformed)?);
+    let again = zeroize::Zeroizing::new(encode(&message));
     if again.as_slice() == bytes { Ok(message) } else { Err(Malformed) }
 }
 
 /// Encodes for the trusted channel between plugin and firmware, where fields go by number.
 pub fn encode_packed<T: Serialize>(message: &T) -> Vec<u8> {
-    serde_cbor::ser::to_vec_packed(message)
-        .expect("message types hold only what CBOR can carry, and a Vec takes every write")
+    let mut bytes = Vec::with_capacity(RESERVED_BYTES);
+    message
+        .serialize(
+            &mut serde_cbor::Serializer::new(serde_cbor::ser::IoWrite::new(&mut bytes)).packed_format(),
+        )
+        .expect("message types hold only what CBOR can carry, and a Vec takes every write");
+    bytes
 }
 
 /// Decodes what [`encode_packed`] wrote, with the same strictness as [`decode`].
 pub fn decode_packed<T: Serialize + DeserializeOwned>(bytes: &[u8]) -> Result<T, Malformed> {
     let message: T = serde_cbor::from_slice(bytes).map_err(|_| Malformed)?;
-    let again = zeroize::Zeroizing::new(serde_cbor::ser::to_vec_packed(&message).map_err(|_| Malformed)?);
+    let again = zeroize::Zeroizing::new(encode_packed(&message));
     if again.as_slice() == bytes { Ok(message) } else { Err(Malformed) }
 }

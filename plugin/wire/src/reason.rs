@@ -66,6 +66,9 @@ reasons! {
     /// The account has as many keys as an account can have.
     TooManyKeys, "too-many-keys", Caller,
         "The account holds as many keys as it can; create keys under another account.";
+    /// The tenant holds as many accounts as its operator allows.
+    TenantFull, "tenant-full", Caller,
+        "The tenant holds as many accounts as it may; its operator can allow more.";
     /// The tenant does not allow enrolment in the clear.
     PlainEnrolmentNotAllowed, "plain-enrolment-not-allowed", Caller,
         "This tenant does not allow enrolment that shows the secret to the backend; its operator decides that.";

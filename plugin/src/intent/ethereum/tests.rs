@@ -152,23 +152,26 @@ fn bad_access_lists_are_refused() {
 }
 
 #[test]
-fn a_chain_id_near_the_top_gives_a_whole_v() {
-    let fields = [
-        vec![9],
-        text(&[1]),
-        text(&[2]),
-        text(&[0x35; 20]),
-        text(&[3]),
-        text(&[]),
-        text(&[0xff; 8]),
-        text(&[]),
-        text(&[]),
-    ];
-    let transaction = Transaction::read(&list(&fields)).unwrap();
+fn the_largest_chain_id_gives_a_v_of_64_bits_and_a_larger_one_is_refused() {
+    let with_chain_id = |chain_id: u64| {
+        list(&[
+            vec![9],
+            text(&[1]),
+            text(&[2]),
+            text(&[0x35; 20]),
+            text(&[3]),
+            text(&[]),
+            text(&chain_id.to_be_bytes()),
+            text(&[]),
+            text(&[]),
+        ])
+    };
+    let transaction = Transaction::read(&with_chain_id(CHAIN_ID_MAX_LEGACY)).unwrap();
     let raw = transaction.with_signature(&[1; 64], 1);
-    // 2 * (2^64 - 1) + 35 + 1 = 0x2_0000_0000_0000_0022.
-    let v = text(&[2, 0, 0, 0, 0, 0, 0, 0, 0x22]);
+    // 2 * (2^63 - 37) + 35 + 1 = 2^64 - 38.
+    let v = text(&(u64::MAX - 37).to_be_bytes());
     assert!(raw.windows(v.len()).any(|window| window == v));
+    assert_eq!(refused(&with_chain_id(CHAIN_ID_MAX_LEGACY + 1)), Reason::MalformedTransaction);
 }
 
 proptest! {

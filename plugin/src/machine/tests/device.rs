@@ -26,6 +26,7 @@ pub(super) struct Device {
     pub(super) corrupt_signatures: bool,
     pub(super) halted: Option<String>,
     pub(super) tenants: Vec<Tenant>,
+    pub(super) sealing_key: u8,
     /// Every byte string that was ever appended, also what was lost again.
     pub(super) written: Vec<Vec<u8>>,
     pub(super) plugin: Plugin,
@@ -48,6 +49,7 @@ fn tenant(name: &str) -> Tenant {
         api_key_sha256: <[u8; 32]>::from(Sha256::digest(api_key(name).expose().as_bytes())).into(),
         plain_enrolment: true,
         failures_per_hour: None,
+        accounts_max: None,
     }
 }
 
@@ -63,6 +65,7 @@ impl Device {
             corrupt_signatures: false,
             halted: None,
             tenants: vec![tenant("a"), tenant("b")],
+            sealing_key: 9,
             written: Vec::new(),
             plugin: Plugin::new(),
             queue: VecDeque::new(),
@@ -82,7 +85,7 @@ impl Device {
         self.queue.clear();
         let boot = Boot {
             hsm_id: [7; 16].into(),
-            sealing_key: Secret::new(vec![9; 32]),
+            sealing_key: Secret::new(vec![self.sealing_key; 32]),
             measurement: [5; 48].into(),
             clock: ClockMode::Manual,
             keystore: "memory".to_owned(),

@@ -94,6 +94,15 @@ fn i6_a_store_without_its_nvram_is_refused() {
 }
 
 #[test]
+fn i6_a_store_of_another_sealing_key_is_refused_even_before_a_record_is_read() {
+    let mut device = Device::ready();
+    device.sealing_key = 10;
+    refuses(&mut device, OpenError::HeadMismatch);
+    device.sealing_key = 9;
+    assert!(device.boot());
+}
+
+#[test]
 fn i6_no_nonce_ever_repeats_not_even_after_discarded_tails() {
     let (mut device, user, _) = two_states();
     device.advance(60);
