@@ -69,21 +69,39 @@ pub enum Match {
 /// `macs` holds one MAC for each of `steps`. A step at or below `highest_used_step` never matches (RFC 6238
 /// section 5.2: "The verifier MUST NOT accept the second attempt of the OTP").
 pub fn check(code: &Code, steps: &[u64], macs: &[Secret], digits: u8, highest_used_step: u64) -> Match {
-    let mut fresh = Choice::from(0);
-    let mut used = Choice::from(0);
-    let mut highest = 0u64;
+    let mut tally = Tally::default();
     for (step, mac) in steps.iter().zip(macs) {
-        let equal = equals(code, mac, digits);
-        let above = highest_used_step.ct_lt(step);
-        let better = equal & above & (highest.ct_lt(step) | !fresh);
-        highest.conditional_assign(step, better);
-        fresh |= equal & above;
-        used |= equal & !above;
+        tally.note(equals(code, mac, digits), highest_used_step.ct_lt(step), *step);
     }
-    match (bool::from(fresh), bool::from(used)) {
-        (true, _) => Match::Fresh(highest),
-        (false, true) => Match::Used,
-        (false, false) => Match::None,
+    tally.outcome()
+}
+
+/// What was matched so far, without a branch on it. Steps come in ascending order, so the last fresh one is the highest.
+struct Tally {
+    fresh: Choice,
+    used: Choice,
+    highest: u64,
+}
+
+impl Default for Tally {
+    fn default() -> Self {
+        Self { fresh: Choice::from(0), used: Choice::from(0), highest: 0 }
+    }
+}
+
+impl Tally {
+    fn note(&mut self, equal: Choice, unused: Choice, step: u64) {
+        self.highest.conditional_assign(&step, equal & unused);
+        self.fresh |= equal & unused;
+        self.used |= equal & !unused;
+    }
+
+    fn outcome(self) -> Match {
+        match (bool::from(self.fresh), bool::from(self.used)) {
+            (true, _) => Match::Fresh(self.highest),
+            (false, true) => Match::Used,
+            (false, false) => Match::None,
+        }
     }
 }
 
@@ -101,22 +119,13 @@ pub fn check_pair(
     digits: u8,
     highest_used_step: u64,
 ) -> Match {
-    let mut fresh = Choice::from(0);
-    let mut used = Choice::from(0);
-    let mut highest = 0u64;
+    let mut tally = Tally::default();
     for (pair, macs) in steps.windows(2).zip(macs.windows(2)) {
         let ([first_step, second_step], [first_mac, second_mac]) = (pair, macs) else { continue };
         let equal = equals(codes[0], first_mac, digits) & equals(codes[1], second_mac, digits);
-        let above = highest_used_step.ct_lt(first_step);
-        highest.conditional_assign(second_step, equal & above);
-        fresh |= equal & above;
-        used |= equal & !above;
+        tally.note(equal, highest_used_step.ct_lt(first_step), *second_step);
     }
-    match (bool::from(fresh), bool::from(used)) {
-        (true, _) => Match::Fresh(highest),
-        (false, true) => Match::Used,
-        (false, false) => Match::None,
-    }
+    tally.outcome()
 }
 
 fn equals(code: &Code, mac: &Secret, digits: u8) -> Choice {

@@ -84,7 +84,7 @@ Example:
   countersign clock advance 30s")]
     Advance {
         /// How far: seconds, or a number with s, m, h or d.
-        #[arg(value_name = "30s|5m|2h|1d|SECONDS", value_parser = duration_secs)]
+        #[arg(value_name = "30s|5m|2h|1d|SECONDS", value_parser = duration_secs, allow_hyphen_values = true)]
         secs: u64,
     },
 }
@@ -194,7 +194,8 @@ pub(crate) struct SignArguments {
     /// An unsigned Ethereum transaction, as hex or raw bytes; '-' is standard input.
     #[arg(long, value_name = "FILE", group = "payload")]
     pub(crate) ethereum: Option<PathBuf>,
-    /// The code that the user's authenticator shows; '-' reads it from standard input.
+    /// The code that the user's authenticator shows; '-' reads it from standard input, where neither the list of
+    /// processes nor the shell's history shows it.
     #[arg(long, value_name = "CODE")]
     pub(crate) code: Option<String>,
     /// 32 hex digits, fresh and random for each new signature. Giving the same again, with the same request, within

@@ -23,6 +23,7 @@ mod qr;
 mod show;
 
 use clap::Parser;
+use clap::error::ErrorKind;
 use failure::Failure;
 use std::io::Write;
 use std::process::ExitCode;
@@ -43,15 +44,24 @@ fn main() -> ExitCode {
 fn not_understood(error: &clap::Error) -> ExitCode {
     let json = std::env::args_os().any(|argument| argument == "--json");
     if error.use_stderr() && json {
-        // clap appends its usage line and a hint after the first paragraph.
-        let text = error.render().to_string();
-        let first = text.split("\n\n").next().unwrap_or_default();
-        let message = first.trim_start_matches("error: ").split_whitespace().collect::<Vec<_>>().join(" ");
-        return Failure::Usage(message).report(true);
+        return Failure::Usage(in_one_line(error)).report(true);
     }
     // Nothing better can be done where even this cannot be written.
     let _ = error.print();
     if error.use_stderr() { ExitCode::from(failure::EXIT_USAGE) } else { ExitCode::SUCCESS }
+}
+
+/// What clap says, without the usage line and the hint that it appends after the first paragraph.
+fn in_one_line(error: &clap::Error) -> String {
+    let text = error.render().to_string();
+    if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        // Here clap shows the help of what came last.
+        let usage =
+            text.lines().find_map(|line| line.strip_prefix("Usage: ")).unwrap_or("countersign <COMMAND>");
+        return format!("a command is missing: {usage}");
+    }
+    let first = text.split("\n\n").next().unwrap_or_default();
+    first.trim_start_matches("error: ").split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 fn write_out(text: &str) -> Result<(), Failure> {

@@ -5,7 +5,7 @@ use crate::failure::Failure;
 use countersign_wire::client::Payload;
 use countersign_wire::frame::CLIENT_MAX_BYTES;
 use countersign_wire::reason::Reason;
-use data_encoding::HEXLOWER_PERMISSIVE;
+use data_encoding::{DecodeError, DecodeKind, HEXLOWER_PERMISSIVE};
 use serde_bytes::{ByteArray, ByteBuf};
 use std::fs::File;
 use std::io::Read;
@@ -18,7 +18,11 @@ const INPUT_MAX_BYTES: u64 = 2 * CLIENT_MAX_BYTES as u64 + 64;
 pub(crate) fn of(arguments: &SignArguments) -> Result<Payload, Failure> {
     match (&arguments.digest, &arguments.ethereum) {
         (Some(digest), _) => Ok(Payload::Digest(ByteArray::new(*digest))),
-        (None, Some(file)) => Ok(Payload::Ethereum(ByteBuf::from(transaction(&read(file)?)))),
+        (None, Some(file)) => {
+            let bytes = transaction(&read(file)?)
+                .map_err(|why| Failure::Usage(format!("{}: {why}", file.display())))?;
+            Ok(Payload::Ethereum(ByteBuf::from(bytes)))
+        }
         (None, None) => Err(Failure::Usage("give --digest or --ethereum".to_owned())),
     }
 }
@@ -35,15 +39,34 @@ fn read(file: &Path) -> Result<Vec<u8>, Failure> {
     if bytes.len() as u64 > INPUT_MAX_BYTES { Err(Reason::MalformedRequest.into()) } else { Ok(bytes) }
 }
 
-/// The bytes of a transaction in hex or raw. There is nothing to confuse: a transaction begins with a byte that is
-/// neither a hex digit nor white space (EIP-2718: 0x01 to 0x7f for the type, 0x02 being the only one that is
-/// supported; or 0xc0 and above for a legacy list).
-fn transaction(input: &[u8]) -> Vec<u8> {
+/// The bytes of a transaction in hex or raw, or what is wrong with the hex.
+///
+/// There is nothing to confuse: a raw transaction begins with a byte that is neither printable nor white space
+/// (EIP-2718: the type, 0x02 being the only one that is supported; or 0xc0 and above for a legacy list). So what is all
+/// text was meant as hex, and is not signed as if it were bytes.
+fn transaction(input: &[u8]) -> Result<Vec<u8>, String> {
     let text = input.trim_ascii();
     let digits = text.strip_prefix(b"0x").unwrap_or(text);
     match HEXLOWER_PERMISSIVE.decode(digits) {
-        Ok(bytes) if !bytes.is_empty() => bytes,
-        _ => input.to_vec(),
+        Ok(bytes) if !bytes.is_empty() => Ok(bytes),
+        Ok(_) => Err("there is no transaction in it".to_owned()),
+        Err(error) if digits.len() < text.len() || is_text(text) => Err(not_hex(digits, error)),
+        Err(_) => Ok(input.to_vec()),
+    }
+}
+
+fn is_text(bytes: &[u8]) -> bool {
+    bytes.iter().all(|byte| byte.is_ascii_graphic() || byte.is_ascii_whitespace())
+}
+
+fn not_hex(digits: &[u8], error: DecodeError) -> String {
+    let wrong = digits.iter().position(|byte| !byte.is_ascii_hexdigit());
+    match (wrong, error.kind) {
+        (Some(at), _) => format!("the transaction is no valid hex: digit {} is none", at + 1),
+        (None, DecodeKind::Length) => {
+            format!("the transaction is no valid hex: the number of its digits ({}) is odd", digits.len())
+        }
+        (None, _) => "the transaction is no valid hex".to_owned(),
     }
 }
 
@@ -53,14 +76,31 @@ mod tests {
 
     #[test]
     fn takes_hex_in_every_usual_dress_and_raw_bytes_untouched() {
+        let taken = |input: &[u8]| transaction(input).unwrap();
         for text in ["02c0ff", "0x02c0ff", "0x02C0FF\n", "  02c0ff\r\n"] {
-            assert_eq!(transaction(text.as_bytes()), [0x02, 0xc0, 0xff], "{text:?}");
+            assert_eq!(taken(text.as_bytes()), [0x02, 0xc0, 0xff], "{text:?}");
         }
         // Raw bytes that end in what would be white space stay as they are.
-        assert_eq!(transaction(&[0x02, 0xc1, 0x0a]), [0x02, 0xc1, 0x0a]);
-        assert_eq!(transaction(&[0xc1, 0x20]), [0xc1, 0x20]);
-        // What is neither goes to the HSM, which refuses it.
-        assert_eq!(transaction(b"0x123"), b"0x123");
-        assert_eq!(transaction(b""), b"");
+        assert_eq!(taken(&[0x02, 0xc1, 0x0a]), [0x02, 0xc1, 0x0a]);
+        assert_eq!(taken(&[0xc1, 0x20]), [0xc1, 0x20]);
+    }
+
+    #[test]
+    fn text_that_is_no_hex_is_never_taken_as_bytes() {
+        for (text, why) in [
+            ("", "no transaction"),
+            (" \n", "no transaction"),
+            ("0x", "no transaction"),
+            ("0x123", "(3) is odd"),
+            ("02c", "(3) is odd"),
+            ("02c0fg", "digit 6 is none"),
+            ("02c0\n02c0", "digit 5 is none"),
+            ("{\"to\": 1}", "digit 1 is none"),
+            ("0x02\u{1}0", "digit 3 is none"),
+            ("0x0x02", "digit 2 is none"),
+        ] {
+            let refused = transaction(text.as_bytes());
+            assert!(refused.as_ref().is_err_and(|found| found.contains(why)), "{text:?}: {refused:?}");
+        }
     }
 }

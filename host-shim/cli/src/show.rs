@@ -78,8 +78,16 @@ fn line(out: &mut String, label: &str, value: &str) {
 }
 
 fn headline(out: &mut String, text: &str) {
-    let good = Style::new().bold().fg_color(Some(AnsiColor::Green.into()));
-    let _ = writeln!(out, "{good}{text}{good:#}");
+    coloured(out, AnsiColor::Green, text);
+}
+
+fn warning(out: &mut String, text: &str) {
+    coloured(out, AnsiColor::Yellow, text);
+}
+
+fn coloured(out: &mut String, colour: AnsiColor, text: &str) {
+    let style = Style::new().bold().fg_color(Some(colour.into()));
+    let _ = writeln!(out, "{style}{text}{style:#}");
 }
 
 /// `status`.
@@ -114,7 +122,17 @@ impl From<Status> for StatusShown {
 
 impl Show for StatusShown {
     fn for_people(&self, out: &mut String) {
-        headline(out, "The HSM is ready.");
+        match (self.clock_sure, self.missing_sandbox_layers.is_empty()) {
+            (true, true) => headline(out, "The HSM is ready."),
+            (true, false) => warning(out, "The HSM runs, but its sandbox is not complete."),
+            (false, true) => warning(out, "The HSM runs, but refuses codes: its clock is unsure."),
+            (false, false) => {
+                warning(
+                    out,
+                    "The HSM runs, but refuses codes: its clock is unsure. Its sandbox is not complete.",
+                );
+            }
+        }
         line(out, "HSM", &self.hsm_id);
         line(out, "Plugin", &self.version);
         line(out, "Measurement", &self.measurement);
@@ -313,7 +331,10 @@ impl Show for EnrolledShown<'_> {
             out.push_str("\nScan this with an authenticator app. It is shown only this once.\n");
         }
         out.push('\n');
-        line(out, "Secret", self.otpauth);
+        if let Some(secret) = secret_in(self.otpauth) {
+            line(out, "Secret", secret);
+        }
+        line(out, "Link", self.otpauth);
         if let Some(file) = &self.qr_file {
             line(out, "QR code", &format!("{file} (holds the secret: delete it once it is scanned)"));
         }
@@ -326,6 +347,12 @@ impl Show for EnrolledShown<'_> {
             self.account,
         );
     }
+}
+
+/// The secret alone, in Base32: what is typed into an authenticator app by those who cannot scan.
+fn secret_in(otpauth: &str) -> Option<&str> {
+    let (_, parameters) = otpauth.split_once('?')?;
+    parameters.split('&').find_map(|parameter| parameter.strip_prefix("secret="))
 }
 
 /// `sign`.
@@ -395,6 +422,13 @@ mod tests {
         ] {
             assert_eq!(utc(secs), text, "{secs}");
         }
+    }
+
+    #[test]
+    fn the_secret_is_found_wherever_it_stands_in_the_link() {
+        assert_eq!(secret_in("otpauth://totp/A:b?secret=GEZDGNBV&issuer=A"), Some("GEZDGNBV"));
+        assert_eq!(secret_in("otpauth://totp/A:b?issuer=A&secret=GEZDGNBV"), Some("GEZDGNBV"));
+        assert_eq!(secret_in("otpauth://totp/secret=A?issuer=A"), None);
     }
 
     #[test]

@@ -81,7 +81,7 @@ impl Client {
 
     /// Sends one frame and takes its reply; keeps the connection only if all went well.
     fn exchange(&self, request: &Request, framed: &[u8], deadline: Instant) -> Result<Outcome, Failure> {
-        let connection = match self.pool.take() {
+        let connection = match self.pool.take(Instant::now()) {
             Some(connection) => connection,
             None => self.connect(deadline)?,
         };
@@ -109,7 +109,7 @@ impl Client {
         {
             return Err(Failure::Garbage);
         }
-        self.pool.put(connection);
+        self.pool.put(connection, Instant::now());
         Ok(reply.outcome)
     }
 
@@ -120,8 +120,12 @@ impl Client {
     }
 }
 
-/// Whether sending the same request twice is as good as sending it once: it changes nothing, or the HSM knows a
-/// signing request again by its id.
+/// Whether sending the same request twice is as good as sending it once, whatever became of the first: it changes
+/// nothing.
+///
+/// A signature is not among them. The HSM knows a signing request again by its id only while it runs: if it was
+/// started anew in between, the code that somebody typed once would count twice, the second time as a failure.
+/// Callers who want to ask again do so themselves, with [`Client::call_with_id`].
 fn may_be_sent_again(act: &Act) -> bool {
     match act {
         Act::Status
@@ -129,12 +133,12 @@ fn may_be_sent_again(act: &Act) -> bool {
         | Act::Random(_)
         | Act::ShowAccount(_)
         | Act::FindKeys(_)
-        | Act::Sign(_)
         | Act::ContextEnd(_) => true,
         Act::Enroll(_)
         | Act::Confirm(_)
         | Act::Unlock(_)
         | Act::CreateKey(_)
+        | Act::Sign(_)
         | Act::ContextLogin(_)
         | Act::ContextSign(_) => false,
     }

@@ -4,9 +4,9 @@ use countersign_wire::names::ApiKey;
 use serde::Deserialize;
 use std::ffi::OsString;
 use std::fmt;
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io::{self, Read};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use zeroize::Zeroizing;
@@ -72,15 +72,23 @@ impl HostConfig {
         }
     }
 
-    /// Reads the file named by [`CONFIG_ENV`], else `~/.config/countersign/host.toml`, else [`SYSTEM_CONFIG`].
+    /// Reads the file named by [`CONFIG_ENV`] (empty: not set), else `~/.config/countersign/host.toml`, else
+    /// [`SYSTEM_CONFIG`]. The first that exists is the one: if it cannot be read, that is an error.
+    ///
+    /// A set-user-id or set-group-id process reads [`SYSTEM_CONFIG`] alone: whoever started it chose its environment.
     pub fn load() -> Result<Self, ConfigError> {
-        Self::from_file(&find(std::env::var_os(CONFIG_ENV), std::env::home_dir())?)
+        let path = if environment_is_trusted() {
+            find(std::env::var_os(CONFIG_ENV), std::env::home_dir())
+        } else {
+            find(None, None)
+        };
+        Self::from_file(&path?)
     }
 
     /// Reads one file. Paths in it must be absolute, unknown fields are refused.
     pub fn from_file(path: &Path) -> Result<Self, ConfigError> {
         let unreadable = |why: io::Error| ConfigError::Unreadable { file: path.to_owned(), why };
-        let text = read_bounded(File::open(path).map_err(unreadable)?).map_err(unreadable)?;
+        let text = read_bounded(open(path).map_err(unreadable)?).map_err(unreadable)?;
         Self::from_text(&text).map_err(|why| ConfigError::Invalid { file: path.to_owned(), why })
     }
 
@@ -115,10 +123,10 @@ impl HostConfig {
         })
     }
 
-    /// The API key in [`API_KEY_ENV`], else the one in `api_key_file`, which nobody but its owner may be able to
-    /// read or write.
+    /// The API key in [`API_KEY_ENV`] (which a set-user-id or set-group-id process does not look at), else the one in
+    /// `api_key_file`, which nobody but its owner may be able to read or write.
     pub fn api_key(&self) -> Result<ApiKey, ConfigError> {
-        if let Some(text) = std::env::var_os(API_KEY_ENV) {
+        if let Some(text) = std::env::var_os(API_KEY_ENV).filter(|_| environment_is_trusted()) {
             let source = || format!("the environment variable {API_KEY_ENV}");
             let text = text.into_string().map_err(|_| ConfigError::NotAnApiKey { source: source() })?;
             return ApiKey::parse(&Zeroizing::new(text))
@@ -130,7 +138,7 @@ impl HostConfig {
     fn api_key_from_file(&self) -> Result<ApiKey, ConfigError> {
         let path = self.api_key_file.as_deref().ok_or(ConfigError::NoApiKey)?;
         let unreadable = |why: io::Error| ConfigError::Unreadable { file: path.to_owned(), why };
-        let file = File::open(path).map_err(unreadable)?;
+        let file = open(path).map_err(unreadable)?;
         let mode = file.metadata().map_err(unreadable)?.permissions().mode();
         if mode & 0o077 != 0 {
             return Err(ConfigError::ApiKeyFileNotPrivate { file: path.to_owned() });
@@ -141,16 +149,35 @@ impl HostConfig {
     }
 }
 
+/// Whether the environment was chosen by the user with whose rights this process acts, as far as its ids tell.
+fn environment_is_trusted() -> bool {
+    use nix::unistd::{getegid, geteuid, getgid, getuid};
+    getuid() == geteuid() && getgid() == getegid()
+}
+
 /// The first place that has a configuration. One that was asked for by name must be there.
+///
+/// Only what is surely not there is passed over: falling back from a file that cannot be looked at could mean to talk
+/// to another HSM than the one it names.
 fn find(named: Option<OsString>, home: Option<PathBuf>) -> Result<PathBuf, ConfigError> {
-    if let Some(path) = named {
+    if let Some(path) = named.filter(|path| !path.is_empty()) {
         return Ok(PathBuf::from(path));
     }
+    let home = home.filter(|home| home.is_absolute());
     let own = home.map(|home| home.join(".config/countersign/host.toml"));
-    own.into_iter()
-        .chain([PathBuf::from(SYSTEM_CONFIG)])
-        .find(|path| path.exists())
-        .ok_or(ConfigError::Missing)
+    for path in own.into_iter().chain([PathBuf::from(SYSTEM_CONFIG)]) {
+        match path.symlink_metadata() {
+            Ok(_) => return Ok(path),
+            Err(why) if matches!(why.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {}
+            Err(why) => return Err(ConfigError::Unreadable { file: path, why }),
+        }
+    }
+    Err(ConfigError::Missing)
+}
+
+/// Opens for reading, without waiting for whoever may write to the other end of a pipe.
+fn open(path: &Path) -> io::Result<File> {
+    OpenOptions::new().read(true).custom_flags(nix::libc::O_NONBLOCK | nix::libc::O_NOCTTY).open(path)
 }
 
 /// Reads a small regular file whole.
@@ -287,6 +314,50 @@ mod tests {
             HostConfig::from_file(&home.path().join("none")),
             Err(ConfigError::Unreadable { .. })
         ));
+    }
+
+    #[test]
+    fn an_empty_name_counts_as_none_and_a_home_that_is_relative_too() {
+        let home = tempfile::tempdir().unwrap();
+        let own = home.path().join(".config/countersign/host.toml");
+        fs::create_dir_all(own.parent().unwrap()).unwrap();
+        fs::write(&own, "socket = '/s'").unwrap();
+        assert_eq!(find(Some(OsString::new()), Some(home.path().to_owned())).unwrap(), own);
+        let elsewhere = |found: Result<PathBuf, ConfigError>| match found {
+            Ok(path) => path == Path::new(SYSTEM_CONFIG),
+            Err(error) => matches!(error, ConfigError::Missing),
+        };
+        assert!(elsewhere(find(None, Some(PathBuf::new()))));
+        assert!(elsewhere(find(None, Some("home".into()))));
+        assert!(elsewhere(find(None, None)));
+    }
+
+    #[test]
+    fn a_place_that_has_something_unreadable_is_never_passed_over() {
+        let home = tempfile::tempdir().unwrap();
+        let own = home.path().join(".config/countersign/host.toml");
+        fs::create_dir_all(own.parent().unwrap()).unwrap();
+        std::os::unix::fs::symlink("nowhere", &own).unwrap();
+        assert_eq!(find(None, Some(home.path().to_owned())).unwrap(), own);
+        assert!(matches!(HostConfig::from_file(&own), Err(ConfigError::Unreadable { .. })));
+        // A loop of links cannot be looked through by anybody, root included.
+        std::os::unix::fs::symlink("loop", home.path().join("loop")).unwrap();
+        let unsure = find(None, Some(home.path().join("loop")));
+        assert!(matches!(unsure, Err(ConfigError::Unreadable { .. })), "{unsure:?}");
+        fs::write(home.path().join("file"), "").unwrap();
+        let nothing = find(None, Some(home.path().join("file")));
+        assert!(!matches!(nothing, Err(ConfigError::Unreadable { .. })), "{nothing:?}");
+    }
+
+    #[test]
+    fn what_is_no_regular_file_is_refused_at_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let pipe = folder.path().join("host.toml");
+        nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        for path in [pipe.as_path(), folder.path()] {
+            let found = HostConfig::from_file(path);
+            assert!(matches!(found, Err(ConfigError::Unreadable { .. })), "{found:?}");
+        }
     }
 
     #[test]

@@ -104,11 +104,11 @@ pub const fn return_value(reason: Reason, function: Function) -> CK_RV {
             CKR_DATA_INVALID
         }
         Reason::PolicyRefused
+        | Reason::TenantFull
         | Reason::AccountExists
         | Reason::AlreadyConfirmed
         | Reason::PlainEnrolmentNotAllowed
         | Reason::UnsupportedFactor => CKR_FUNCTION_REJECTED,
-        // Both pass by themselves: try again.
         Reason::RequestIdReused | Reason::Busy => CKR_FUNCTION_FAILED,
         // Module and HSM are not of the same version.
         Reason::MalformedRequest => CKR_GENERAL_ERROR,

@@ -72,7 +72,7 @@ pub(crate) fn start() -> Result<Module> {
     Ok(Module::new(Client::new(config)))
 }
 
-/// Closes what is open, waiting for calls under way. The module stays whole for those that still hold it.
+/// Closes what is open, and gives back what it holds, once no call is under way any more.
 pub(crate) fn stop(module: &Module) {
     session::close_each(module, module.remove_all_sessions());
 }

@@ -156,6 +156,9 @@ pub(crate) fn init(
 
 /// `C_Login(CKU_CONTEXT_SPECIFIC)`. Whatever goes wrong, the operation stays able to take a right code.
 ///
+/// Where an answer is lost, nobody here knows whether there is a grant. The next login is sent all the same: the HSM
+/// says yes to it without spending anything if the operation holds its grant.
+///
 /// The session's lock is held while the HSM is asked, so that of two threads with a code each only one is spent.
 pub(crate) fn context_login(module: &Module, session: &Session, pin: &[u8]) -> Result {
     let mut state = session.lock()?;

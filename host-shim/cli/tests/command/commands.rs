@@ -4,7 +4,7 @@ use crate::fake_hsm::{Reaction, done};
 use crate::place::{Place, account, account_json, api_key, key, key_json, shown_at_terminal, status};
 use countersign_wire::client::{
     Act, Answer, Approval, CreateKey, Enroll, Enrolled, KeyPage, KeyQuery, Mechanism, Payload, Request,
-    RequestId, Sign, Signed, TotpHash, TotpParameters, TwoCodes,
+    RequestId, Sign, Signed, Status, TotpHash, TotpParameters, TwoCodes,
 };
 use countersign_wire::names::TypedCode;
 use serde_bytes::{ByteArray, ByteBuf};
@@ -38,7 +38,7 @@ fn cooperate(request: &Request) -> Reaction {
         Act::Enroll(_) => Answer::Enrolled(Enrolled {
             otpauth: OTPAUTH.to_owned(),
             key: key("alice/ethereum"),
-            confirm_within_secs: 900,
+            confirm_within_secs: 1800,
         }),
         Act::Confirm(_) | Act::Unlock(_) | Act::ShowAccount(_) => Answer::Account(account()),
         Act::CreateKey(create) => Answer::Key(key(&create.label.to_string())),
@@ -91,6 +91,28 @@ fn status_shows_the_hsm_and_needs_no_api_key() {
 }
 
 #[test]
+fn status_calls_only_an_hsm_ready_that_has_a_sure_clock_and_a_complete_sandbox() {
+    for (clock_sure, missing, said) in [
+        (true, &[][..], &["The HSM is ready."][..]),
+        (false, &[], &["refuses codes: its clock is unsure", "UNSURE"]),
+        (true, &["landlock"], &["its sandbox is not complete", "WEAK, without: landlock"]),
+        (false, &["landlock"], &["its clock is unsure", "sandbox is not complete"]),
+    ] {
+        let place = Place::new();
+        let _hsm = place.serve(move |request| {
+            let missing_sandbox_layers = missing.iter().map(|layer| (*layer).to_owned()).collect();
+            done(request, Answer::Status(Status { clock_sure, missing_sandbox_layers, ..status() }))
+        });
+        let shown = place.run(&["status"]).stdout;
+        assert!(said.iter().all(|words| shown.contains(words)), "{shown}");
+        let good = clock_sure && missing.is_empty();
+        assert_eq!(shown.contains("is ready"), good, "{shown}");
+        let green = "\x1b[1m\x1b[32m";
+        assert_eq!(shown_at_terminal(place.command(&["status"])).contains(green), good);
+    }
+}
+
+#[test]
 fn clock_show_shows_the_time_and_its_source() {
     let (json, _) = ask(&["clock", "show"]);
     assert_eq!(json, json!({ "unix_time": 1_790_000_000, "clock": "manual" }));
@@ -128,7 +150,7 @@ fn enroll_has_defaults_that_every_authenticator_knows() {
             "account": "alice",
             "otpauth": OTPAUTH,
             "key": key_json("alice/ethereum"),
-            "confirm_within_secs": 900,
+            "confirm_within_secs": 1800,
         })
     );
 }
@@ -154,6 +176,8 @@ fn enroll_prints_the_qr_code_only_at_a_terminal_or_when_told() {
     let quiet = place.run(&["account", "enroll", "alice"]);
     assert!(quiet.stdout.contains(OTPAUTH) && !quiet.stdout.contains('█'), "{}", quiet.stdout);
     assert!(quiet.stdout.contains("countersign account confirm alice --code"), "says what comes next");
+    let secret = |line: &str| line.split_whitespace().eq(["Secret", "GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ"]);
+    assert!(quiet.stdout.lines().any(secret), "for those who cannot scan: {}", quiet.stdout);
     let told = place.run(&["account", "enroll", "alice", "--qr-terminal"]);
     assert!(told.stdout.contains('█'));
     let shown = shown_at_terminal(place.command(&["account", "enroll", "alice"]));

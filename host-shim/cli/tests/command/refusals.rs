@@ -136,6 +136,7 @@ fn commands_that_make_no_sense_are_usage_errors() {
     let place = Place::new();
     let hsm = place.serve(|request| refused(request, Reason::InternalError));
     let digest = "00".repeat(32);
+    fs::write(place.path("no-hex"), "0x02c0f\n").unwrap();
     for arguments in [
         &[][..],
         &["frobnicate"],
@@ -153,6 +154,7 @@ fn commands_that_make_no_sense_are_usage_errors() {
         &["sign", "--key", "alice/digest", "--digest", &digest, "--ethereum", "-", "--code", "123456"],
         &["sign", "--key", "alice/ethereum", "--ethereum", "-", "--code", "-"],
         &["sign", "--key", "alice/ethereum", "--ethereum", "no-such-file", "--code", "123456"],
+        &["sign", "--key", "alice/ethereum", "--ethereum", "no-hex", "--code", "123456"],
         &["sign", "--key", "alice/digest", "--digest", &digest, "--request-id", "12"],
     ] {
         is_error(&place.run_json(arguments), "usage");
@@ -161,6 +163,29 @@ fn commands_that_make_no_sense_are_usage_errors() {
     let ended = place.run(&["frobnicate"]);
     assert_eq!((ended.code, ended.stdout.as_str()), (2, ""));
     assert!(ended.stderr.contains("frobnicate"));
+}
+
+#[test]
+fn usage_errors_name_what_is_wrong() {
+    let place = Place::new();
+    fs::write(place.path("no-hex"), "0x02c0f\n").unwrap();
+    for (arguments, named) in [
+        (&[][..], "requires a subcommand"),
+        (&["clock"], "countersign clock"),
+        (&["account"], "countersign account"),
+        (&["clock", "advance", "-30s"], "write a number of seconds"),
+        (&["clock", "advance"], "SECONDS"),
+        (
+            &["sign", "--key", "a/b", "--ethereum", "no-hex", "--code", "123456"],
+            "no-hex: the transaction is no valid hex",
+        ),
+    ] {
+        for ended in [place.run_json(arguments), place.run(&[arguments, &["--json"]].concat())] {
+            is_error(&ended, "usage");
+            let message = ended.json()["message"].as_str().unwrap().to_owned();
+            assert!(message.contains(named), "{arguments:?}: {message}");
+        }
+    }
 }
 
 #[test]

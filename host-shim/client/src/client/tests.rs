@@ -119,14 +119,29 @@ fn takes_the_refusal_of_a_request_that_could_not_be_read() {
 
 #[test]
 fn sends_again_under_the_same_id_only_where_that_is_harmless() {
-    let harmless = [0, 1, 2, 6, 8, 9, 12];
-    for (at, act) in acts().into_iter().enumerate() {
+    let harmless = |act: &Act| match act {
+        Act::Status
+        | Act::Login
+        | Act::Random(_)
+        | Act::ShowAccount(_)
+        | Act::FindKeys(_)
+        | Act::ContextEnd(_) => true,
+        // Each of these could count a typed code, or make something, a second time.
+        Act::Enroll(_)
+        | Act::Confirm(_)
+        | Act::Unlock(_)
+        | Act::CreateKey(_)
+        | Act::Sign(_)
+        | Act::ContextLogin(_)
+        | Act::ContextSign(_) => false,
+    };
+    for act in acts() {
         let place = Place::new();
         let hsm = FakeHsm::serve(&place.socket(), |_| Reaction::SendAndClose(Vec::new()));
         let id = new_request_id();
         assert_eq!(place.client().call_with_id(id, None, act.clone()), UNREACHABLE);
         let requests = hsm.requests();
-        assert_eq!(requests.len(), if harmless.contains(&at) { 2 } else { 1 }, "{act:?}");
+        assert_eq!(requests.len(), if harmless(&act) { 2 } else { 1 }, "{act:?}");
         assert!(requests.iter().all(|request| request.id == id && request.act == act), "{act:?}");
     }
 }
@@ -320,7 +335,7 @@ fn forgotten_connections_are_closed_and_new_ones_made() {
     let client = place.client();
     assert!(is_welcome(&client.call(None, Act::Login)));
     client.forget_connections();
-    assert!(client.pool.take().is_none());
+    assert!(client.pool.take(Instant::now()).is_none());
     assert!(is_welcome(&client.call(None, Act::Login)));
     assert_eq!(hsm.connections(), 2);
 }

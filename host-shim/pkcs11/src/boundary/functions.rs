@@ -27,13 +27,13 @@ c_functions! {
         process::initialize(general::start)
     }
 
-    /// Closes everything. Calls that are under way in other threads are waited for, or fail.
+    /// Closes everything, after waiting for the calls that are under way in other threads. Those that begin meanwhile
+    /// are refused.
     fn C_Finalize(reserved: CK_VOID_PTR) {
         if !reserved.is_null() {
             return Err(CKR_ARGUMENTS_BAD.into());
         }
-        general::stop(&*process::finalize()?);
-        Ok(())
+        process::finalize(general::stop)
     }
 
     /// Says what this library is.

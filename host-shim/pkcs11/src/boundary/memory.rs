@@ -174,8 +174,11 @@ impl<T: Copy> OutArray<T> {
 }
 
 /// Where a list of values goes whose length the application may ask for first (PKCS#11 v2.40 section 5.2).
+///
+/// How much room there is is read once: what was checked before the HSM was asked still holds after it.
 pub(crate) struct OutList<T> {
     start: *mut T,
+    room: CK_ULONG,
     length: NonNull<CK_ULONG>,
 }
 
@@ -187,21 +190,22 @@ impl<T: Copy> OutList<T> {
     /// `length` is `NULL` or valid for reads and writes, and `start` is `NULL` or valid for writes of `*length`
     /// values, for as long as this lives.
     pub(super) unsafe fn new(start: *mut T, length: *mut CK_ULONG) -> Result<Self> {
-        Ok(Self { start, length: NonNull::new(length).ok_or(CKR_ARGUMENTS_BAD)? })
+        let length = NonNull::new(length).ok_or(CKR_ARGUMENTS_BAD)?;
+        // SAFETY: not `NULL`, so valid for reads by the caller's promise; alignment is not assumed.
+        let room = unsafe { length.as_ptr().read_unaligned() };
+        Ok(Self { start, room, length })
     }
 
     /// Whether to go on and make `values` values: not if the application only asked for their number, or has too
     /// little room for them. Either way it is told the number.
     pub(crate) fn takes(&mut self, values: usize) -> Result<bool> {
-        // SAFETY: `length` is valid for reads by the promise made to `new`.
-        let room = unsafe { self.length.as_ptr().read_unaligned() };
         let needed = CK_ULONG::try_from(values).expect("lists of ours are short");
-        if self.start.is_null() || room < needed {
+        if self.start.is_null() || self.room < needed {
             self.set_length(needed);
         }
         match self.start.is_null() {
             true => Ok(false),
-            false if room < needed => Err(CKR_BUFFER_TOO_SMALL.into()),
+            false if self.room < needed => Err(CKR_BUFFER_TOO_SMALL.into()),
             false => Ok(true),
         }
     }
@@ -292,5 +296,27 @@ impl AttributeSlots {
         // SAFETY: `read` has just seen that `at` is within the attributes, which are valid for writes by the
         // promise made to `new`.
         unsafe { self.start.add(at).write_unaligned(changed) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_room_of_a_list_is_what_it_was_in_the_beginning() {
+        for later in [0, 2, CK_ULONG::MAX] {
+            let (mut values, mut length) = ([0u8; 4], 3);
+            // SAFETY: both live longer than the list, and `values` has at least the room that `length` says.
+            let mut list = unsafe { OutList::new(values.as_mut_ptr(), &raw mut length) }.unwrap();
+            assert_eq!(list.takes(3), Ok(true));
+            // SAFETY: `length` lives; the list reads and writes it through a raw pointer as well.
+            unsafe { (&raw mut length).write(later) };
+            assert_eq!(list.takes(4), Err(CKR_BUFFER_TOO_SMALL.into()), "{later}");
+            // SAFETY: as above.
+            unsafe { (&raw mut length).write(later) };
+            assert_eq!(list.fill(&[7; 3]), Ok(()), "{later}");
+            assert_eq!((values, length), ([7, 7, 7, 0], 3));
+        }
     }
 }

@@ -6,18 +6,63 @@
 //! A child inherits its parent's memory but none of its threads: a lock that some thread of the parent held at the
 //! moment of `fork` stays locked in the child for ever. So what belongs to a process is found through one atomic
 //! pointer and says whose it is; a child makes its own and never waits for a lock of its parent's.
+//!
+//! Every call that uses the module is counted, so that `C_Finalize` can wait for those that are under way. None waits
+//! for ever: each request to the HSM ends within the configured time.
 
 use crate::failure::Result;
 use crate::module::Module;
 use cryptoki_sys::{CKR_CRYPTOKI_ALREADY_INITIALIZED, CKR_CRYPTOKI_NOT_INITIALIZED};
+use std::ops::Deref;
 use std::ptr;
 use std::sync::atomic::{AtomicPtr, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Condvar, Mutex, PoisonError, RwLock};
 
 /// What belongs to one process.
 struct Process {
     pid: u32,
-    module: RwLock<Option<Arc<Module>>>,
+    running: RwLock<Option<Arc<Running>>>,
+}
+
+/// One module, from its `C_Initialize` to its `C_Finalize`, and how many calls are using it.
+struct Running {
+    module: Module,
+    calls: Mutex<usize>,
+    call_ended: Condvar,
+}
+
+/// One call that is under way; until this is dropped, `C_Finalize` waits.
+pub(super) struct Call(Arc<Running>);
+
+impl Call {
+    fn begin(running: &Arc<Running>) -> Self {
+        *running.calls.lock().unwrap_or_else(PoisonError::into_inner) += 1;
+        Self(Arc::clone(running))
+    }
+}
+
+impl Deref for Call {
+    type Target = Module;
+
+    fn deref(&self) -> &Module {
+        &self.0.module
+    }
+}
+
+impl Drop for Call {
+    fn drop(&mut self) {
+        *self.0.calls.lock().unwrap_or_else(PoisonError::into_inner) -= 1;
+        self.0.call_ended.notify_all();
+    }
+}
+
+impl Running {
+    /// Returns once no call is under way. None begins meanwhile: the caller has taken the module out.
+    fn wait_for_calls(&self) {
+        let calls = self.calls.lock().unwrap_or_else(PoisonError::into_inner);
+        let none = self.call_ended.wait_while(calls, |calls| *calls > 0);
+        drop(none.unwrap_or_else(PoisonError::into_inner));
+    }
 }
 
 static CURRENT: AtomicPtr<Process> = AtomicPtr::new(ptr::null_mut());
@@ -40,7 +85,7 @@ fn mine() -> &'static Process {
             return process;
         }
         let inherited = newest();
-        let fresh = Box::new(Process { pid: std::process::id(), module: RwLock::new(None) });
+        let fresh = Box::new(Process { pid: std::process::id(), running: RwLock::new(None) });
         let before = inherited.map_or(ptr::null_mut(), |process| ptr::from_ref(process).cast_mut());
         let fresh = Box::into_raw(fresh);
         if CURRENT.compare_exchange(before, fresh, Ordering::AcqRel, Ordering::Acquire).is_ok() {
@@ -56,33 +101,36 @@ fn mine() -> &'static Process {
 
 /// Lets go of what a forked child inherited, as far as that needs no waiting.
 fn abandon(inherited: &Process) {
-    if let Ok(mut module) = inherited.module.try_write()
-        && let Some(module) = module.take()
+    if let Ok(mut running) = inherited.running.try_write()
+        && let Some(running) = running.take()
     {
-        module.abandon_after_fork();
+        running.module.abandon_after_fork();
     }
 }
 
-/// The module, if it is initialised.
-pub(super) fn module() -> Result<Arc<Module>> {
+/// The module, if it is initialised, for one call.
+pub(super) fn module() -> Result<Call> {
     let process = current().ok_or(CKR_CRYPTOKI_NOT_INITIALIZED)?;
-    let module = process.module.read().unwrap_or_else(PoisonError::into_inner);
-    Ok(module.clone().ok_or(CKR_CRYPTOKI_NOT_INITIALIZED)?)
+    let running = process.running.read().unwrap_or_else(PoisonError::into_inner);
+    Ok(running.as_ref().map(Call::begin).ok_or(CKR_CRYPTOKI_NOT_INITIALIZED)?)
 }
 
 /// Initialises: of threads that race, exactly one makes the module.
 pub(super) fn initialize(make: impl FnOnce() -> Result<Module>) -> Result {
-    let mut module = mine().module.write().unwrap_or_else(PoisonError::into_inner);
-    if module.is_some() {
+    let mut running = mine().running.write().unwrap_or_else(PoisonError::into_inner);
+    if running.is_some() {
         return Err(CKR_CRYPTOKI_ALREADY_INITIALIZED.into());
     }
-    *module = Some(Arc::new(make()?));
+    *running = Some(Arc::new(Running { module: make()?, calls: Mutex::new(0), call_ended: Condvar::new() }));
     Ok(())
 }
 
-/// Takes the module out. Calls that are under way keep it until they return.
-pub(super) fn finalize() -> Result<Arc<Module>> {
+/// Takes the module out, so that no call begins any more, waits for those that are under way, and stops it.
+pub(super) fn finalize(stop: impl FnOnce(&Module)) -> Result {
     let process = current().ok_or(CKR_CRYPTOKI_NOT_INITIALIZED)?;
-    let mut module = process.module.write().unwrap_or_else(PoisonError::into_inner);
-    Ok(module.take().ok_or(CKR_CRYPTOKI_NOT_INITIALIZED)?)
+    let taken = process.running.write().unwrap_or_else(PoisonError::into_inner).take();
+    let running = taken.ok_or(CKR_CRYPTOKI_NOT_INITIALIZED)?;
+    running.wait_for_calls();
+    stop(&running.module);
+    Ok(())
 }

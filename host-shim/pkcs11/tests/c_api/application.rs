@@ -148,10 +148,15 @@ impl Application {
     }
 
     fn half(&self, session: CK_SESSION_HANDLE, label: &str, class: CK_OBJECT_CLASS) -> CK_OBJECT_HANDLE {
+        let found = self.look_up(session, label, class);
+        self.hsm.acts();
+        found
+    }
+
+    fn look_up(&self, session: CK_SESSION_HANDLE, label: &str, class: CK_OBJECT_CLASS) -> CK_OBJECT_HANDLE {
         let class = class.to_ne_bytes();
         let template = &mut [attribute(CKA_LABEL, label.as_bytes()), attribute(CKA_CLASS, &class)];
         let found = self.find(session, template);
-        self.hsm.acts();
         assert_eq!(found.len(), 1, "{label}");
         found[0]
     }
@@ -169,6 +174,13 @@ impl Application {
     /// Begins a blind signature with the first key that is made for it.
     pub(crate) fn begin_digest(&self, session: CK_SESSION_HANDLE) {
         let key = self.private_key(session, "user-0000/digest");
+        assert_eq!(self.sign_init(session, CKM_ECDSA, key), CKR_OK);
+    }
+
+    /// As [`Application::begin_digest`], for a forked child: the HSM's threads, which are its parent's, may have had
+    /// the list of requests locked when it forked, so that is left alone.
+    pub(crate) fn begin_digest_in_child(&self, session: CK_SESSION_HANDLE) {
+        let key = self.look_up(session, "user-0000/digest", CKO_PRIVATE_KEY);
         assert_eq!(self.sign_init(session, CKM_ECDSA, key), CKR_OK);
     }
 

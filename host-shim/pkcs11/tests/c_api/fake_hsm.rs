@@ -84,6 +84,8 @@ struct State {
     boot_count: u64,
     api_key_good: bool,
     repeats_pages: bool,
+    /// The next answer to a request of that kind is lost on its way.
+    loses: Option<&'static str>,
     /// Requests of that kind wait until it is taken away.
     held: Option<&'static str>,
     waiting: usize,
@@ -114,6 +116,7 @@ impl FakeHsm {
             boot_count: 1,
             api_key_good: true,
             repeats_pages: false,
+            loses: None,
             held: None,
             waiting: 0,
             streams: Vec::new(),
@@ -145,6 +148,11 @@ impl FakeHsm {
     /// From here on, every page leads to the same next one.
     pub(crate) fn repeat_pages(&self) {
         self.state().repeats_pages = true;
+    }
+
+    /// Does what the next request of that kind asks, and hangs up instead of answering.
+    pub(crate) fn lose_next_answer(&self, word: &'static str) {
+        self.state().loses = Some(word);
     }
 
     /// From here on, the API key is not good any more.
@@ -240,7 +248,13 @@ impl Shared {
                 return;
             }
             let request: Request = decode(&payload).expect("the module sends canonical requests");
+            let kind = word(&request.act);
             let reply = Reply { id: request.id, outcome: self.answer(request) };
+            if self.state.lock().unwrap().loses.take_if(|lost| *lost == kind).is_some() {
+                // The listener's list holds the stream as well: dropping this end would not close it.
+                stream.shutdown(Shutdown::Both).unwrap();
+                return;
+            }
             let mut framed = Vec::new();
             frame::append(&mut framed, &encode(&reply));
             if stream.write_all(&framed).is_err() {
@@ -324,6 +338,9 @@ impl State {
     }
 
     fn log_in(&mut self, login: &ContextLogin) -> Result<Answer, Reason> {
+        if self.grants.contains(&login.operation) {
+            return Ok(Answer::LoggedIn);
+        }
         let countersign_wire::client::Approval::Code(code) = &login.approval;
         let code = TypedCode::expose(code);
         if code.len() != 6 || !code.bytes().all(|byte| byte.is_ascii_digit()) {

@@ -61,7 +61,7 @@ fn live_anew(application: &Application, session: CK_SESSION_HANDLE, code: &str) 
     if application.log_in(own) != CKR_OK {
         return Some("C_Login");
     }
-    application.begin_digest(own);
+    application.begin_digest_in_child(own);
     if application.give_code(own, code) != CKR_OK {
         return Some("C_Login with a code");
     }
@@ -163,7 +163,7 @@ fn i7_the_log_is_off_unless_wanted_and_never_holds_a_secret() {
             let session = application.open();
             application.log_in(session);
             application.log_in(session);
-            application.begin_digest(session);
+            application.begin_digest_in_child(session);
             application.give_code(session, "987654");
             application.login_as(session, CKU_CONTEXT_SPECIFIC, api_key.expose().as_bytes());
             application.sign(session, b"0123456789abcdef0123456789abcdef").ok();
@@ -285,6 +285,36 @@ fn finalize_waits_for_the_login_under_way_and_gives_its_grant_back() {
     });
     assert_eq!(application.hsm.asked(), ["context-login", "context-end"]);
     assert_eq!(application.hsm.grants(), 0);
+}
+
+#[test]
+fn finalize_returns_only_once_the_signature_under_way_has_its_answer() {
+    let application = Application::start();
+    // A `C_Finalize` that does not wait could by chance return late enough once, but not each time.
+    for round in 0..20 {
+        let session = application.open();
+        assert_eq!(application.log_in(session), CKR_OK);
+        application.begin_digest(session);
+        let code = format!("0000{round:02}");
+        application.hsm.allow_code(&code);
+        assert_eq!(application.give_code(session, &code), CKR_OK);
+        application.hsm.hold("context-sign");
+        let released = AtomicBool::new(false);
+        thread::scope(|scope| {
+            let sign = scope.spawn(|| application.sign(session, &[7; 32]));
+            application.hsm.wait_for_held(1);
+            let finalize = scope.spawn(|| (application.finalize(), released.load(Ordering::SeqCst)));
+            let mut info = CK_INFO::default();
+            while call!(application, C_GetInfo(&raw mut info)) != CKR_CRYPTOKI_NOT_INITIALIZED {
+                thread::yield_now();
+            }
+            released.store(true, Ordering::SeqCst);
+            application.hsm.release();
+            assert!(sign.join().unwrap().is_ok());
+            assert_eq!(finalize.join().unwrap(), (CKR_OK, true));
+        });
+        assert_eq!(application.initialize(), CKR_OK);
+    }
 }
 
 #[test]

@@ -325,6 +325,38 @@ fn an_hsm_that_is_down_is_a_device_error_and_the_operation_waits_for_it() {
 }
 
 #[test]
+fn after_a_lost_answer_the_login_is_tried_again_and_spends_nothing_more() {
+    let (application, session) = Application::logged_in();
+    application.begin_digest(session);
+    application.hsm.allow_code(CODE);
+    application.hsm.allow_code("222222");
+    application.hsm.lose_next_answer("context-login");
+    assert_eq!(application.give_code(session, CODE), CKR_DEVICE_ERROR);
+    assert_eq!(application.hsm.asked(), ["context-login"], "a code is never sent twice by itself");
+    assert_eq!(application.give_code(session, "222222"), CKR_OK);
+    assert_eq!(application.give_code(session, "222222"), CKR_USER_ALREADY_LOGGED_IN);
+    assert!(application.sign(session, &[7; 32]).is_ok());
+    assert_eq!(application.hsm.asked(), ["context-login", "context-sign"]);
+    application.begin_digest(session);
+    assert_eq!(application.give_code(session, "222222"), CKR_OK, "it is still good");
+}
+
+#[test]
+fn a_wrong_code_after_a_lost_answer_does_not_forget_that_there_may_be_a_grant() {
+    let (application, session) = Application::logged_in();
+    application.begin_digest(session);
+    application.hsm.allow_code(CODE);
+    application.hsm.lose_next_answer("context-login");
+    assert_eq!(application.give_code(session, CODE), CKR_DEVICE_ERROR);
+    application.hsm.refuse_next(Reason::WrongCode);
+    assert_eq!(application.give_code(session, CODE), CKR_PIN_INCORRECT);
+    application.hsm.acts();
+    assert_eq!(call!(application, C_SignInit(session, ptr::null_mut(), 0)), CKR_OK);
+    assert_eq!(application.hsm.asked(), ["context-end"]);
+    assert_eq!(application.hsm.grants(), 0);
+}
+
+#[test]
 fn an_approval_whose_answer_was_lost_is_given_back_when_the_operation_ends() {
     let (mut application, session) = Application::logged_in();
     application.begin_digest(session);
