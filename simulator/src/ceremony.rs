@@ -25,15 +25,35 @@ struct Entry {
     api_key_sha256: String,
     plain_enrolment: bool,
     failures_per_hour: Option<u32>,
+    accounts_max: Option<u32>,
 }
 
 /// What the operator decides for a tenant.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TenantTerms {
     /// Whether the backend may see TOTP secrets at enrolment.
     pub plain_enrolment: bool,
     /// Failed checks allowed an hour across the tenant; `None`: the plugin's default.
     pub failures_per_hour: Option<u32>,
+    /// The most accounts; `None`: the plugin's default.
+    pub accounts_max: Option<u32>,
+}
+
+impl Default for TenantTerms {
+    fn default() -> Self {
+        Self { plain_enrolment: true, failures_per_hour: None, accounts_max: None }
+    }
+}
+
+/// What the operator changes for a tenant. `None` leaves a term as it is.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct TermsChange {
+    /// As in [`TenantTerms`].
+    pub plain_enrolment: Option<bool>,
+    /// As in [`TenantTerms`].
+    pub failures_per_hour: Option<Option<u32>>,
+    /// As in [`TenantTerms`].
+    pub accounts_max: Option<Option<u32>>,
 }
 
 /// Makes `tenants.toml` without tenants.
@@ -47,19 +67,60 @@ pub fn add_tenant(path: &Path, name: &TenantName, terms: TenantTerms) -> Result<
     if file.tenant.iter().any(|entry| entry.name == *name) {
         return Err(HsmError::Ceremony(format!("there is a tenant {name} already; nothing was changed")));
     }
+    let (api_key, api_key_sha256) = new_api_key(name)?;
+    file.tenant.push(Entry {
+        name: name.clone(),
+        api_key_sha256,
+        plain_enrolment: terms.plain_enrolment,
+        failures_per_hour: terms.failures_per_hour,
+        accounts_max: terms.accounts_max,
+    });
+    write(path, &file)?;
+    Ok(api_key)
+}
+
+/// Gives a tenant a new API key in place of its old one, and returns it. Only the SHA-256 is kept.
+pub fn replace_api_key(path: &Path, name: &TenantName) -> Result<ApiKey, HsmError> {
+    let mut file = read(path)?;
+    let (api_key, api_key_sha256) = new_api_key(name)?;
+    entry_of(&mut file, name)?.api_key_sha256 = api_key_sha256;
+    write(path, &file)?;
+    Ok(api_key)
+}
+
+/// Changes a tenant's terms and returns all of them.
+pub fn change_terms(path: &Path, name: &TenantName, change: TermsChange) -> Result<TenantTerms, HsmError> {
+    let mut file = read(path)?;
+    let entry = entry_of(&mut file, name)?;
+    entry.plain_enrolment = change.plain_enrolment.unwrap_or(entry.plain_enrolment);
+    entry.failures_per_hour = change.failures_per_hour.unwrap_or(entry.failures_per_hour);
+    entry.accounts_max = change.accounts_max.unwrap_or(entry.accounts_max);
+    let terms = TenantTerms {
+        plain_enrolment: entry.plain_enrolment,
+        failures_per_hour: entry.failures_per_hour,
+        accounts_max: entry.accounts_max,
+    };
+    write(path, &file)?;
+    Ok(terms)
+}
+
+fn entry_of<'a>(file: &'a mut TenantsFile, name: &TenantName) -> Result<&'a mut Entry, HsmError> {
+    let found = file.tenant.iter_mut().find(|entry| entry.name == *name);
+    found.ok_or_else(|| HsmError::Ceremony(format!("there is no tenant {name}; nothing was changed")))
+}
+
+fn new_api_key(name: &TenantName) -> Result<(ApiKey, String), HsmError> {
     let mut random = Zeroizing::new([0; 32]);
     getrandom::fill(random.as_mut_slice()).map_err(HsmError::io("make an API key"))?;
     let api_key = ApiKey::from_random(&random, name);
-    file.tenant.push(Entry {
-        name: name.clone(),
-        api_key_sha256: HEXLOWER.encode(&Sha256::digest(api_key.expose().as_bytes())),
-        plain_enrolment: terms.plain_enrolment,
-        failures_per_hour: terms.failures_per_hour,
-    });
-    let text = toml::to_string_pretty(&file)
+    let hash = HEXLOWER.encode(&Sha256::digest(api_key.expose().as_bytes()));
+    Ok((api_key, hash))
+}
+
+fn write(path: &Path, file: &TenantsFile) -> Result<(), HsmError> {
+    let text = toml::to_string_pretty(file)
         .map_err(|error| HsmError::Ceremony(format!("the tenants cannot be written: {error}")))?;
-    durable::replace_file(path, text.as_bytes())?;
-    Ok(api_key)
+    durable::replace_file(path, text.as_bytes())
 }
 
 /// The tenants, for the plugin.
@@ -82,6 +143,7 @@ pub fn tenants(path: &Path) -> Result<Vec<Tenant>, HsmError> {
             api_key_sha256: ByteArray::new(hash),
             plain_enrolment: entry.plain_enrolment,
             failures_per_hour: entry.failures_per_hour,
+            accounts_max: entry.accounts_max,
         });
     }
     Ok(tenants)
@@ -97,7 +159,8 @@ fn read(path: &Path) -> Result<TenantsFile, HsmError> {
 mod tests {
     use super::*;
 
-    const TERMS: TenantTerms = TenantTerms { plain_enrolment: true, failures_per_hour: Some(7) };
+    const TERMS: TenantTerms =
+        TenantTerms { plain_enrolment: true, failures_per_hour: Some(7), accounts_max: Some(50) };
 
     #[test]
     fn keeps_only_the_hash_of_an_api_key_and_never_replaces_a_tenant() {
@@ -109,12 +172,81 @@ mod tests {
         let key = add_tenant(&path, &name, TERMS).unwrap();
         let found = tenants(&path).unwrap();
         assert_eq!(found[0].api_key_sha256.as_slice(), Sha256::digest(key.expose().as_bytes()).as_slice());
-        assert_eq!((found[0].plain_enrolment, found[0].failures_per_hour), (true, Some(7)));
+        assert_eq!(terms_of(&found[0]), TERMS);
         assert!(!std::fs::read_to_string(&path).unwrap().contains(key.expose()));
         assert!(add_tenant(&path, &name, TERMS).is_err());
         let other = TenantName::parse("other").unwrap();
-        add_tenant(&path, &other, TenantTerms { plain_enrolment: false, failures_per_hour: None }).unwrap();
-        assert_eq!(tenants(&path).unwrap().len(), 2);
+        let none = TenantTerms { plain_enrolment: false, failures_per_hour: None, accounts_max: None };
+        add_tenant(&path, &other, none).unwrap();
+        assert_eq!(tenants(&path).unwrap().iter().map(terms_of).collect::<Vec<_>>(), [TERMS, none]);
+    }
+
+    fn terms_of(tenant: &Tenant) -> TenantTerms {
+        TenantTerms {
+            plain_enrolment: tenant.plain_enrolment,
+            failures_per_hour: tenant.failures_per_hour,
+            accounts_max: tenant.accounts_max,
+        }
+    }
+
+    /// A file with the tenants `one` and `two`.
+    fn two_tenants() -> (tempfile::TempDir, std::path::PathBuf, [TenantName; 2]) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("tenants.toml");
+        create(&path).unwrap();
+        let names = ["one", "two"].map(|name| TenantName::parse(name).unwrap());
+        for name in &names {
+            add_tenant(&path, name, TERMS).unwrap();
+        }
+        (folder, path, names)
+    }
+
+    #[test]
+    fn a_new_api_key_takes_the_place_of_the_old_one_and_changes_nothing_else() {
+        let (_folder, path, [name, _]) = two_tenants();
+        let before = tenants(&path).unwrap();
+        let key = replace_api_key(&path, &name).unwrap();
+        let after = tenants(&path).unwrap();
+        assert_eq!(after[0].api_key_sha256.as_slice(), Sha256::digest(key.expose().as_bytes()).as_slice());
+        assert_ne!(after[0].api_key_sha256, before[0].api_key_sha256);
+        assert_eq!(Tenant { api_key_sha256: before[0].api_key_sha256, ..after[0].clone() }, before[0]);
+        assert_eq!(after[1], before[1]);
+        assert!(!std::fs::read_to_string(&path).unwrap().contains(key.expose()));
+    }
+
+    #[test]
+    fn only_the_terms_that_are_named_change() {
+        let (_folder, path, [one, two]) = two_tenants();
+        let before = tenants(&path).unwrap();
+        let change = TermsChange { failures_per_hour: Some(None), ..TermsChange::default() };
+        let terms = change_terms(&path, &one, change).unwrap();
+        assert_eq!(terms, TenantTerms { failures_per_hour: None, ..TERMS });
+        let change = TermsChange {
+            plain_enrolment: Some(false),
+            accounts_max: Some(Some(9)),
+            failures_per_hour: None,
+        };
+        let terms = change_terms(&path, &two, change).unwrap();
+        assert_eq!(terms, TenantTerms { plain_enrolment: false, accounts_max: Some(9), ..TERMS });
+        let after = tenants(&path).unwrap();
+        assert_eq!(terms_of(&after[0]), TenantTerms { failures_per_hour: None, ..TERMS });
+        assert_eq!(terms_of(&after[1]), terms);
+        assert!(after.iter().map(|one| one.api_key_sha256).eq(before.iter().map(|one| one.api_key_sha256)));
+    }
+
+    #[test]
+    fn a_tenant_that_is_not_there_is_refused_and_nothing_changes() {
+        let (_folder, path, _) = two_tenants();
+        let before = std::fs::read(&path).unwrap();
+        let stranger = TenantName::parse("three").unwrap();
+        let refusals = [
+            replace_api_key(&path, &stranger).map(drop).unwrap_err(),
+            change_terms(&path, &stranger, TermsChange::default()).map(drop).unwrap_err(),
+        ];
+        for refused in refusals {
+            assert_eq!(refused.to_string(), "there is no tenant three; nothing was changed");
+        }
+        assert_eq!(std::fs::read(&path).unwrap(), before);
     }
 
     #[test]

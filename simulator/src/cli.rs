@@ -1,7 +1,6 @@
 //! The command line of `countersign-hsm`.
 
-use crate::ceremony::{self, TenantTerms};
-use crate::fuses::Fuses;
+use crate::ceremony::{self, TenantTerms, TermsChange};
 use crate::home::{Home, Initialisation, Initialised};
 use crate::image::{self, SealedImage};
 use crate::keystore::KeystoreKind;
@@ -114,7 +113,53 @@ enum TenantCommand {
         /// Failed checks allowed an hour across the tenant [default: the greater of 100 and 1 % of its accounts]
         #[arg(long, value_name = "N")]
         failures_per_hour: Option<u32>,
+        /// The most accounts, unconfirmed enrolments included [default: 100000]
+        #[arg(long, value_name = "N")]
+        accounts_max: Option<u32>,
     },
+    /// Change the terms of a tenant; prints them
+    Set(SetArguments),
+    /// Replace the API key of a tenant, which stops working; prints the new one, which is shown only here
+    NewApiKey {
+        /// The folder of the HSM
+        #[arg(long, value_name = "DIR")]
+        home: PathBuf,
+        /// The tenant
+        #[arg(long)]
+        name: TenantName,
+    },
+}
+
+#[derive(Debug, clap::Args)]
+#[command(group = clap::ArgGroup::new("change").required(true).multiple(true)
+    .args(["plain_enrolment", "failures_per_hour", "accounts_max"]))]
+struct SetArguments {
+    /// The folder of the HSM
+    #[arg(long, value_name = "DIR")]
+    home: PathBuf,
+    /// The tenant
+    #[arg(long)]
+    name: TenantName,
+    /// Whether its backend may see TOTP secrets at enrolment
+    #[arg(long)]
+    plain_enrolment: Option<bool>,
+    /// Failed checks allowed an hour across the tenant, or `default`
+    #[arg(long, value_name = "N|default")]
+    failures_per_hour: Option<Limit>,
+    /// The most accounts, unconfirmed enrolments included, or `default`
+    #[arg(long, value_name = "N|default")]
+    accounts_max: Option<Limit>,
+}
+
+/// A limit, or the word for the plugin's own.
+#[derive(Clone, Copy, Debug)]
+struct Limit(Option<u32>);
+
+impl core::str::FromStr for Limit {
+    type Err = core::num::ParseIntError;
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if text == "default" { Ok(Self(None)) } else { text.parse().map(|limit| Self(Some(limit))) }
+    }
 }
 
 #[derive(Debug, clap::Args)]
@@ -211,24 +256,55 @@ fn init(arguments: &InitArguments) -> Result<(), HsmError> {
 }
 
 fn tenant(command: &TenantCommand) -> Result<(), HsmError> {
-    let TenantCommand::Add { home, name, plain_enrolment, failures_per_hour } = command;
     hardening::harden()?;
+    let (TenantCommand::Add { home, .. }
+    | TenantCommand::Set(SetArguments { home, .. })
+    | TenantCommand::NewApiKey { home, .. }) = command;
     let home = Home::at(home)?;
     let _lock = home.lock()?;
-    let terms = TenantTerms { plain_enrolment: *plain_enrolment, failures_per_hour: *failures_per_hour };
-    let api_key = ceremony::add_tenant(&home.tenants(), name, terms)?;
-    println!("{}", json!({ "tenant": name, "api_key": api_key.expose() }));
+    let tenants = home.tenants();
+    let answer = match command {
+        TenantCommand::Add { name, plain_enrolment, failures_per_hour, accounts_max, .. } => {
+            let terms = TenantTerms {
+                plain_enrolment: *plain_enrolment,
+                failures_per_hour: *failures_per_hour,
+                accounts_max: *accounts_max,
+            };
+            let api_key = ceremony::add_tenant(&tenants, name, terms)?;
+            json!({ "tenant": name, "api_key": api_key.expose() })
+        }
+        TenantCommand::Set(SetArguments {
+            name, plain_enrolment, failures_per_hour, accounts_max, ..
+        }) => {
+            let change = TermsChange {
+                plain_enrolment: *plain_enrolment,
+                failures_per_hour: failures_per_hour.map(|limit| limit.0),
+                accounts_max: accounts_max.map(|limit| limit.0),
+            };
+            let TenantTerms { plain_enrolment, failures_per_hour, accounts_max } =
+                ceremony::change_terms(&tenants, name, change)?;
+            json!({ "tenant": name, "plain_enrolment": plain_enrolment,
+                "failures_per_hour": failures_per_hour, "accounts_max": accounts_max })
+        }
+        TenantCommand::NewApiKey { name, .. } => {
+            let api_key = ceremony::replace_api_key(&tenants, name)?;
+            json!({ "tenant": name, "api_key": api_key.expose() })
+        }
+    };
+    println!("{answer}");
     Ok(())
 }
 
 fn run(arguments: RunArguments) -> Result<(), HsmError> {
     hardening::harden()?;
     let home = Home::at(&arguments.home)?;
-    with_softhsm_configured(&home, Fuses::read(&home.fuses())?.keystore)?;
+    let claim = home.claim()?;
+    with_softhsm_configured(&home, claim.fuses.keystore)?;
     hardening::raise_open_files();
     hardening::lock_memory();
-    supervisor::run(&RunPlan {
+    supervisor::run(RunPlan {
         home,
+        claim,
         image: arguments.image,
         weak_sandbox: arguments.weak_sandbox,
         allow_uids: arguments.allow_uid,

@@ -14,6 +14,13 @@ use countersign_wire::client::ClockMode;
 use countersign_wire::names::{ApiKey, TenantName};
 use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// How long a start waits for the HSM's last process to be gone.
+const LOCK_PATIENCE: Duration = Duration::from_secs(3);
+
+/// How often it looks meanwhile.
+const LOCK_RETRY: Duration = Duration::from_millis(10);
 
 /// The folder of one HSM.
 #[derive(Clone, Debug)]
@@ -45,6 +52,15 @@ pub struct Initialised {
     pub api_keys: Vec<(TenantName, ApiKey)>,
 }
 
+/// An HSM that this process alone uses, and its fuses as they were read under the lock.
+#[derive(Debug)]
+pub struct Claim {
+    /// Its fuses.
+    pub fuses: Fuses,
+    /// Held for as long as the HSM is used.
+    pub lock: HomeLock,
+}
+
 /// Proof that this process alone uses the HSM. The lock ends with it, however the process ends.
 #[derive(Debug)]
 pub struct HomeLock(#[expect(dead_code, reason = "held for the lock on it")] File);
@@ -58,11 +74,6 @@ impl Home {
         } else {
             Err(HsmError::Home(format!("the path of an HSM must be UTF-8, and {} is not", root.display())))
         }
-    }
-
-    /// The folder itself.
-    pub fn root(&self) -> &Path {
-        &self.root
     }
 
     /// The fuses.
@@ -117,7 +128,7 @@ impl Home {
             Clock::create_manual(&self.nvram_clock())?;
         }
         ceremony::create(&self.tenants())?;
-        let terms = TenantTerms { plain_enrolment: true, failures_per_hour: None };
+        let terms = TenantTerms::default();
         let mut api_keys = Vec::with_capacity(plan.tenants.len());
         for name in &plan.tenants {
             api_keys.push((name.clone(), ceremony::add_tenant(&self.tenants(), name, terms)?));
@@ -144,19 +155,34 @@ impl Home {
         }
     }
 
+    /// Takes the HSM for this process alone and reads its fuses.
+    pub fn claim(&self) -> Result<Claim, HsmError> {
+        let lock = self.lock()?;
+        Ok(Claim { fuses: Fuses::read(&self.fuses())?, lock })
+    }
+
     /// Takes the HSM for this process alone, or says that another has it.
     pub fn lock(&self) -> Result<HomeLock, HsmError> {
         let path = self.fuses();
         let file = File::open(&path).map_err(|error| {
             HsmError::Home(format!("{} is not an initialised HSM: {error}", self.root.display()))
         })?;
-        match file.try_lock() {
-            Ok(()) => Ok(HomeLock(file)),
-            Err(TryLockError::WouldBlock) => Err(HsmError::Home(format!(
-                "another process runs the HSM in {}; stop it first",
-                self.root.display()
-            ))),
-            Err(TryLockError::Error(error)) => Err(HsmError::io("lock the HSM")(error)),
+        let deadline = Instant::now() + LOCK_PATIENCE;
+        loop {
+            match file.try_lock() {
+                Ok(()) => return Ok(HomeLock(file)),
+                // A process that was just killed may still be going, or a child of it that had not begun yet.
+                Err(TryLockError::WouldBlock) if Instant::now() < deadline => {
+                    std::thread::sleep(LOCK_RETRY);
+                }
+                Err(TryLockError::WouldBlock) => {
+                    return Err(HsmError::Home(format!(
+                        "another process runs the HSM in {}; stop it first",
+                        self.root.display()
+                    )));
+                }
+                Err(TryLockError::Error(error)) => return Err(HsmError::io("lock the HSM")(error)),
+            }
         }
     }
 }

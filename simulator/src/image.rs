@@ -156,7 +156,6 @@ pub fn read_file(path: &Path) -> Result<Vec<u8>, HsmError> {
 #[derive(Debug)]
 pub struct SealedImage {
     measurement: Measurement,
-    manifest: Manifest,
     elf: File,
 }
 
@@ -171,7 +170,7 @@ impl SealedImage {
         if Measurement::of(&read_sealed(&elf)?).to_hex() != manifest.elf_sha384 {
             return Err(HsmError::Image("the executable changed on its way into sealed memory".into()));
         }
-        Ok(Self { measurement, manifest, elf })
+        Ok(Self { measurement, elf })
     }
 
     /// As [`SealedImage::load`], for the one image that the fuses allow.
@@ -187,11 +186,6 @@ impl SealedImage {
     /// SHA-384 of the sealed image.
     pub fn measurement(&self) -> Measurement {
         self.measurement
-    }
-
-    /// What the image says about itself.
-    pub fn manifest(&self) -> &Manifest {
-        &self.manifest
     }
 
     /// The sealed executable.

@@ -10,19 +10,19 @@ use countersign_wire::frame::{self, CLIENT_MAX_BYTES};
 use countersign_wire::reason::Reason;
 use rustix::io::Errno;
 use rustix::net::SendFlags;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::Permissions;
 use std::io::{self, Read};
 use std::net::Shutdown;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 use zeroize::Zeroize;
 
-/// The most connections at once. Further ones are closed without an answer.
+/// The most connections at once. For a further one, the one that has been idle longest is closed; if none is idle,
+/// the further one is closed without an answer.
 pub const CONNECTIONS_MAX: usize = 512;
 
 /// The most requests of one connection that wait for an answer. Beyond, the connection is not read.
@@ -30,6 +30,9 @@ pub const IN_FLIGHT_MAX: usize = 64;
 
 /// How long a client may take for one frame once it has begun to send it.
 pub const FRAME_TIME: Duration = Duration::from_secs(30);
+
+/// The least time between two lines of the log about refused connections.
+const LOG_INTERVAL: Duration = Duration::from_mins(1);
 
 const READ_BYTES: usize = 8 * 1024;
 
@@ -70,7 +73,8 @@ pub fn bind(path: &Path, admission: &Admission) -> Result<UnixListener, HsmError
 
 /// Accepts connections for as long as the process lives.
 pub fn serve(listener: &UnixListener, admission: &Admission, switchboard: &Arc<Switchboard>) {
-    let open = Arc::new(AtomicUsize::new(0));
+    let table = Arc::new(Table::default());
+    let mut refusals = Refusals::default();
     for stream in listener.incoming() {
         let stream = match stream {
             Ok(stream) => stream,
@@ -85,34 +89,105 @@ pub fn serve(listener: &UnixListener, admission: &Admission, switchboard: &Arc<S
             log::line("a connection from a user who is not admitted was closed");
             continue;
         }
-        let slot = Slot::take(&open);
-        if let Some(slot) = slot {
-            let switchboard = Arc::clone(switchboard);
-            let thread = std::thread::Builder::new().name("client".into()).stack_size(SMALL_STACK_BYTES);
-            let spawned = thread.spawn(move || {
-                Connection::new(stream).read_requests(&switchboard);
-                drop(slot);
-            });
-            if let Err(error) = spawned {
-                log::line(format_args!("a connection could not be served: {error}"));
-            }
+        let Some(place) = table.admit(stream) else {
+            refusals.count(Instant::now());
+            continue;
+        };
+        let switchboard = Arc::clone(switchboard);
+        let thread = std::thread::Builder::new().name("client".into()).stack_size(SMALL_STACK_BYTES);
+        let spawned = thread.spawn(move || place.connection.read_requests(&switchboard));
+        if let Err(error) = spawned {
+            log::line(format_args!("a connection could not be served: {error}"));
         }
     }
 }
 
-/// One of the [`CONNECTIONS_MAX`] connections.
-struct Slot(Arc<AtomicUsize>);
+/// Says in the log that connections are refused, but not for each of them.
+#[derive(Default)]
+struct Refusals {
+    unsaid: u64,
+    said_at: Option<Instant>,
+}
 
-impl Slot {
-    fn take(open: &Arc<AtomicUsize>) -> Option<Self> {
-        let slot = Self(Arc::clone(open));
-        (open.fetch_add(1, Ordering::Relaxed) < CONNECTIONS_MAX).then_some(slot)
+impl Refusals {
+    fn count(&mut self, now: Instant) {
+        if let Some(count) = self.due(now) {
+            log::line(format_args!(
+                "refused connections: {count}; all {CONNECTIONS_MAX} places are taken and none is idle"
+            ));
+        }
+    }
+
+    /// Counts one more; how many to speak of, when it is time to.
+    fn due(&mut self, now: Instant) -> Option<u64> {
+        self.unsaid += 1;
+        if self.said_at.is_some_and(|said_at| now.duration_since(said_at) < LOG_INTERVAL) {
+            return None;
+        }
+        self.said_at = Some(now);
+        Some(std::mem::take(&mut self.unsaid))
     }
 }
 
-impl Drop for Slot {
+/// The connections that are open, at most [`CONNECTIONS_MAX`].
+#[derive(Default)]
+struct Table {
+    open: Mutex<Open>,
+    freed: Condvar,
+}
+
+#[derive(Default)]
+struct Open {
+    last_number: u64,
+    connections: BTreeMap<u64, Arc<Connection>>,
+}
+
+impl Table {
+    /// Gives a connection a place, if need be that of the one that has been idle longest.
+    fn admit(self: &Arc<Self>, stream: UnixStream) -> Option<Place> {
+        let mut open = self.open();
+        if open.connections.len() >= CONNECTIONS_MAX {
+            if !open.end_longest_idle() {
+                return None;
+            }
+            // The thread of a connection that was ended while it was idle waits for nothing else.
+            while open.connections.len() >= CONNECTIONS_MAX {
+                open = self.freed.wait(open).expect("nothing panics while it holds the table");
+            }
+        }
+        open.last_number += 1;
+        let (number, connection) = (open.last_number, Connection::new(stream));
+        open.connections.insert(number, Arc::clone(&connection));
+        Some(Place { table: Arc::clone(self), number, connection })
+    }
+
+    fn open(&self) -> MutexGuard<'_, Open> {
+        self.open.lock().expect("nothing panics while it holds the table")
+    }
+}
+
+impl Open {
+    /// Ends the connection that has been idle longest; false if none is idle.
+    fn end_longest_idle(&self) -> bool {
+        let connections = self.connections.values();
+        let mut idle: Vec<_> = connections.filter_map(|one| Some((one.idle_since()?, one))).collect();
+        idle.sort_by_key(|(since, _)| *since);
+        // A request may have come in since it was looked at; then it is the next one's turn.
+        idle.into_iter().any(|(_, connection)| connection.end_if_idle())
+    }
+}
+
+/// The place of a connection in the table, for as long as it is served.
+struct Place {
+    table: Arc<Table>,
+    number: u64,
+    connection: Arc<Connection>,
+}
+
+impl Drop for Place {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+        self.table.open().connections.remove(&self.number);
+        self.table.freed.notify_one();
     }
 }
 
@@ -123,20 +198,30 @@ pub struct Connection {
     changed: Condvar,
 }
 
-#[derive(Default)]
 struct State {
     in_flight: usize,
+    /// Bytes were read that are not handed on yet.
+    reading: bool,
+    /// When it last was at work.
+    active_at: Instant,
     dropped: bool,
+}
+
+impl State {
+    fn is_idle(&self) -> bool {
+        self.in_flight == 0 && !self.reading && !self.dropped
+    }
 }
 
 impl Connection {
     fn new(socket: UnixStream) -> Arc<Self> {
-        Arc::new(Self { socket, state: Mutex::default(), changed: Condvar::new() })
+        let state = State { in_flight: 0, reading: false, active_at: Instant::now(), dropped: false };
+        Arc::new(Self { socket, state: Mutex::new(state), changed: Condvar::new() })
     }
 
     /// Reads requests until the client is gone.
     fn read_requests(self: &Arc<Self>, switchboard: &Switchboard) {
-        let mut frames = Frames { socket: &self.socket, buffer: Vec::new() };
+        let mut frames = Frames::of(self);
         while let Ok(Some(payload)) = frames.next() {
             if !self.take_turn() {
                 break;
@@ -171,6 +256,7 @@ impl Connection {
         frame::append(&mut message, payload);
         let mut state = self.state();
         state.in_flight = state.in_flight.saturating_sub(1);
+        state.active_at = Instant::now();
         if !state.dropped && !self.send_now(&message) {
             state.dropped = true;
             let _ = self.socket.shutdown(Shutdown::Both);
@@ -197,6 +283,32 @@ impl Connection {
         self.changed.notify_one();
     }
 
+    /// Since when no request is under way and no frame half read; `None` if one is, or the connection has ended.
+    fn idle_since(&self) -> Option<Instant> {
+        let state = self.state();
+        state.is_idle().then_some(state.active_at)
+    }
+
+    /// Ends the connection if nothing of it can be lost.
+    fn end_if_idle(&self) -> bool {
+        let mut state = self.state();
+        let idle = state.is_idle();
+        if idle {
+            state.dropped = true;
+            let _ = self.socket.shutdown(Shutdown::Both);
+        }
+        idle
+    }
+
+    /// Notes whether there are bytes that were read and are not handed on.
+    fn note_reading(&self, reading: bool) {
+        let mut state = self.state();
+        if state.reading != reading {
+            state.reading = reading;
+            state.active_at = Instant::now();
+        }
+    }
+
     fn answer_not_ready(&self, mut payload: Vec<u8>) {
         let request = countersign_wire::decode::<Request>(&payload);
         payload.zeroize();
@@ -212,14 +324,19 @@ impl Connection {
 
 /// Cuts the frames out of a client's stream.
 struct Frames<'a> {
-    socket: &'a UnixStream,
+    connection: &'a Connection,
     buffer: Vec<u8>,
 }
 
-impl Frames<'_> {
+impl<'a> Frames<'a> {
+    fn of(connection: &'a Connection) -> Self {
+        Self { connection, buffer: Vec::new() }
+    }
+
     /// The next payload; `None` when the client ended between two frames.
     fn next(&mut self) -> io::Result<Option<Vec<u8>>> {
         let mut begun: Option<Instant> = None;
+        let socket = &self.connection.socket;
         loop {
             let cut = frame::split_first(&self.buffer, CLIENT_MAX_BYTES)
                 .map_err(|bad| io::Error::new(io::ErrorKind::InvalidData, bad))?;
@@ -227,7 +344,7 @@ impl Frames<'_> {
                 let payload = payload.to_vec();
                 self.consume(used);
                 if begun.is_some() {
-                    self.socket.set_read_timeout(None)?;
+                    socket.set_read_timeout(None)?;
                 }
                 return Ok(Some(payload));
             }
@@ -236,8 +353,10 @@ impl Frames<'_> {
                 if left.is_zero() {
                     return Err(io::ErrorKind::TimedOut.into());
                 }
-                self.socket.set_read_timeout(Some(left))?;
+                socket.set_read_timeout(Some(left))?;
             }
+            // What was handed on is under way by now, or answered.
+            self.connection.note_reading(!self.buffer.is_empty());
             if self.read_some()? == 0 {
                 return if self.buffer.is_empty() {
                     Ok(None)
@@ -245,6 +364,7 @@ impl Frames<'_> {
                     Err(io::ErrorKind::UnexpectedEof.into())
                 };
             }
+            self.connection.note_reading(true);
         }
     }
 
@@ -252,7 +372,7 @@ impl Frames<'_> {
         let filled = self.buffer.len();
         self.buffer.resize(filled + READ_BYTES, 0);
         let read = loop {
-            match self.socket.read(&mut self.buffer[filled..]) {
+            match (&self.connection.socket).read(&mut self.buffer[filled..]) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 other => break other,
             }
@@ -297,7 +417,8 @@ mod tests {
                     client.write_all(part).unwrap();
                 }
             });
-            let mut frames = Frames { socket: &server, buffer: Vec::new() };
+            let connection = Connection::new(server);
+            let mut frames = Frames::of(&connection);
             assert_eq!(frames.next().unwrap().unwrap(), b"a");
             assert_eq!(frames.next().unwrap().unwrap(), b"bcd");
             assert_eq!(frames.next().unwrap().unwrap(), [7; 3000]);
@@ -311,7 +432,8 @@ mod tests {
         for length in [0, 1 + u32::try_from(CLIENT_MAX_BYTES).unwrap(), u32::MAX] {
             let (mut client, server) = UnixStream::pair().unwrap();
             client.write_all(&length.to_be_bytes()).unwrap();
-            let mut frames = Frames { socket: &server, buffer: Vec::new() };
+            let connection = Connection::new(server);
+            let mut frames = Frames::of(&connection);
             assert_eq!(frames.next().unwrap_err().kind(), io::ErrorKind::InvalidData);
         }
     }
@@ -321,7 +443,8 @@ mod tests {
         let (mut client, server) = UnixStream::pair().unwrap();
         client.write_all(&[0, 0, 0, 9, 1]).unwrap();
         drop(client);
-        let mut frames = Frames { socket: &server, buffer: Vec::new() };
+        let connection = Connection::new(server);
+        let mut frames = Frames::of(&connection);
         assert_eq!(frames.next().unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
     }
 
@@ -336,12 +459,82 @@ mod tests {
         assert!(!connection.take_turn());
     }
 
+    /// A connection in the table, and the client's end of it.
+    fn admitted(table: &Arc<Table>) -> Option<(Place, UnixStream)> {
+        let (client, server) = UnixStream::pair().unwrap();
+        table.admit(server).map(|place| (place, client))
+    }
+
     #[test]
-    fn connections_are_bounded() {
-        let open = Arc::new(AtomicUsize::new(0));
-        let slots: Vec<_> = (0..CONNECTIONS_MAX).map(|_| Slot::take(&open).unwrap()).collect();
-        assert!(Slot::take(&open).is_none());
-        drop(slots);
-        assert!(Slot::take(&open).is_some());
+    fn when_all_places_are_busy_a_further_connection_is_refused() {
+        let table = Arc::new(Table::default());
+        let mut places: Vec<_> = (0..CONNECTIONS_MAX).map(|_| admitted(&table).unwrap()).collect();
+        for (at, (place, _)) in places.iter().enumerate() {
+            if at % 2 == 0 {
+                assert!(place.connection.take_turn(), "a request is under way");
+            } else {
+                place.connection.note_reading(true);
+            }
+        }
+        assert!(admitted(&table).is_none());
+        places.pop();
+        assert!(admitted(&table).is_some());
+    }
+
+    #[test]
+    fn only_the_connection_that_is_idle_longest_makes_room() {
+        let table = Arc::new(Table::default());
+        let switchboard = Arc::new(Switchboard::default());
+        let mut clients = Vec::new();
+        for at in 0..CONNECTIONS_MAX {
+            let (place, client) = admitted(&table).unwrap();
+            match at {
+                0 => assert!(place.connection.take_turn(), "a request is under way"),
+                1 => place.connection.note_reading(true),
+                _ => {}
+            }
+            if at == 3 {
+                let switchboard = Arc::clone(&switchboard);
+                std::thread::spawn(move || place.connection.read_requests(&switchboard));
+                clients.push((None, client));
+            } else {
+                clients.push((Some(place), client));
+            }
+        }
+        clients[2].0.as_ref().unwrap().connection.answer(b"active a moment ago");
+        assert!(admitted(&table).is_some());
+        let mut rest = Vec::new();
+        clients[3].1.read_to_end(&mut rest).unwrap();
+        assert!(rest.is_empty(), "it is closed");
+        let mut others = clients.iter().filter_map(|(place, _)| place.as_ref());
+        assert!(others.all(|place| !place.connection.state().dropped));
+    }
+
+    #[test]
+    fn a_half_frame_and_a_request_under_way_are_not_idle() {
+        let mut message = Vec::new();
+        frame::append(&mut message, b"whole");
+        for (sent, idle) in [(&message[..], true), (&message[..5], false), (&[], true)] {
+            let (mut client, server) = UnixStream::pair().unwrap();
+            let connection = Connection::new(server);
+            client.write_all(sent).unwrap();
+            client.shutdown(Shutdown::Write).unwrap();
+            let mut frames = Frames::of(&connection);
+            while let Ok(Some(_)) = frames.next() {}
+            assert_eq!(connection.idle_since().is_some(), idle, "{sent:?}");
+            assert!(connection.take_turn());
+            assert!(!connection.end_if_idle(), "a request is under way");
+            connection.answer(b"done");
+            assert_eq!(connection.end_if_idle(), idle, "{sent:?}");
+        }
+    }
+
+    #[test]
+    fn refusals_are_counted_and_seldom_said() {
+        let (mut refusals, begun) = (Refusals::default(), Instant::now());
+        assert_eq!(refusals.due(begun), Some(1));
+        assert_eq!(refusals.due(begun), None);
+        assert_eq!(refusals.due(begun + LOG_INTERVAL / 2), None);
+        assert_eq!(refusals.due(begun + LOG_INTERVAL), Some(3));
     }
 }

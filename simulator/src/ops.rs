@@ -3,20 +3,17 @@
 
 use crate::clock::Clock;
 use crate::fuses::Fuses;
-use crate::home::{Home, HomeLock};
+use crate::home::{Claim, Home, HomeLock};
 use crate::keystore::{self, Keystore, KeystoreError, WRAPPED_MAX_BYTES};
 use crate::nvram::{STATE_SLOT_BYTES, Slots};
 use crate::store::{Store, StoreFault};
 use crate::{HsmError, ceremony, log};
-use countersign_wire::client::TotpHash;
+use countersign_wire::client::{RANDOM_MAX_BYTES, TotpHash};
 use countersign_wire::hal::{
     APPEND_MAX_BYTES, Boot, Fault, NVRAM_MAX_BYTES, Op, READ_MAX_BYTES, Secret, Time, Value,
 };
 use serde_bytes::{ByteArray, ByteBuf};
 use std::sync::{Mutex, MutexGuard};
-
-/// The most random bytes that one call gives.
-pub const RANDOM_MAX_BYTES: u16 = 1024;
 
 /// The most counters that one call authenticates.
 pub const COUNTERS_MAX: usize = 8;
@@ -34,10 +31,9 @@ pub struct Hardware {
 }
 
 impl Hardware {
-    /// Opens the HSM in this home for this process alone.
-    pub fn open(home: &Home, missing_sandbox_layers: Vec<String>) -> Result<Self, HsmError> {
-        let lock = home.lock()?;
-        let fuses = Fuses::read(&home.fuses())?;
+    /// Opens the HSM in this home, which this process has claimed.
+    pub fn open(home: &Home, claim: Claim, missing_sandbox_layers: Vec<String>) -> Result<Self, HsmError> {
+        let Claim { fuses, lock } = claim;
         Ok(Self {
             clock: Clock::open(fuses.clock, &home.nvram_clock())?,
             store: Store::open(&home.store())?,
@@ -214,6 +210,10 @@ mod tests {
         (folder, home)
     }
 
+    fn open(home: &Home, missing: Vec<String>) -> Result<Hardware, HsmError> {
+        Hardware::open(home, home.claim()?, missing)
+    }
+
     fn commit(offset: u64, append: &[u8], nvram: &[u8]) -> Op {
         Op::Commit { offset, append: ByteBuf::from(append), nvram: ByteBuf::from(nvram) }
     }
@@ -221,13 +221,13 @@ mod tests {
     #[test]
     fn what_was_committed_is_there_at_the_next_boot() {
         let (_folder, home) = fresh();
-        let hardware = Hardware::open(&home, vec!["tsc".into()]).unwrap();
+        let hardware = open(&home, vec!["tsc".into()]).unwrap();
         let boot = hardware.boot().unwrap();
         assert_eq!((boot.nvram.as_deref(), boot.store_bytes, boot.tenants.len()), (None, 0, 1));
         assert_eq!(hardware.perform(commit(0, b"entry", b"head")), Ok(Value::Done));
         assert_eq!(hardware.perform(commit(5, b"", b"head 2")), Ok(Value::Done));
         drop(hardware);
-        let boot = Hardware::open(&home, Vec::new()).unwrap().boot().unwrap();
+        let boot = open(&home, Vec::new()).unwrap().boot().unwrap();
         assert_eq!(boot.nvram.as_ref().map(|nvram| nvram.as_slice()), Some(b"head 2".as_slice()));
         assert_eq!(boot.store_bytes, 5);
     }
@@ -235,7 +235,7 @@ mod tests {
     #[test]
     fn a_commit_at_the_wrong_offset_changes_neither_store_nor_nvram() {
         let (_folder, home) = fresh();
-        let hardware = Hardware::open(&home, Vec::new()).unwrap();
+        let hardware = open(&home, Vec::new()).unwrap();
         hardware.perform(commit(0, b"entry", b"head")).unwrap();
         assert_eq!(hardware.perform(commit(4, b"x", b"new head")), Err(Fault::Limits));
         assert_eq!(hardware.perform(commit(6, b"x", b"new head")), Err(Fault::Limits));
@@ -246,7 +246,7 @@ mod tests {
     #[test]
     fn after_a_failed_commit_nothing_is_believed_until_the_next_start() {
         let (_folder, home) = fresh();
-        let hardware = Hardware::open(&home, Vec::new()).unwrap();
+        let hardware = open(&home, Vec::new()).unwrap();
         hardware.perform(commit(0, b"entry", b"head")).unwrap();
         std::fs::write(home.store(), b"").unwrap();
         for op in [
@@ -264,7 +264,7 @@ mod tests {
     #[test]
     fn refuses_what_is_outside_the_limits() {
         let (_folder, home) = fresh();
-        let hardware = Hardware::open(&home, Vec::new()).unwrap();
+        let hardware = open(&home, Vec::new()).unwrap();
         let mac = |counters| Op::Mac { wrapped: ByteBuf::new(), hash: TotpHash::Sha1, counters };
         for op in [
             Op::Random { length_bytes: 0 },
@@ -295,7 +295,7 @@ mod tests {
         for lost in [Home::nvram_state, Home::store] {
             let (_folder, home) = fresh();
             std::fs::remove_file(lost(&home)).unwrap();
-            assert!(Hardware::open(&home, Vec::new()).is_err());
+            assert!(open(&home, Vec::new()).is_err());
         }
     }
 }

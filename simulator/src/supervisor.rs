@@ -3,13 +3,14 @@
 //! A plugin that dies takes nothing with it: what it had not answered is not released, commits that were under way
 //! finish, and its successor begins with what is on the disk.
 
-use crate::home::Home;
+use crate::home::{Claim, Home};
 use crate::image::SealedImage;
 use crate::link::PluginLink;
 use crate::listener::{self, Admission};
 use crate::ops::Hardware;
 use crate::relay::{self, Relay, SMALL_STACK_BYTES, Said, Switchboard, Workers};
-use crate::sandbox::{self, Launched, Layer, Layers, verify};
+use crate::sandbox::verify::{self, Found};
+use crate::sandbox::{self, Launched, Layer, Layers};
 use crate::{HsmError, control, log};
 use countersign_wire::client::ClockMode;
 use countersign_wire::hal::Event;
@@ -49,6 +50,8 @@ const FIRST_STARTS: u32 = 3;
 pub struct RunPlan {
     /// The HSM.
     pub home: Home,
+    /// Its lock and its fuses.
+    pub claim: Claim,
     /// The image file; only the pinned one is run.
     pub image: PathBuf,
     /// Start although sandbox layers are missing.
@@ -71,14 +74,13 @@ struct Serving<'a> {
     measurement: String,
 }
 
-/// Runs the HSM until it is told to stop or cannot go on. `pinned` is what its fuses allow.
-pub fn run(plan: &RunPlan) -> Result<(), HsmError> {
+/// Runs the HSM until it is told to stop or cannot go on.
+pub fn run(plan: RunPlan) -> Result<(), HsmError> {
     // Before anything is started, so that no signal is lost; the thread that waits for them comes later.
     let signals = Signals::new([SIGINT, SIGTERM]).map_err(HsmError::io("wait for signals"))?;
-    let fuses = crate::fuses::Fuses::read(&plan.home.fuses())?;
-    let image = SealedImage::load_pinned(&plan.image, fuses.measurement)?;
+    let image = SealedImage::load_pinned(&plan.image, plan.claim.fuses.measurement)?;
     let layers = available_layers(plan.weak_sandbox)?;
-    let hardware = Arc::new(Hardware::open(&plan.home, layers.missing_words())?);
+    let hardware = Arc::new(Hardware::open(&plan.home, plan.claim, layers.missing_words())?);
     let workers =
         Arc::new(Workers::start(&hardware, WORKERS).map_err(HsmError::io("start the worker threads"))?);
     let switchboard = Arc::new(Switchboard::default());
@@ -235,7 +237,10 @@ impl Supervisor {
                 Err(_) | Ok(Notice::Stop) => return Ok(End::Stopped),
                 Ok(Notice::Plugin { start, .. }) if start != self.starts => {}
                 Ok(Notice::Plugin { said: Said::Ready, .. }) => {
-                    verify::verify(life.child_pid(), &self.layers)?;
+                    if verify::verify(life.child_pid(), &self.layers)? == Found::Gone {
+                        log::line("the plugin is gone: it ended as soon as it was ready");
+                        return Ok(End::Died(None));
+                    }
                     self.switchboard.set(Some(Arc::clone(&life.relay)));
                     ready_since = Some(Instant::now());
                     self.announce();
@@ -244,7 +249,9 @@ impl Supervisor {
                     return Err(HsmError::StoreRefused(why));
                 }
                 Ok(Notice::Plugin { said: Said::Halt(why), .. }) => {
+                    // Its replies came before, and were passed on as they came.
                     log::line(format_args!("the plugin halted: {why}"));
+                    return Ok(End::Died(ready_since.map(|since| since.elapsed())));
                 }
                 Ok(Notice::Plugin { said: Said::Gone(why), .. }) => {
                     log::line(format_args!("the plugin is gone: {why}"));

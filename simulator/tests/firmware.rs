@@ -2,6 +2,9 @@
 
 #![allow(clippy::unwrap_used, reason = "a step of a test that fails, fails the test")]
 
+#[path = "firmware/sandbox.rs"]
+mod sandbox;
+
 use countersign_wire::client::{Act, Outcome, Reply, Request, RequestId};
 use countersign_wire::frame::{self, CLIENT_MAX_BYTES};
 use countersign_wire::reason::Reason;
@@ -239,73 +242,6 @@ fn the_plugin_dies_with_a_killed_firmware() {
 }
 
 #[test]
-fn the_sandbox_opens_no_file_for_the_plugin() {
-    let hsm = Hsm::start();
-    for path in ["/proc/self/maps", "/etc/passwd", "/dev/null", text(&hsm.home().join("nvram/fuses"))] {
-        assert_eq!(hsm.ask(&format!("open {path}")), "Err(Some(13))", "{path}");
-    }
-    assert_eq!(hsm.ask("create /tmp/breach"), "Err(Some(13))");
-}
-
-#[test]
-fn the_sandbox_ends_a_plugin_that_reaches_out() {
-    for reach in [
-        "unix-socket",
-        "udp-socket",
-        "clock",
-        "counter",
-        "thread",
-        "process",
-        "list",
-        "code",
-        "allow-counter",
-        "allow-dump",
-    ] {
-        let hsm = Hsm::start();
-        assert_eq!(hsm.connect().ask(reach), None, "{reach}: the connection ends with the plugin");
-        assert_eq!(hsm.ask_when_ready("echo back"), "back", "{reach}");
-    }
-}
-
-#[test]
-fn each_layer_alone_stops_what_it_is_for() {
-    // Without seccomp and with all others: Landlock and the namespaces still hold.
-    let probe = |layer: &str| hsm(&["probe", layer]).status;
-    for layer in ["namespaces", "landlock", "seccomp", "memory-lock", "tsc"] {
-        assert!(probe(layer).success(), "{layer}");
-    }
-    let layers = json(&hsm(&["sandbox"]));
-    assert_eq!(layers["missing"], serde_json::json!({}));
-    assert_eq!(layers["layers"].as_array().unwrap().len(), 5);
-}
-
-#[test]
-fn refuses_to_start_with_a_layer_missing_unless_told_and_then_says_so() {
-    let mut hsm = Hsm::init(&[]);
-    // A limit that the firmware cannot raise again, not even as root.
-    let for_good =
-        if rustix::process::geteuid().is_root() { "setpriv --bounding-set=-sys_resource" } else { "" };
-    let limited = |hsm: &Hsm, arguments: &str| {
-        let mut command = Command::new("sh");
-        let run = format!("{:?} {arguments}", hsm.run_command(&[]));
-        command.args(["-c", &format!("ulimit -l 64; exec {for_good} {run}")]);
-        command
-    };
-    let refused = limited(&hsm, "").output().unwrap();
-    let said = String::from_utf8_lossy(&refused.stderr);
-    assert_eq!(refused.status.code(), Some(5), "{said}");
-    assert!(said.contains("missing memory-lock: only 64 KiB"), "{said}");
-
-    let mut child = limited(&hsm, "--weak-sandbox").stdout(Stdio::piped()).spawn().unwrap();
-    let mut stdout = BufReader::new(child.stdout.take().unwrap());
-    stdout.read_line(&mut String::new()).unwrap();
-    hsm.process = Some((child, stdout));
-    assert_eq!(hsm.ask("boot"), "nvram= store=0 missing=memory-lock");
-    assert_eq!(hsm.ask("fill 32"), (32_u64 << 20).to_string(), "unlocked memory is not bounded by the limit");
-    assert!(hsm.stop().success());
-}
-
-#[test]
 fn i12_refuses_every_image_but_the_pinned_one() {
     let hsm_home = Hsm::init(&[]);
     let other = hsm_home.folder.path().join("other.image");
@@ -406,6 +342,10 @@ fn a_client_that_does_not_read_is_dropped_and_the_others_are_served() {
         deaf.send(b"big 100000");
     }
     assert_eq!(hsm.ask("echo served"), "served");
+    // Its connection is closed before it reads anything.
+    let mut closed = [rustix::event::PollFd::new(&deaf.0, rustix::event::PollFlags::empty())];
+    let patience = rustix::event::Timespec::try_from(PATIENCE).unwrap();
+    assert_eq!(rustix::event::poll(&mut closed, Some(&patience)).unwrap(), 1);
     while deaf.receive().is_some() {}
 }
 
@@ -415,10 +355,19 @@ fn a_plugin_that_dies_takes_only_the_connections_that_waited_for_it() {
     let (mut idle, mut waiting) = (hsm.connect(), hsm.connect());
     assert_eq!(idle.ask("echo before").unwrap(), "before");
     waiting.send(b"ignore");
+    assert_eq!(waiting.ask("echo next").unwrap(), "next", "the plugin has taken what came before");
     assert_eq!(hsm.connect().ask("exit"), None);
     assert_eq!(waiting.receive(), None, "its answer will never come");
     assert_eq!(hsm.ask_when_ready("echo after"), "after");
     assert_eq!(idle.ask("echo after").unwrap(), "after", "an idle connection stays");
+}
+
+#[test]
+fn a_plugin_that_dies_as_soon_as_it_is_ready_is_started_again() {
+    let hsm = Hsm::start();
+    assert!(hsm.ask("commit vanish").contains("Ok"));
+    assert_eq!(hsm.connect().ask("exit"), None);
+    assert_eq!(hsm.ask_when_ready("boot"), "nvram=back store=10 missing=");
 }
 
 #[test]
@@ -435,6 +384,11 @@ fn while_no_plugin_is_ready_requests_are_refused_by_name() {
     // From here on the plugin dies at each start, and soon the HSM waits between two of them.
     assert!(hsm.ask("commit die").contains("Ok"));
     assert_eq!(hsm.connect().ask("exit"), None);
+    // A request that still finds the old plugin goes down with it.
+    let begun = std::time::Instant::now();
+    while hsm.connect().ask("no request at all").is_none() {
+        assert!(begun.elapsed() < PATIENCE);
+    }
     let mut client = hsm.connect();
     let id = RequestId::new([9; 16]);
     client.send(&countersign_wire::encode(&Request { id, api_key: None, act: Act::Status }));
@@ -477,6 +431,59 @@ fn a_failed_write_ends_the_hsm_when_its_plugin_goes() {
 }
 
 #[test]
+fn a_plugin_that_halts_after_a_failed_write_ends_the_hsm_and_its_replies_are_passed_on() {
+    let mut hsm = Hsm::init(&[]);
+    let mut child = hsm.run_command(&[]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut stderr = child.stderr.take().unwrap();
+    let mut stdout = BufReader::new(child.stdout.take().unwrap());
+    stdout.read_line(&mut String::new()).unwrap();
+    hsm.process = Some((child, stdout));
+    assert!(hsm.ask("commit state").contains("Ok"));
+    std::fs::write(hsm.home().join("store/log"), b"").unwrap();
+    let mut early = hsm.connect();
+    early.send(b"big 100000");
+    let mut failed = hsm.connect();
+    failed.send(b"commit-and-halt more");
+    // Nobody reads before the HSM has ended.
+    assert_eq!(hsm.wait().code(), Some(4));
+    assert_eq!(early.receive().unwrap(), vec![b'x'; 100_000]);
+    assert!(String::from_utf8(failed.receive().unwrap()).unwrap().contains("Err"));
+    assert_eq!(failed.receive(), None);
+    let mut log = String::new();
+    stderr.read_to_string(&mut log).unwrap();
+    assert!(log.contains("the plugin halted: what was committed is not known"), "{log}");
+    assert!(log.contains("nothing is believed until the HSM is started again"), "{log}");
+}
+
+#[test]
+fn a_plugin_that_halts_for_another_reason_is_started_again() {
+    let hsm = Hsm::start();
+    assert!(hsm.ask("commit state").contains("Ok"));
+    assert_eq!(hsm.connect().ask("halt enough"), None);
+    assert_eq!(hsm.ask_when_ready("boot"), "nvram=state store=5 missing=");
+}
+
+#[test]
+fn idle_connections_lock_nobody_out() {
+    let files = rustix::process::getrlimit(rustix::process::Resource::Nofile);
+    let raised = rustix::process::Rlimit { current: files.maximum, ..files };
+    rustix::process::setrlimit(rustix::process::Resource::Nofile, raised).unwrap();
+    let hsm = Hsm::start();
+    let mut waiting = hsm.connect();
+    waiting.send(b"ignore");
+    assert_eq!(waiting.ask("echo next").unwrap(), "next", "the plugin has taken what came before");
+    let mut idle: Vec<_> = (0..511).map(|_| hsm.connect()).collect();
+    assert_eq!(idle[510].ask("echo all are in").unwrap(), "all are in");
+    let mut fresh = hsm.connect();
+    assert_eq!(fresh.ask("echo served").unwrap(), "served");
+    assert_eq!(idle[0].receive(), None, "the one that was idle longest made room");
+    assert_eq!(idle[1].ask("echo still").unwrap(), "still");
+    waiting.0.set_nonblocking(true).unwrap();
+    let unanswered = waiting.0.read(&mut [0]).unwrap_err();
+    assert_eq!(unanswered.kind(), std::io::ErrorKind::WouldBlock, "a connection that waits stays");
+}
+
+#[test]
 fn only_one_process_runs_an_hsm() {
     let hsm = Hsm::start();
     let second = hsm.run_command(&[]).output().unwrap();
@@ -494,6 +501,37 @@ fn tenants_are_added_to_a_stopped_hsm() {
     assert!(added["api_key"].as_str().unwrap().ends_with("_two"));
     let again = self::hsm(&["tenant", "add", "--home", text(&hsm.home()), "--name", "one"]);
     assert_eq!(again.status.code(), Some(1));
+}
+
+#[test]
+fn a_tenants_api_key_and_terms_are_changed_while_the_hsm_is_stopped() {
+    let mut hsm = Hsm::init(&["--tenant", "one"]);
+    let home = hsm.home();
+    let tenant = |command: &str, arguments: &[&str]| {
+        self::hsm(&[&["tenant", command, "--home", text(&home), "--name"], arguments].concat())
+    };
+    let file = || std::fs::read_to_string(home.join("ceremony/tenants.toml")).unwrap();
+    let before = file();
+    let replaced = json(&tenant("new-api-key", &["one"]));
+    assert_eq!(replaced["tenant"], "one");
+    assert!(replaced["api_key"].as_str().unwrap().ends_with("_one"));
+    assert_ne!(file(), before);
+
+    let set = tenant("set", &["one", "--plain-enrolment=false", "--accounts-max=9", "--failures-per-hour=3"]);
+    let terms = |failures: Option<u32>| serde_json::json!({ "tenant": "one", "plain_enrolment": false, "failures_per_hour": failures, "accounts_max": 9 });
+    assert_eq!(json(&set), terms(Some(3)));
+    assert_eq!(json(&tenant("set", &["one", "--failures-per-hour", "default"])), terms(None));
+
+    let before = file();
+    for (command, rest) in [("new-api-key", vec!["two"]), ("set", vec!["two", "--accounts-max=1"])] {
+        let refused = tenant(command, &rest);
+        assert_eq!(refused.status.code(), Some(1));
+        assert!(String::from_utf8_lossy(&refused.stderr).contains("there is no tenant two"));
+    }
+    assert_eq!(tenant("set", &["one"]).status.code(), Some(2), "nothing to set");
+    hsm.run(&[]);
+    assert_eq!(tenant("new-api-key", &["one"]).status.code(), Some(1), "it runs");
+    assert_eq!(file(), before);
 }
 
 #[test]

@@ -3,8 +3,8 @@
 //! The firmware starts itself twice over on the way to the plugin, each time as a fresh process with one thread:
 //! ```text
 //! firmware ── launch ─────────────── confine ───────────────────────── plugin
-//!             new namespaces         limits, no capabilities,          execveat of the sealed
-//!             waits for the plugin   landlock, TSC, seccomp            executable, by the same process
+//!             new namespaces         empty root, no capabilities,      execveat of the sealed
+//!             waits for the plugin   limits, landlock, TSC, seccomp    executable, by the same process
 //! ```
 //! Standard input is the plugin's end of the socket pair, standard output carries the sealed executable and is
 //! `/dev/null` before the plugin runs, standard error goes to the firmware's log. Each process dies with the one
@@ -35,9 +35,11 @@ pub const OWN_NAME: &str = "countersign-hsm";
 /// One layer of the sandbox.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Layer {
-    /// User, network, mount, IPC, UTS, process and cgroup namespaces of its own, and no capabilities.
+    /// User, network, mount, IPC, UTS, process and cgroup namespaces of its own, an empty root that cannot be written,
+    /// and no capabilities.
     Namespaces,
-    /// No access to any file, TCP port, abstract socket or process outside (Landlock).
+    /// No access to any file, the right to execute included (Landlock). Where the kernel's Landlock knows them, no TCP
+    /// port, abstract socket or process outside either; where not, the namespaces and seccomp keep those away.
     Landlock,
     /// A list of allowed system calls; any other ends the plugin.
     Seccomp,

@@ -9,6 +9,7 @@ use landlock::{
 use nix::fcntl::AtFlags;
 use nix::sched::CloneFlags;
 use rustix::mm::MlockAllFlags;
+use rustix::mount::{MountFlags, MountPropagationFlags};
 use rustix::process::{Resource, Rlimit, Signal, TimeStampCounterReadability};
 use rustix::thread::{CapabilitySet, CapabilitySets};
 use std::fs::File;
@@ -32,6 +33,9 @@ pub fn launch(layers: &Layers) -> Result<u8> {
         enter_namespaces()?;
     }
     die_with_parent()?;
+    if layers.has(Layer::Namespaces) {
+        keep_capabilities(CapabilitySet::SYS_ADMIN | CapabilitySet::SYS_CHROOT)?;
+    }
     let mut confine = Command::new(OWN_PROGRAM)
         .arg0(OWN_NAME)
         .arg("confine")
@@ -57,6 +61,9 @@ pub fn confine(layers: &Layers) -> Result<std::convert::Infallible> {
     let null = File::options().write(true).open("/dev/null")?;
     rustix::stdio::dup2_stdout(&null)?;
     drop(null);
+    if layers.has(Layer::Namespaces) {
+        enter_empty_root()?;
+    }
     drop_capabilities()?;
     rustix::thread::set_no_new_privs(true)?;
     if layers.has(Layer::Landlock) {
@@ -75,7 +82,7 @@ pub fn confine(layers: &Layers) -> Result<std::convert::Infallible> {
 /// `probe`: applies one layer to this process, or says why that cannot be done.
 pub fn probe(layer: Layer) -> Result<()> {
     match layer {
-        Layer::Namespaces => enter_namespaces(),
+        Layer::Namespaces => enter_namespaces().and_then(|()| enter_empty_root()),
         Layer::Landlock => restrict_files(),
         Layer::Seccomp => restrict_calls(&Layers::of(&Layer::ALL)),
         Layer::MemoryLock => lock_memory(),
@@ -100,6 +107,30 @@ fn enter_namespaces() -> Result<()> {
     std::fs::write("/proc/self/setgroups", "deny").context("/proc/self/setgroups")?;
     std::fs::write("/proc/self/gid_map", format!("{PLUGIN_UID} {gid} 1")).context("/proc/self/gid_map")?;
     std::fs::write("/proc/self/uid_map", format!("{PLUGIN_UID} {uid} 1")).context("/proc/self/uid_map")
+}
+
+/// Lets the next program that this process runs have these capabilities in the new namespaces, and no others.
+fn keep_capabilities(kept: CapabilitySet) -> Result<()> {
+    let sets = rustix::thread::capabilities(None).context("capget")?;
+    let sets = CapabilitySets { inheritable: kept, ..sets };
+    rustix::thread::set_capabilities(None, sets).context("capset")?;
+    for capability in kept.iter() {
+        rustix::thread::configure_capability_in_ambient_set(capability, true).context("PR_CAP_AMBIENT")?;
+    }
+    Ok(())
+}
+
+/// Makes an empty folder that cannot be written the root: from here on no path leads to anything. Without
+/// capabilities and without an open folder there is no way out.
+fn enter_empty_root() -> Result<()> {
+    let flags = MountFlags::RDONLY | MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
+    // The folder is only where the new one is put; nobody outside these namespaces sees that.
+    rustix::mount::mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)
+        .context("make the mounts private")?;
+    rustix::mount::mount("none", "/proc", "tmpfs", flags, c"mode=555,nr_inodes=1")
+        .context("mount an empty root")?;
+    rustix::process::chroot("/proc").context("chroot")?;
+    rustix::process::chdir("/").context("chdir")
 }
 
 fn close_other_files() -> Result<()> {
@@ -129,7 +160,8 @@ fn set_limits() -> Result<()> {
     Ok(())
 }
 
-/// No rule allows anything, so every access that Landlock knows is refused.
+/// No rule allows anything, so every access that the kernel's Landlock knows is refused. Access to files, the first
+/// version of Landlock, is required; what later versions added is refused where it is known.
 fn restrict_files() -> Result<()> {
     let status = Ruleset::default()
         .set_compatibility(CompatLevel::HardRequirement)

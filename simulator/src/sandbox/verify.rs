@@ -4,20 +4,31 @@ use super::{Layer, Layers};
 use crate::HsmError;
 use std::collections::HashMap;
 
+/// What was found in the plugin's place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Found {
+    /// The plugin, in all of its layers.
+    Confined,
+    /// Nothing, or a process that has ended.
+    Gone,
+}
+
 /// Checks the plugin that the `launch` process `launch_pid` started.
-pub fn verify(launch_pid: u32, layers: &Layers) -> Result<(), HsmError> {
-    let plugin = child_of(launch_pid)?;
-    let text = std::fs::read_to_string(format!("/proc/{plugin}/status"))
-        .map_err(HsmError::io("ask the kernel about the plugin's process"))?;
-    match missing(&text, layers) {
-        None => Ok(()),
+pub fn verify(launch_pid: u32, layers: &Layers) -> Result<Found, HsmError> {
+    let Some(status) = status_of_child(launch_pid)? else { return Ok(Found::Gone) };
+    // What the kernel tells of a process that has ended says nothing about its layers.
+    if has_ended(&status) {
+        return Ok(Found::Gone);
+    }
+    match missing(&status, layers) {
+        None => Ok(Found::Confined),
         Some(what) => {
             Err(HsmError::Plugin(format!("the plugin runs without a layer of its sandbox: {what}")))
         }
     }
 }
 
-fn child_of(parent: u32) -> Result<u32, HsmError> {
+fn status_of_child(parent: u32) -> Result<Option<String>, HsmError> {
     let failed = || HsmError::io("list the processes");
     for entry in std::fs::read_dir("/proc").map_err(failed())? {
         let name = entry.map_err(failed())?.file_name();
@@ -25,10 +36,16 @@ fn child_of(parent: u32) -> Result<u32, HsmError> {
         // A process may end while it is looked at.
         let Ok(text) = std::fs::read_to_string(format!("/proc/{pid}/status")) else { continue };
         if fields(&text).get("PPid").and_then(|value| value.parse().ok()) == Some(parent) {
-            return Ok(pid);
+            return Ok(Some(text));
         }
     }
-    Err(HsmError::Plugin("the plugin's process is gone".into()))
+    Ok(None)
+}
+
+fn has_ended(status: &str) -> bool {
+    let fields = fields(status);
+    // One that is just ending has no memory any more.
+    !fields.contains_key("VmLck") || fields.get("State").is_some_and(|state| state.starts_with(['Z', 'X']))
 }
 
 fn fields(status: &str) -> HashMap<&str, &str> {
@@ -62,7 +79,7 @@ fn missing(status: &str, layers: &Layers) -> Option<String> {
 mod tests {
     use super::*;
 
-    const GOOD: &str = "Name:\tplugin\nPPid:\t7\nNSpid:\t99\t1\nVmLck:\t    2048 kB\nThreads:\t1\n\
+    const GOOD: &str = "Name:\tplugin\nState:\tS (sleeping)\nPPid:\t7\nNSpid:\t99\t1\nVmLck:\t    2048 kB\nThreads:\t1\n\
         CapEff:\t0000000000000000\nNoNewPrivs:\t1\nSeccomp:\t2\n";
 
     #[test]
@@ -80,6 +97,21 @@ mod tests {
             assert!(missing(&GOOD.replace(from, to), &all).is_some(), "{to}");
         }
         assert!(missing("", &all).is_some());
+    }
+
+    #[test]
+    fn a_plugin_that_has_ended_is_gone_and_not_at_fault() {
+        let mut ended = std::process::Command::new("true").spawn().unwrap();
+        let pid = rustix::process::Pid::from_raw(i32::try_from(ended.id()).unwrap()).unwrap();
+        let all = Layers::of(&Layer::ALL);
+        // It ends, but stays until it is waited for; this process may have other children from other tests.
+        let options = rustix::process::WaitIdOptions::EXITED | rustix::process::WaitIdOptions::NOWAIT;
+        rustix::process::waitid(rustix::process::WaitId::Pid(pid), options).unwrap();
+        assert_eq!(verify(ended.id(), &all).unwrap(), Found::Gone, "it has no child");
+        let status = std::fs::read_to_string(format!("/proc/{}/status", ended.id())).unwrap();
+        assert!(missing(&status, &all).is_some() && has_ended(&status));
+        assert!(!has_ended(GOOD) && has_ended(&GOOD.replace("S (sleeping)", "Z (zombie)")));
+        ended.wait().unwrap();
     }
 
     #[test]
