@@ -40,7 +40,7 @@ impl HsmError {
     /// The exit code of `countersign-hsm`.
     pub const fn exit_code(&self) -> u8 {
         match self {
-            HsmError::NotPinned { .. } => 3,
+            HsmError::Image(_) | HsmError::NotPinned { .. } => 3,
             HsmError::StoreRefused(_) => 4,
             HsmError::SandboxIncomplete(_) => 5,
             _ => 1,

@@ -21,6 +21,8 @@ on_embedded!(
     i2_a_repeated_request_is_forgotten_after_ten_minutes,
     i1_a_context_grant_belongs_to_one_operation_one_key_and_one_boot,
     i1_a_context_grant_signs_once_whatever_the_outcome,
+    i1_a_context_grant_waits_two_minutes_and_no_longer,
+    i2_a_repeated_context_login_spends_no_second_code,
     i11_a_restart_never_takes_the_clock_back,
 );
 
@@ -106,12 +108,11 @@ fn i2_the_same_request_again_gets_the_same_signature_and_changes_nothing(keystor
     let alice = hsm.user("alice", &[Digest]);
     let (id, code) = (countersign_client::new_request_id(), alice.phone.code(hsm.now()));
     let first = hsm.sign_as(id, &alice, digest(1), &code).expect("a right code signs");
-    let before = (hsm.show(&alice).expect("shown"), hsm.copy_store());
+    let before = hsm.show(&alice).expect("shown");
     for _ in 0..3 {
         assert_eq!(hsm.sign_as(id, &alice, digest(1), &code).expect("a retry"), first);
     }
-    assert_eq!(hsm.show(&alice).expect("shown"), before.0);
-    assert!(hsm.copy_store().bytes() == before.1.bytes(), "a retry writes nothing");
+    assert_eq!(hsm.show(&alice).expect("shown"), before, "no counter, limit or lock changed");
     let fresh = alice.phone.code_steps_off(hsm.now(), 1);
     hsm.sign(&alice, digest(2), &fresh).expect("the next code is as good as ever");
 }
@@ -220,6 +221,37 @@ fn i1_a_context_grant_signs_once_whatever_the_outcome(keystore: Keystore) {
         Reason::ApprovalMissing,
         "ended before"
     );
+}
+
+fn i1_a_context_grant_waits_two_minutes_and_no_longer(keystore: Keystore) {
+    let hsm = Hsm::start(keystore);
+    let alice = hsm.user("alice", &[Digest]);
+    for (secs, signs) in [(119, true), (120, false)] {
+        let granted = operation(&alice.key, Digest);
+        hsm.context_login(&alice, &granted, &alice.phone.code(hsm.advance(30)))
+            .expect("a right code logs in");
+        hsm.advance(secs);
+        let signed = hsm.context_sign(&alice, &granted, digest(1));
+        assert_eq!(
+            signed.map_err(|refusal| refusal.reason).err(),
+            (!signs).then_some(Reason::ApprovalMissing)
+        );
+    }
+}
+
+fn i2_a_repeated_context_login_spends_no_second_code(keystore: Keystore) {
+    let hsm = Hsm::start(keystore);
+    let alice = hsm.user("alice", &[Digest]);
+    let granted = operation(&alice.key, Digest);
+    let now = hsm.now();
+    let (first, second) = (alice.phone.code(now), alice.phone.code_steps_off(now, 1));
+    hsm.context_login(&alice, &granted, &first).expect("a right code logs in");
+    hsm.context_login(&alice, &granted, &first).expect("its answer was lost, so it comes again");
+    hsm.context_login(&alice, &granted, &second).expect("or another code does");
+    hsm.context_sign(&alice, &granted, digest(1)).expect("one grant signs");
+    assert_eq!(reason(hsm.context_sign(&alice, &granted, digest(1))), Reason::ApprovalMissing, "once");
+    assert_eq!(hsm.show(&alice).expect("shown").consecutive_failures, 0);
+    hsm.sign(&alice, digest(2), &second).expect("the second code was not spent");
 }
 
 fn i11_a_restart_never_takes_the_clock_back(keystore: Keystore) {

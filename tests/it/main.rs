@@ -9,6 +9,7 @@ mod enrolment;
 mod frames;
 mod image;
 mod limits;
+mod load;
 mod native_races;
 mod pkcs11_calls;
 mod pkcs11_clients;

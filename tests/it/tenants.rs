@@ -13,6 +13,7 @@ on_embedded!(
     i9_a_grant_is_of_no_use_to_another_tenant,
     keys_are_listed_page_by_page_and_each_once,
     an_api_key_works_for_its_own_tenant_only,
+    i9_one_tenants_accounts_never_crowd_out_another,
 );
 
 /// Asks about another tenant's (true) or about nobody's (false).
@@ -133,4 +134,16 @@ fn an_api_key_works_for_its_own_tenant_only(keystore: Keystore) {
     let swapped = hsm.api_key_of("late").expose().replace("_late", "_default");
     let swapped = ApiKey::parse(&swapped).expect("it has the form of one");
     assert_eq!(reason(hsm.client.call(Some(&swapped), Act::Login)), Reason::WrongApiKey);
+}
+
+fn i9_one_tenants_accounts_never_crowd_out_another(keystore: Keystore) {
+    let mut hsm = Hsm::init(keystore, &["default"]);
+    hsm.add_tenant("small", &["--accounts-max", "2"]);
+    hsm.run();
+    let small = hsm.api_key_of("small").clone();
+    let alice = hsm.user_of(&small, "alice", &[Digest]);
+    hsm.enroll(&small, enroll_act("bob", &[Digest])).expect("the second of two");
+    assert_eq!(reason(hsm.enroll(&small, enroll_act("carol", &[Digest]))), Reason::TenantFull);
+    hsm.user("carol", &[Digest]);
+    hsm.sign(&alice, digest(1), &alice.phone.code(hsm.now())).expect("a full tenant's users sign as ever");
 }

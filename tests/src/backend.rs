@@ -76,6 +76,14 @@ pub fn reason<T: core::fmt::Debug>(result: Result<T, Refusal>) -> Reason {
     result.expect_err("the request is refused").reason
 }
 
+/// Fails unless a request was refused because the HSM cannot serve: its store failed, or it stopped because of that.
+#[track_caller]
+pub fn assert_cannot_serve<T: core::fmt::Debug>(result: Result<T, Refusal>) {
+    let reason = reason(result);
+    let cannot_serve = [Reason::StoreRefused, Reason::HsmNotReady, Reason::HsmUnreachable];
+    assert!(cannot_serve.contains(&reason), "{reason}");
+}
+
 impl User {
     /// The full name of another key of this user.
     pub fn key_named(&self, name: &str) -> KeyLabel {

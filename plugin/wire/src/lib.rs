@@ -9,6 +9,8 @@
 //! Messages are CBOR (RFC 8949). [`decode`] is the only way in: it accepts a value only in the one encoding
 //! that [`encode`] produces, so that no two byte strings mean the same message.
 
+#![forbid(unsafe_code)]
+
 pub mod client;
 pub mod frame;
 pub mod hal;

@@ -4,7 +4,7 @@ use countersign_tests::backend::{assert_signed_by, digest, enroll_act, operation
 use countersign_tests::phone::STEP_SECS;
 use countersign_tests::{Hsm, User};
 use countersign_wire::client::Mechanism::Digest;
-use countersign_wire::client::Signed;
+use countersign_wire::client::{Act, Answer, Signed};
 use countersign_wire::reason::{Blame, Reason, Refusal};
 use fastrand::Rng;
 use std::collections::BTreeSet;
@@ -24,6 +24,8 @@ pub(crate) struct Ledger {
     /// Acknowledged failures since the last success or lock, and whether there was a lock since the last success.
     failures: u16,
     locked: bool,
+    /// Whether a request was cut off since the last restart: it may have succeeded, and then cleared the count.
+    cut_off: bool,
     /// Names of acknowledged keys, and of all that were ever asked for.
     keys: BTreeSet<String>,
     keys_asked_for: usize,
@@ -34,6 +36,8 @@ pub(crate) struct Ledger {
     pub(crate) signatures: usize,
     /// Requests that got no answer.
     pub(crate) in_doubt: usize,
+    /// Grants that were gone when they were to be used.
+    pub(crate) grants_lost: usize,
 }
 
 /// The answer, unless there was none.
@@ -58,12 +62,14 @@ impl Ledger {
             highest_sent: spent,
             failures: 0,
             locked: false,
+            cut_off: false,
             keys,
             keys_asked_for: 0,
             enrolled: Vec::new(),
             enrolments_asked_for: 0,
             signatures: 0,
             in_doubt: 0,
+            grants_lost: 0,
         }
     }
 
@@ -77,6 +83,7 @@ impl Ledger {
         };
         if outcome.is_err() {
             self.in_doubt += 1;
+            self.cut_off = true;
         }
         outcome
     }
@@ -94,6 +101,7 @@ impl Ledger {
         }
         self.highest_sent = next;
         let (code, number) = (self.user.phone.code(next * STEP_SECS), random.u8(..));
+        let logged_in_after = now.load(Ordering::Relaxed);
         let answer = if random.bool() {
             answered(hsm.sign(&self.user, digest(number), &code))?
         } else {
@@ -102,10 +110,23 @@ impl Ledger {
                 Err(refusal)
             } else {
                 self.accepted(next);
-                answered(hsm.context_sign(&self.user, &operation, digest(number)))?
+                let answer = answered(hsm.context_sign(&self.user, &operation, digest(number)))?;
+                if answer.as_ref().is_err_and(|refusal| refusal.reason == Reason::ApprovalMissing) {
+                    return self.grant_is_gone(hsm, logged_in_after);
+                }
+                answer
             }
         };
         self.check(next, number, answer);
+        Ok(())
+    }
+
+    /// Grants wait for two minutes, and the other threads move the clock; else the plugin that held it is gone.
+    fn grant_is_gone(&mut self, hsm: &Hsm, logged_in_after: u64) -> Result<(), Lost> {
+        let Ok(Answer::Status(status)) = hsm.client.call(None, Act::Status) else { return Err(Lost) };
+        if status.unix_time_secs < logged_in_after + 120 {
+            self.grants_lost += 1;
+        }
         Ok(())
     }
 
@@ -177,7 +198,7 @@ impl Ledger {
             "{when}: {:?} were acknowledged, {keys:?} are there",
             self.keys
         );
-        let counted = info.consecutive_failures >= self.failures || info.locked_for_secs > 0;
+        let counted = info.consecutive_failures >= self.failures || info.locked_for_secs > 0 || self.cut_off;
         assert!(
             counted,
             "{when}: {} failures were told, {} are known",
@@ -198,5 +219,6 @@ impl Ledger {
         let info = hsm.show(&self.user).expect("shown before");
         self.failures = info.consecutive_failures;
         self.locked = info.locked_for_secs > 0;
+        self.cut_off = false;
     }
 }

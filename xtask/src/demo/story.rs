@@ -180,26 +180,45 @@ impl Scene<'_> {
             say.tell("The HSM made her key and her TOTP secret. Her app scans this once:");
             say.tell(&qr(&enrolled.otpauth)?);
         }
+        if person {
+            say.detail("or by hand", &enrolled.otpauth);
+        }
         let hand = if person { Hand::Person } else { Hand::Played(Phone::scan(&enrolled.otpauth)?) };
-        let (first, second) = hand.two_codes(&self.time(), say)?;
-        let codes = TwoCodes { account, first: TypedCode::new(&first)?, second: TypedCode::new(&second)? };
-        let confirmed = match self.call(Act::Confirm(codes))? {
-            Answer::Account(info) => info.confirmed,
-            _ => false,
-        };
+        let confirmed = self.confirm(&account, &hand, say)?;
         say.detail("address", &enrolled.key.ethereum_address);
         say.check(confirmed, "two codes in a row: the account is confirmed and may sign", "");
         let address = enrolled.key.ethereum_address.clone();
         Ok(User { label: enrolled.key.label.to_string(), address, hand })
     }
 
+    /// A person may mistype; a played phone does not.
+    fn confirm(&self, account: &AccountName, hand: &Hand, say: &Narrator) -> Result<bool> {
+        let mut tries_left = if matches!(hand, Hand::Person) { 3 } else { 1 };
+        loop {
+            tries_left -= 1;
+            let (first, second) = hand.two_codes(&self.time(), say)?;
+            let codes = TwoCodes {
+                account: account.clone(),
+                first: TypedCode::new(&first)?,
+                second: TypedCode::new(&second)?,
+            };
+            match self.call(Act::Confirm(codes)) {
+                Ok(Answer::Account(info)) => return Ok(info.confirmed),
+                Ok(_) => bail!("the HSM answered something else than an account"),
+                Err(refusal) if tries_left > 0 => say.tell(refusal.reason.sentence()),
+                Err(refusal) => return Err(refusal.into()),
+            }
+        }
+    }
+
     /// What a thief of backups has: the untrusted disk as it was before anything was signed.
     fn keep_a_copy_of_the_store(&self, say: &mut Narrator) -> Result<PathBuf> {
         let copy = self.stage.folder.join("yesterday");
         copy_files(&self.hsm.home.join("store"), &copy)?;
+        say.tell("\nSomeone copies the HSM's untrusted disk.");
         if self.clock == Clock::Manual {
             self.time().advance(DAY_SECS)?;
-            say.tell("\nSomeone copies the HSM's untrusted disk. A day goes by.");
+            say.tell("A day goes by.");
         }
         Ok(copy)
     }
@@ -309,7 +328,9 @@ impl Scene<'_> {
         alice: &User,
         say: &mut Narrator,
     ) -> Result<()> {
-        say.step("Yesterday's store is put back, from before the code was used");
+        let which =
+            if self.clock == Clock::Manual { "Yesterday's store" } else { "The earlier copy of the store" };
+        say.step(&format!("{which} is put back, from before the code was used"));
         running.stop()?;
         let (store, today) = (self.hsm.home.join("store"), self.stage.folder.join("today"));
         fs::rename(&store, &today)?;
