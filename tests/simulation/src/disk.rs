@@ -141,6 +141,8 @@ pub struct Disk {
     unneeded_before: u64,
     /// Whether there is no room.
     pub full: bool,
+    /// Whether a sync lied since the disk was known to be good.
+    pub suspect: bool,
 }
 
 impl Disk {
@@ -170,6 +172,11 @@ impl Disk {
         true
     }
 
+    /// Whether a power cut would change nothing.
+    pub fn is_synced(&self) -> bool {
+        self.log.synced >= self.log.end() && self.archive.synced >= self.archive.end()
+    }
+
     /// Cuts log and archive to these ends.
     pub fn cut(&mut self, log_end: u64, archive_end: u64) {
         self.log.cut(log_end);
@@ -189,6 +196,7 @@ impl Disk {
     pub fn restore(&mut self) {
         self.log.restore();
         self.archive.restore();
+        self.suspect = false;
     }
 }
 
