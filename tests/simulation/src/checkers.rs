@@ -253,8 +253,8 @@ impl Judge {
     }
 
     /// What is known.
-    pub fn into_knowledge(self) -> Knowledge {
-        self.knowledge
+    pub fn knowledge(&self) -> &Knowledge {
+        &self.knowledge
     }
 
     /// Takes one event in.

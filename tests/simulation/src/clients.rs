@@ -7,6 +7,7 @@ use countersign_wire::client::{
     Outcome, Payload, Reply, Request, RequestId, Sign, TotpHash, TotpParameters, TwoCodes,
 };
 use countersign_wire::names::{AccountName, ApiKey, KeyLabel, TenantName, TypedCode};
+use countersign_wire::reason::Reason;
 use fastrand::Rng;
 use serde_bytes::ByteArray;
 use sha2::{Digest, Sha256};
@@ -103,7 +104,19 @@ impl Clients {
     /// Learns from an answer.
     pub fn answered(&mut self, ticket: u64, reply: &Reply) {
         let Some((tenant, act)) = self.asked.remove(&ticket) else { return };
-        let Outcome::Done(answer) = &reply.outcome else { return };
+        let answer = match &reply.outcome {
+            Outcome::Done(answer) => answer,
+            Outcome::Refused(refusal) if refusal.reason == Reason::EnrolmentExpired => {
+                let account = match act {
+                    Act::Confirm(codes) => codes.account,
+                    Act::Sign(sign) => sign.key.account,
+                    _ => return,
+                };
+                self.users.remove(&(tenant, account));
+                return;
+            }
+            Outcome::Refused(_) => return,
+        };
         match (act, answer) {
             (Act::Enroll(enroll), Answer::Enrolled(enrolled)) => {
                 let secret = secret_of(&enrolled.otpauth);

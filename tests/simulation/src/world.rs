@@ -176,16 +176,16 @@ impl World {
         match self.rng.u8(..100) {
             0..60 if !self.calls.is_empty() => self.work(),
             60..66 => {
-                let secs = [1, 5, 20, 30, 45, 400][self.rng.usize(..6)];
+                let secs = [1, 5, 20, 30, 30, 45][self.rng.usize(..6)];
                 self.clock.advance(secs);
                 Ok(())
             }
-            66..68 => {
-                let secs = self.rng.u64(..4000);
+            66 if self.rng.u8(..3) == 0 => {
+                let secs = self.rng.u64(..3000);
                 self.clock.advance(secs);
                 Ok(())
             }
-            _ if self.open.len() < UNDER_WAY_MAX => self.request(),
+            _ if self.open.len() < UNDER_WAY_MAX && (self.ready || self.rng.u8(..20) == 0) => self.request(),
             _ => self.work(),
         }
     }
@@ -439,11 +439,13 @@ impl World {
             self.tampered = false;
             self.disk.suspect &= !self.disk.is_synced();
         }
-        let strange = if self.weather.tampering > 0 { self.rng.u8(..60) } else { 60 };
+        // An HSM that never ran takes any firmware for its own; and without NVRAM and disk it is a new one.
+        let begun = self.nvram.is_some() && self.disk.log.begin() < self.disk.log.end();
+        let strange = if begun && self.weather.tampering > 0 { self.rng.u8(..60) } else { 60 };
         let sealing_key = if strange == 0 { [8; 32] } else { SEALING_KEY };
         let clock = if strange == 1 { ClockMode::System } else { ClockMode::Manual };
         let nvram = self.nvram.clone().filter(|_| strange != 2);
-        let foreign = strange < 3 && self.nvram.is_some();
+        let foreign = strange < 3;
         if foreign {
             self.coverage.count(["boot: other sealing key", "boot: other clock mode", "boot: nvram lost"][usize::from(strange)]);
         }
@@ -508,11 +510,11 @@ impl World {
         if !self.halted && self.ready {
             self.note(Event::Settled)?;
         }
-        self.start_again()?;
-        self.clock.advance(LONG_SECS);
         let floor_secs = self.nvram.as_ref().and_then(|nvram| Nvram::decode(nvram).ok()).map(|nvram| nvram.unix_floor_secs);
         self.clock.unix_secs = self.clock.unix_secs.max(floor_secs.unwrap_or_default() + 60);
         self.start_again()?;
+        // While it runs: what a crash takes of elapsed time only makes delays longer.
+        self.clock.advance(LONG_SECS);
         self.a_newcomer_signs()?;
         self.clock.advance(60);
         let mut users: Vec<_> = self.clients.confirmed().cloned().collect();
@@ -610,25 +612,30 @@ const SLEEPERS: usize = 14;
 /// Keys of each of them.
 const SLEEPERS_KEYS: usize = 15;
 
-/// The log's length at which the aged HSM stops; cleaning begins when more than a mebibyte is outdated.
-const AGED_LOG_BYTES: u64 = 1_190_000;
+/// From this length of the log on, each round of the aging HSM may be the one that begins to clean it.
+const NEARLY_AGED_LOG_BYTES: u64 = 1_000_000;
 
 impl Beginning {
     /// An HSM that was used for so long that its log is about to be cleaned.
     pub fn aged() -> Result<Self, Failure> {
         let mut world = World::new(0, Self::default(), Some(Weather::default()));
-        match world.age() {
-            Ok(()) => {
-                let World { disk, nvram, clock, clients, judge, .. } = world;
-                Ok(Self { disk, nvram, clock, clients, knowledge: judge.into_knowledge() })
-            }
-            Err(violation) => Err(Failure { violation, tail: world.history.tail() }),
-        }
+        world.age().map_err(|violation| Failure { violation, tail: world.history.tail() })
     }
 }
 
 impl World {
-    fn age(&mut self) -> Checked {
+    /// What would be left if the plugin were killed now.
+    fn left(&self) -> Beginning {
+        Beginning {
+            disk: self.disk.clone(),
+            nvram: self.nvram.clone(),
+            clock: self.clock,
+            clients: self.clients.clone(),
+            knowledge: self.judge.knowledge().clone(),
+        }
+    }
+
+    fn age(&mut self) -> Checked<Beginning> {
         self.start_again()?;
         for name in 0..SLEEPERS {
             let name = format!("sleeper{name}");
@@ -642,7 +649,11 @@ impl World {
         for name in clients::NAMES {
             self.newcomer(name, &[Mechanism::Digest])?;
         }
-        while self.disk.log.end() < AGED_LOG_BYTES {
+        let mut before = self.left();
+        while self.coverage.of("disk: archive appended") == 0 {
+            if self.disk.log.end() > NEARLY_AGED_LOG_BYTES {
+                before = self.left();
+            }
             for name in ["sleeper0", "u0", "u1"] {
                 self.clock.advance(30);
                 let user = self.clients.user("a", name).cloned().ok_or_else(|| liveness("nobody is there"))?;
@@ -651,11 +662,6 @@ impl World {
                 self.must("a", user.sign_now(digest, self.clock.unix_secs), "an old user signs")?;
             }
         }
-        self.settle()
-    }
-
-    /// How often something happened so far.
-    pub fn coverage(&self) -> &Coverage {
-        &self.coverage
+        Ok(before)
     }
 }

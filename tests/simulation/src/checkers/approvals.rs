@@ -208,10 +208,9 @@ impl Checker for OneSignaturePerGrant {
         let Outcome::Done(Answer::Signed(signed)) = &reply.outcome else { return Ok(()) };
         let (payload, key) = match &ask.request.act {
             Act::Sign(sign) => {
-                let who = ask.who(seen.facts);
-                let mut keys = seen.facts.keys.iter();
-                let named = keys.find(|(_, key)| Some(&key.who) == who.as_ref() && key.key.name == sign.key.key);
-                (&sign.payload, named.map(|(id, _)| *id))
+                let account = ask.who(seen.facts).and_then(|who| seen.facts.accounts.get(&who));
+                let key = account.and_then(|(_, account)| account.key_named(&sign.key.key));
+                (&sign.payload, key.map(|key| key.id.into_array()))
             }
             Act::ContextSign(sign) => (&sign.payload, Some(sign.operation.key.into_array())),
             _ => return Err("a signature answers what asked for none".to_owned()),
