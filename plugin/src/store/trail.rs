@@ -56,8 +56,10 @@ impl Reader {
         let entry = split_first(bytes).ok().flatten().ok_or(Unreadable::NotAnEntry)?;
         let mut records = Vec::with_capacity(entry.records.len());
         for (name, placed) in entry.records {
-            let begin = usize::try_from(placed.offset).map_err(|_| Unreadable::NotAnEntry)? + RECORD_HEADER_BYTES;
-            let sealed = &entry.bytes[begin..begin + placed.sealed_bytes as usize];
+            let begin = usize::try_from(placed.offset + u64::from(RECORD_HEADER_BYTES));
+            let rest = begin.ok().and_then(|begin| entry.bytes.get(begin..));
+            let sealed = rest.and_then(|rest| rest.get(..placed.sealed_bytes as usize));
+            let sealed = sealed.ok_or(Unreadable::NotAnEntry)?;
             let plain = self.sealer.open(name, placed.position, sealed).ok_or(Unreadable::Record)?;
             let content = match name.kind {
                 Kind::Account => countersign_wire::decode_packed(&plain).map(Content::Account),
@@ -80,12 +82,17 @@ impl Reader {
         Ok(events)
     }
 
-    fn events(&mut self, mut chain: Chain, until: &Chain, mut bytes: &[u8]) -> Result<Vec<Event>, Unreadable> {
+    fn events(
+        &mut self,
+        mut chain: Chain,
+        until: &Chain,
+        mut bytes: &[u8],
+    ) -> Result<Vec<Event>, Unreadable> {
         let mut events = Vec::new();
         while chain.length_bytes() < until.length_bytes() {
             let (records, length) = self.entry(bytes)?;
-            chain.append(&bytes[..length]);
-            bytes = &bytes[length..];
+            chain.append(bytes.get(..length).ok_or(Unreadable::NotAnEntry)?);
+            bytes = bytes.get(length..).unwrap_or_default();
             for record in records {
                 if let Content::Events(mut more) = record.content {
                     events.append(&mut more);

@@ -143,11 +143,13 @@ pub(crate) struct Seen<'a> {
 impl Seen<'_> {
     /// The audit events of the entry.
     pub(crate) fn events(&self) -> impl Iterator<Item = &AuditEvent> {
-        self.records.iter().filter_map(|record| match &record.content {
-            Content::Events(events) => Some(events),
-            _ => None,
-        })
-        .flatten()
+        self.records
+            .iter()
+            .filter_map(|record| match &record.content {
+                Content::Events(events) => Some(events),
+                _ => None,
+            })
+            .flatten()
     }
 
     /// The audit events of an entry that has just become durable.
@@ -168,7 +170,9 @@ impl Seen<'_> {
     /// The account that an audit event is about.
     pub(crate) fn who(&self, event: &AuditEvent, key: Option<&[u8; 16]>) -> Option<Who> {
         match (&event.tenant, &event.account, key) {
-            (Some(tenant), Some(account), _) => Some((tenant.as_str().to_owned(), account.as_str().to_owned())),
+            (Some(tenant), Some(account), _) => {
+                Some((tenant.as_str().to_owned(), account.as_str().to_owned()))
+            }
             (Some(_), None, Some(key)) => self.facts.keys.get(key).map(|key| key.who.clone()),
             _ => None,
         }
@@ -261,8 +265,10 @@ impl Judge {
     pub fn see(&mut self, moment: &Moment) -> Result<(), Violation> {
         let facts = &mut self.knowledge.facts;
         facts.before(moment);
-        let unreadable =
-            |why| Violation { invariant: WRITTEN_OPENS, seen: format!("the plugin wrote what does not open: {why:?}") };
+        let unreadable = |why| Violation {
+            invariant: WRITTEN_OPENS,
+            seen: format!("the plugin wrote what does not open: {why:?}"),
+        };
         let mut archived = Vec::new();
         match &moment.event {
             Event::Called { op: Op::Commit { append, .. }, .. } => {
@@ -275,9 +281,11 @@ impl Judge {
                 archived = self.reader.entry(append).map_err(unreadable)?.0;
             }
             Event::End { archive, log, nvram } => {
-                self.knowledge.checkers.trail.compare(&mut self.reader, nvram, archive, log).map_err(|seen| {
-                    Violation { invariant: store::TrailIsComplete::INVARIANT, seen }
-                })?;
+                self.knowledge
+                    .checkers
+                    .trail
+                    .compare(&mut self.reader, nvram, archive, log)
+                    .map_err(|seen| Violation { invariant: store::TrailIsComplete::INVARIANT, seen })?;
             }
             _ => {}
         }

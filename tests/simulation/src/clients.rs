@@ -3,8 +3,8 @@
 
 use crate::keystore;
 use countersign_wire::client::{
-    Act, Answer, Approval, ContextLogin, ContextSign, CreateKey, Enroll, KeyInfo, KeyQuery, Mechanism, Operation,
-    Outcome, Payload, Reply, Request, RequestId, Sign, TotpHash, TotpParameters, TwoCodes,
+    Act, Answer, Approval, ContextLogin, ContextSign, CreateKey, Enroll, KeyInfo, KeyQuery, Mechanism,
+    Operation, Outcome, Payload, Reply, Request, RequestId, Sign, TotpHash, TotpParameters, TwoCodes,
 };
 use countersign_wire::names::{AccountName, ApiKey, KeyLabel, TenantName, TypedCode};
 use countersign_wire::reason::Reason;
@@ -166,7 +166,8 @@ impl Clients {
                 return Ask { tenant: None, request: Some(request) };
             }
             2 => {
-                let act = [Act::Status, Act::Login, Act::Random(rng.u16(..40)), Act::FindKeys(KeyQuery::All(None))];
+                let act =
+                    [Act::Status, Act::Login, Act::Random(rng.u16(..40)), Act::FindKeys(KeyQuery::All(None))];
                 return request(tenant, id, act[rng.usize(..act.len())].clone());
             }
             _ => {}
@@ -178,7 +179,8 @@ impl Clients {
                 request(tenant, id, act)
             }
             Some(user) => {
-                let asker = if rng.u8(..40) == 0 { TENANTS[usize::from(tenant == TENANTS[0])] } else { tenant };
+                let asker =
+                    if rng.u8(..40) == 0 { TENANTS[usize::from(tenant == TENANTS[0])] } else { tenant };
                 user.anything(rng, asker, id, unix_secs)
             }
         }
@@ -399,11 +401,9 @@ impl User {
             self.operations.remove(0);
         }
         let operation = match self.operations.len() {
-            0 => Operation {
-                id: ByteArray::new([7; 16]),
-                key: self.key(rng).id,
-                mechanism: Mechanism::Digest,
-            },
+            0 => {
+                Operation { id: ByteArray::new([7; 16]), key: self.key(rng).id, mechanism: Mechanism::Digest }
+            }
             some => self.operations[some - 1 - rng.usize(..some.min(2))].clone(),
         };
         let mut digest = [0; 32];

@@ -76,7 +76,9 @@ pub fn damage(rng: &mut Rng, disk: &mut Disk, copies: &[Copy]) -> Option<&'stati
             let (base, bytes) = disk.log.copy();
             disk.log.replace(base + cut as u64, bytes[cut..].to_vec());
         }
-        "damage: junk at the end" => disk.log.bytes_mut().extend_from_slice(b"CSE2 and something that is no entry"),
+        "damage: junk at the end" => {
+            disk.log.bytes_mut().extend_from_slice(b"CSE2 and something that is no entry")
+        }
         "damage: archive truncated" => {
             let length = disk.archive.bytes_mut().len();
             disk.archive.bytes_mut().truncate(rng.usize(..length.max(1)));
@@ -109,13 +111,18 @@ fn put_back(rng: &mut Rng, disk: &mut Disk, copy: &Copy) -> Option<()> {
 type Range = core::ops::Range<usize>;
 
 fn number(bytes: &[u8], at: usize, length: usize) -> Option<usize> {
-    bytes.get(at..at + length)?.iter().try_fold(0usize, |n, byte| n.checked_mul(256)?.checked_add(usize::from(*byte)))
+    bytes
+        .get(at..at + length)?
+        .iter()
+        .try_fold(0usize, |n, byte| n.checked_mul(256)?.checked_add(usize::from(*byte)))
 }
 
 /// Where the entries lie (`plugin/src/store/log.rs` has the layout), as far as these bytes are entries.
 fn entries(bytes: &[u8]) -> Vec<Range> {
     let (mut found, mut at) = (Vec::new(), 0);
-    while let Some(length) = number(bytes, at + 4, 4).filter(|length| *length >= 35 && at + length <= bytes.len()) {
+    while let Some(length) =
+        number(bytes, at + 4, 4).filter(|length| *length >= 35 && at + length <= bytes.len())
+    {
         found.push(at..at + length);
         at += length;
     }
@@ -151,7 +158,8 @@ fn swap_records(rng: &mut Rng, bytes: &mut [u8]) -> Option<()> {
     let entries = entries(bytes);
     let records: Vec<Range> = entries.iter().flat_map(|entry| sealed(bytes, entry)).collect();
     let one = rng.choice(&records)?.clone();
-    let twins: Vec<&Range> = records.iter().filter(|other| other.len() == one.len() && **other != one).collect();
+    let twins: Vec<&Range> =
+        records.iter().filter(|other| other.len() == one.len() && **other != one).collect();
     let other = (*rng.choice(&twins)?).clone();
     let kept = bytes[one.clone()].to_vec();
     bytes.copy_within(other.clone(), one.start);

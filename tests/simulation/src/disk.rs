@@ -76,8 +76,9 @@ impl File {
         let gone = usize::try_from(begin.saturating_sub(self.base)).unwrap_or_default().min(self.bytes.len());
         self.bytes.drain(..gone);
         self.base += gone as u64;
-        let gone =
-            usize::try_from(begin.saturating_sub(self.replica_base)).unwrap_or_default().min(self.replica.len());
+        let gone = usize::try_from(begin.saturating_sub(self.replica_base))
+            .unwrap_or_default()
+            .min(self.replica.len());
         self.replica.drain(..gone);
         self.replica_base += gone as u64;
         self.synced = self.synced.max(self.base);
@@ -85,7 +86,8 @@ impl File {
 
     /// The power goes: of what was not synced some sectors reached the disk, some did not. Gives whether it tore.
     pub fn power_cut(&mut self, rng: &mut Rng) -> bool {
-        let Some(synced) = self.synced.checked_sub(self.base).and_then(|synced| usize::try_from(synced).ok()) else {
+        let Some(synced) = self.synced.checked_sub(self.base).and_then(|synced| usize::try_from(synced).ok())
+        else {
             return false;
         };
         if synced >= self.bytes.len() {

@@ -75,7 +75,9 @@ impl Hardware<'_> {
                     }
                     _ => {
                         self.disk.no_need_before(*discard_before);
-                        if !self.strike(self.weather.lazy_discard, "disk: discard put off") && self.disk.discard() {
+                        if !self.strike(self.weather.lazy_discard, "disk: discard put off")
+                            && self.disk.discard()
+                        {
                             self.coverage.count("disk: segment discarded");
                         }
                         call.result = Some(self.answer_commit());
@@ -200,7 +202,8 @@ impl Hardware<'_> {
         if self.strike(self.weather.unreadable, "fault: unreadable") {
             return Err(Fault::StoreUnreadable);
         }
-        let bytes = self.disk.log.read(offset, offset + u64::from(length_bytes)).ok_or(Fault::StoreUnreadable)?;
+        let bytes =
+            self.disk.log.read(offset, offset + u64::from(length_bytes)).ok_or(Fault::StoreUnreadable)?;
         let mut bytes = bytes.to_vec();
         if !bytes.is_empty() && self.strike(self.weather.flipped_read, "fault: flipped read") {
             let at = self.rng.usize(..bytes.len());

@@ -204,7 +204,9 @@ fn line(event: &Event) -> String {
             Op::Archive { offset, append } => format!("call {call}: archive {} at {offset}", append.len()),
             op => format!("call {call}: {op:?}"),
         },
-        Event::Finished { call, result: Ok(Value::Bytes(bytes)) } => format!("done {call}: {} bytes", bytes.len()),
+        Event::Finished { call, result: Ok(Value::Bytes(bytes)) } => {
+            format!("done {call}: {} bytes", bytes.len())
+        }
         Event::Finished { call, result } => format!("done {call}: {result:?}"),
         Event::Durable { entry, .. } => format!("durable: {} bytes", entry.len()),
         Event::End { .. } => "the end".to_owned(),

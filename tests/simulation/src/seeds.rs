@@ -1,10 +1,12 @@
 //! Many histories on all cores.
 
+use crate::checkers::Violation;
 use crate::history::Coverage;
 use crate::world::{Beginning, Failure, Ran, World};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::ops::Range;
+use std::panic::catch_unwind;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::thread;
@@ -21,8 +23,18 @@ fn aged() -> &'static Result<Beginning, Failure> {
     AGED.get_or_init(Beginning::aged)
 }
 
-/// Runs the history of one seed.
+/// Runs the history of one seed. A panic of the plugin is a violation like any other.
 pub fn run(seed: u64) -> Result<Ran, Failure> {
+    catch_unwind(|| run_uncaught(seed)).unwrap_or_else(|_| {
+        let violation = Violation {
+            invariant: "the-plugin-never-panics",
+            seen: "it panicked; see above where".to_owned(),
+        };
+        Err(Failure { violation, tail: String::new() })
+    })
+}
+
+fn run_uncaught(seed: u64) -> Result<Ran, Failure> {
     let steps = STEPS[usize::try_from(seed / AGED_EVERY % STEPS.len() as u64).unwrap_or_default()];
     let beginning = if seed % AGED_EVERY == 0 {
         match aged() {
@@ -47,13 +59,18 @@ pub struct Summary {
 }
 
 /// Runs the histories of all these seeds; or gives the lowest seed that failed.
-pub fn run_all(seeds: Range<u64>, threads: usize, progress: impl Fn(u64) + Sync) -> Result<Summary, (u64, Failure)> {
+pub fn run_all(
+    seeds: Range<u64>,
+    threads: usize,
+    progress: impl Fn(u64) + Sync,
+) -> Result<Summary, (u64, Failure)> {
     let next = AtomicU64::new(seeds.start);
     let first_failure = Mutex::new(None::<(u64, Failure)>);
     let hashes = Mutex::new(BTreeMap::new());
     let coverage = Mutex::new(Coverage::default());
     // A thread that panicked has nothing half done under a lock: each holds it for one assignment.
-    let lowest = || first_failure.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(|(seed, _)| *seed);
+    let lowest =
+        || first_failure.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(|(seed, _)| *seed);
     thread::scope(|scope| {
         for _ in 0..threads.max(1) {
             scope.spawn(|| {

@@ -33,8 +33,8 @@ use countersign_plugin::machine::Plugin;
 use countersign_plugin::store::nvram::Nvram;
 use countersign_wire::client::{Act, Answer, ClockMode, Mechanism, Outcome, Reply, Request, TotpParameters};
 use countersign_wire::hal::{
-    APPEND_MAX_BYTES, Boot, Delivery, Event as Happened, Extent, NVRAM_MAX_BYTES, Op, Output, READ_MAX_BYTES, Secret,
-    Tenant,
+    APPEND_MAX_BYTES, Boot, Delivery, Event as Happened, Extent, NVRAM_MAX_BYTES, Op, Output, READ_MAX_BYTES,
+    Secret, Tenant,
 };
 use countersign_wire::names::{AccountName, TenantName};
 use countersign_wire::{decode, encode};
@@ -226,8 +226,7 @@ impl World {
     }
 
     fn note(&mut self, event: Event) -> Checked {
-        let moment =
-            Moment { unix_secs: self.clock.unix_secs, powered_secs: self.clock.powered_secs, event };
+        let moment = Moment { unix_secs: self.clock.unix_secs, powered_secs: self.clock.powered_secs, event };
         let judged = self.judge.see(&moment);
         self.history.note(moment);
         judged
@@ -259,7 +258,8 @@ impl World {
 
     /// Goes on with one of the calls under way.
     fn work(&mut self) -> Checked {
-        let due = self.calls.iter().filter(|(_, call)| call.not_before <= self.step).map(|(number, _)| *number);
+        let due =
+            self.calls.iter().filter(|(_, call)| call.not_before <= self.step).map(|(number, _)| *number);
         let due: Vec<u64> = due.collect();
         let Some(number) = self.rng.choice(due) else { return Ok(()) };
         self.work_on(number)
@@ -297,7 +297,8 @@ impl World {
         let broken = match &call.op {
             _ if call.is_begun() => None,
             Op::Commit { offset, append, nvram, discard_before } => {
-                let fits = append.len() <= APPEND_MAX_BYTES && !nvram.is_empty() && nvram.len() <= NVRAM_MAX_BYTES;
+                let fits =
+                    append.len() <= APPEND_MAX_BYTES && !nvram.is_empty() && nvram.len() <= NVRAM_MAX_BYTES;
                 let alone = !others(|op| matches!(op, Op::Commit { .. }));
                 let end = self.disk.log.end();
                 (!fits || !alone || (!append.is_empty() && *offset != end) || *discard_before > *offset)
@@ -354,7 +355,9 @@ impl World {
                 self.clients.answered(ticket, &reply);
                 match &reply.outcome {
                     Outcome::Done(answer) => self.coverage.count(format!("answered: {}", word(answer))),
-                    Outcome::Refused(refusal) => self.coverage.count(format!("refused: {}", refusal.reason.word())),
+                    Outcome::Refused(refusal) => {
+                        self.coverage.count(format!("refused: {}", refusal.reason.word()))
+                    }
                 }
                 self.last_reply = Some((ticket, reply.clone()));
                 self.note(Event::Answered { ticket, reply: Box::new(reply) })
@@ -377,7 +380,9 @@ impl World {
                 Op::Commit { append, .. } if call.is_begun() && !append.is_empty() => {
                     self.coverage.count("crash: within a commit");
                 }
-                Op::Archive { .. } if call.is_begun() => self.coverage.count("crash: within an append to the archive"),
+                Op::Archive { .. } if call.is_begun() => {
+                    self.coverage.count("crash: within an append to the archive")
+                }
                 Op::ReadStore { length_bytes, .. } if self.ready && *length_bytes > 100_000 => {
                     self.coverage.count("crash: while a region is read");
                 }
@@ -429,7 +434,11 @@ impl World {
             return Condition::Broken;
         }
         let begin = log.begin();
-        if log.is_as_written(begin, (begin + 35).min(log.end())) { Condition::Whole } else { Condition::WornOut }
+        if log.is_as_written(begin, (begin + 35).min(log.end())) {
+            Condition::Whole
+        } else {
+            Condition::WornOut
+        }
     }
 
     fn boot(&mut self) -> Checked {
@@ -447,7 +456,10 @@ impl World {
         let nvram = self.nvram.clone().filter(|_| strange != 2);
         let foreign = strange < 3;
         if foreign {
-            self.coverage.count(["boot: other sealing key", "boot: other clock mode", "boot: nvram lost"][usize::from(strange)]);
+            self.coverage.count(
+                ["boot: other sealing key", "boot: other clock mode", "boot: nvram lost"]
+                    [usize::from(strange)],
+            );
         }
         let faulty = self.weather.unreadable > 0
             || self.weather.flipped_read > 0
@@ -455,7 +467,12 @@ impl World {
             || self.weather.rng_fault > 0
             || self.weather.full_disk > 0
             || self.disk.full;
-        self.note(Event::Boot(BootFacts { disk, tampered: self.tampered || self.disk.suspect, foreign, faulty }))?;
+        self.note(Event::Boot(BootFacts {
+            disk,
+            tampered: self.tampered || self.disk.suspect,
+            foreign,
+            faulty,
+        }))?;
         let boot = Boot {
             hsm_id: HSM_ID.into(),
             sealing_key: Secret::new(sealing_key.to_vec()),
@@ -494,6 +511,9 @@ fn word(answer: &Answer) -> &'static str {
 /// How often a start is tried before it must have come about.
 const STARTS_MAX: usize = 3;
 
+/// What is under way comes to rest within so many steps.
+const SETTLING_STEPS_MAX: u64 = 20_000;
+
 /// Longer than any lock, and than what a clock may have jumped ahead.
 const LONG_SECS: u64 = 2 * 24 * 3600;
 
@@ -510,7 +530,11 @@ impl World {
         if !self.halted && self.ready {
             self.note(Event::Settled)?;
         }
-        let floor_secs = self.nvram.as_ref().and_then(|nvram| Nvram::decode(nvram).ok()).map(|nvram| nvram.unix_floor_secs);
+        let floor_secs = self
+            .nvram
+            .as_ref()
+            .and_then(|nvram| Nvram::decode(nvram).ok())
+            .map(|nvram| nvram.unix_floor_secs);
         self.clock.unix_secs = self.clock.unix_secs.max(floor_secs.unwrap_or_default() + 60);
         self.start_again()?;
         // While it runs: what a crash takes of elapsed time only makes delays longer.
@@ -544,7 +568,10 @@ impl World {
 
     /// Does all that is under way.
     fn settle(&mut self) -> Checked {
-        while !self.halted {
+        for _ in 0..SETTLING_STEPS_MAX {
+            if self.halted {
+                return Ok(());
+            }
             self.step += 100;
             if let Some(plugin) = &mut self.plugin {
                 for output in plugin.turn() {
@@ -552,11 +579,11 @@ impl World {
                 }
             }
             if self.calls.is_empty() {
-                break;
+                return Ok(());
             }
             self.work()?;
         }
-        Ok(())
+        Err(liveness("it never comes to rest"))
     }
 
     /// Starts the HSM on the good disk.
@@ -579,7 +606,9 @@ impl World {
         self.send(&Ask { tenant: Some(tenant), request: Some(request) })?;
         self.settle()?;
         match self.last_reply.take() {
-            Some((ticket, Reply { outcome: Outcome::Done(answer), .. })) if ticket == self.last_ticket => Ok(answer),
+            Some((ticket, Reply { outcome: Outcome::Done(answer), .. })) if ticket == self.last_ticket => {
+                Ok(answer)
+            }
             Some((_, Reply { outcome: Outcome::Refused(refusal), .. })) => {
                 Err(liveness(format!("{what}: refused, {}", refusal.reason.word())))
             }
@@ -642,7 +671,8 @@ impl World {
             self.newcomer(&name, &[Mechanism::Digest])?;
             for key in 0..SLEEPERS_KEYS {
                 let label = format!("{name}/k{key}").parse().expect("a label");
-                let create = countersign_wire::client::CreateKey { label, mechanisms: vec![Mechanism::Digest] };
+                let create =
+                    countersign_wire::client::CreateKey { label, mechanisms: vec![Mechanism::Digest] };
                 self.must("a", Act::CreateKey(create), "a key is made")?;
             }
         }
@@ -656,7 +686,8 @@ impl World {
             }
             for name in ["sleeper0", "u0", "u1"] {
                 self.clock.advance(30);
-                let user = self.clients.user("a", name).cloned().ok_or_else(|| liveness("nobody is there"))?;
+                let user =
+                    self.clients.user("a", name).cloned().ok_or_else(|| liveness("nobody is there"))?;
                 let mut digest = [0; 32];
                 self.rng.fill(&mut digest);
                 self.must("a", user.sign_now(digest, self.clock.unix_secs), "an old user signs")?;

@@ -79,8 +79,10 @@ pub(crate) struct OneGrantPerApproval {
 
 impl OneGrantPerApproval {
     fn spend(&mut self, seen: &Seen<'_>, who: &Who, step: u64) -> Result<(), String> {
-        let newest = seen.durable_accounts().find(|(_, account)| is(account, who)).map(|(_, account)| account);
-        let account = newest.ok_or_else(|| format!("step {step} of {who:?} was spent, and its record was not written"))?;
+        let newest =
+            seen.durable_accounts().find(|(_, account)| is(account, who)).map(|(_, account)| account);
+        let account = newest
+            .ok_or_else(|| format!("step {step} of {who:?} was spent, and its record was not written"))?;
         if self.spent.insert((account.totp.wrapped.to_vec(), step)) {
             Ok(())
         } else {
@@ -98,11 +100,13 @@ impl Checker for OneGrantPerApproval {
         }
         for spend in spends(seen) {
             self.spend(seen, &spend.who, spend.step)?;
-            let code = seen.facts.accounts.get(&spend.who).and_then(|(_, account)| code_of(account, spend.step));
+            let code =
+                seen.facts.accounts.get(&spend.who).and_then(|(_, account)| code_of(account, spend.step));
             let code = code.ok_or_else(|| format!("{:?} has no factor", spend.who))?;
             let ask = asked_for(seen.facts, &spend, &code).find(|(ticket, _)| !self.granted.contains(ticket));
-            let (ticket, _) =
-                ask.ok_or_else(|| format!("nobody asked for the grant of step {} of {:?}", spend.step, spend.who))?;
+            let (ticket, _) = ask.ok_or_else(|| {
+                format!("nobody asked for the grant of step {} of {:?}", spend.step, spend.who)
+            })?;
             self.granted.insert(ticket);
         }
         for (who, step) in pairs(seen) {
@@ -257,7 +261,10 @@ impl Checker for CodesAreChecksOfThePresent {
                 begins + 2 * period > earliest && begins <= latest + JITTER_SECS + period
             });
             if !present {
-                return Err(format!("step {} of {:?} was accepted when it was not near", spend.step, spend.who));
+                return Err(format!(
+                    "step {} of {:?} was accepted when it was not near",
+                    spend.step, spend.who
+                ));
             }
         }
         Ok(())

@@ -36,13 +36,16 @@ impl Checker for CountedBeforeTold {
             for event in seen.events() {
                 let key = match &event.what {
                     What::Granted { key, .. } | What::LoggedIn { key, .. } => Some(key.into_array()),
-                    What::Refused { key, reason, .. } if is_failure(Some(*reason)) => key.map(|key| key.into_array()),
+                    What::Refused { key, reason, .. } if is_failure(Some(*reason)) => {
+                        key.map(|key| key.into_array())
+                    }
                     What::Confirmed | What::Unlocked => None,
                     _ => continue,
                 };
                 let Some(who) = seen.who(event, key.as_ref()) else { continue };
                 let counted = self.counted.get_mut(&who).filter(|count| **count > 0);
-                *counted.ok_or_else(|| format!("{:?} of {who:?} without a count before it", event.what))? -= 1;
+                *counted
+                    .ok_or_else(|| format!("{:?} of {who:?} without a count before it", event.what))? -= 1;
             }
         }
         for event in seen.durable_events().filter(|event| event.what == What::CodeCounted) {
@@ -131,7 +134,9 @@ impl Checker for BudgetsHold {
         if is_failure(refused(reply)) && !matches!(ask.request.act, Act::Unlock(_)) {
             return self.failed(seen, ask, &who);
         }
-        if let (Act::ShowAccount(_), Outcome::Done(Answer::Account(info))) = (&ask.request.act, &reply.outcome) {
+        if let (Act::ShowAccount(_), Outcome::Done(Answer::Account(info))) =
+            (&ask.request.act, &reply.outcome)
+        {
             let debt = self.accounts.get(&who).map_or(0, |debt| debt.at(seen.moment.powered_secs));
             let most = (ACCOUNT_CAPACITY_MS - debt) / ACCOUNT_FORGIVE_MS;
             let known = self.enrolled_at.get(&who).is_none_or(|at| *at < ask.at);
@@ -166,7 +171,10 @@ impl Checker for LockedStaysLocked {
             } else if key.is_some() || event.what == What::Confirmed {
                 let until = self.until_secs.get(&who).copied().unwrap_or_default();
                 if seen.moment.powered_secs < until {
-                    return Err(format!("a code of {who:?} was accepted at {}, locked until {until}", seen.moment.powered_secs));
+                    return Err(format!(
+                        "a code of {who:?} was accepted at {}, locked until {until}",
+                        seen.moment.powered_secs
+                    ));
                 }
             }
         }

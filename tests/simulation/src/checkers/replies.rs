@@ -62,7 +62,8 @@ impl RepliesWaitForTheirCommit {
                 && fits(&event.what)
         };
         let found = self.events.iter().position(is_it);
-        self.events.remove(found.ok_or("a reply left before what it reports was durable, or without a trace")?);
+        self.events
+            .remove(found.ok_or("a reply left before what it reports was durable, or without a trace")?);
         Ok(())
     }
 }
@@ -167,7 +168,10 @@ impl Checker for NoAcknowledgedChangeIsLost {
                 }
             }
             (Outcome::Refused(refusal), _) if self.denies(&who, ask, refusal.reason) => {
-                return Err(format!("{who:?} was confirmed, and its request was refused: {}", refusal.reason.word()));
+                return Err(format!(
+                    "{who:?} was confirmed, and its request was refused: {}",
+                    refusal.reason.word()
+                ));
             }
             _ => {}
         }
@@ -259,7 +263,9 @@ impl Checker for NoInternalErrorWithoutAFault {
         match seen.event {
             Event::Boot(_) => self.rng_failed = false,
             Event::Finished { result: Err(Fault::Rng), .. } => self.rng_failed = true,
-            Event::Finished { result: Err(Fault::Limits), .. } => return Err("the plugin went outside the limits".to_owned()),
+            Event::Finished { result: Err(Fault::Limits), .. } => {
+                return Err("the plugin went outside the limits".to_owned());
+            }
             _ => {}
         }
         match seen.answered {

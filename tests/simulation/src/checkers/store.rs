@@ -91,7 +91,10 @@ impl Checker for EachVersionIsMadeOnce {
             // Cleaning writes the newest version again as it is.
             let moved = position == was_at && account.version == was;
             if !moved && account.version != was + 1 {
-                return Err(format!("version {} of {who:?} was written after version {was}", account.version));
+                return Err(format!(
+                    "version {} of {who:?} was written after version {was}",
+                    account.version
+                ));
             }
         }
         Ok(())
@@ -114,12 +117,17 @@ impl TrailIsComplete {
         log: &[u8],
     ) -> Result<(), String> {
         let nvram = Nvram::decode(nvram).map_err(|why| format!("NVRAM cannot be read: {why:?}"))?;
-        let trail = reader.trail(&nvram, archive, log).map_err(|why| format!("the trail cannot be read: {why:?}"))?;
+        let trail =
+            reader.trail(&nvram, archive, log).map_err(|why| format!("the trail cannot be read: {why:?}"))?;
         let found = trail.iter().map(|event| hash(&encode_packed(event)));
         if found.eq(self.events.iter().copied()) {
             Ok(())
         } else {
-            Err(format!("the trail has {} events that are not the {} that happened", trail.len(), self.events.len()))
+            Err(format!(
+                "the trail has {} events that are not the {} that happened",
+                trail.len(),
+                self.events.len()
+            ))
         }
     }
 }
