@@ -150,7 +150,7 @@ impl Hardware<'_> {
             self.coverage.count("fault: full disk, archive");
             return Some(Err(Fault::StoreFull));
         }
-        if self.strike(self.weather.write_fault, "fault: archive write") {
+        if self.strike(self.weather.write_fault * 5, "fault: archive write") {
             let some = self.rng.usize(..=append.len());
             self.disk.archive.append(&append[..some]);
             return Some(Err(Fault::Store));

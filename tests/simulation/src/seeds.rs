@@ -12,7 +12,7 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 use std::thread;
 
 /// One history in so many begins with an HSM that was in use for long.
-const AGED_EVERY: u64 = 6;
+const AGED_EVERY: u64 = 5;
 
 /// Steps of a history: some are short, few are long.
 const STEPS: [u64; 4] = [150, 300, 300, 700];

@@ -47,7 +47,7 @@ impl Weather {
             tampering_while_running: chance(60),
             lying_sync: chance(1500),
             full_disk: chance(150),
-            write_fault: chance(150),
+            write_fault: chance(400),
             unreadable: chance(1500),
             flipped_read: chance(1000),
             keystore_fault: chance(400),

@@ -48,6 +48,9 @@ pub const HSM_ID: [u8; 16] = [7; 16];
 /// Its sealing key.
 pub const SEALING_KEY: [u8; 32] = [9; 32];
 
+/// A longer read than this is one of a region that is cleaned.
+const REGION_READ_BYTES: u32 = 50_000;
+
 /// Requests that clients keep under way.
 const UNDER_WAY_MAX: usize = 12;
 
@@ -63,7 +66,7 @@ pub struct Beginning {
 
 /// What a tenant's operator allows.
 pub fn tenant_failures_per_hour(tenant: &str) -> u32 {
-    if tenant == "b" { 12 } else { 100 }
+    if tenant == "b" { 3 } else { 100 }
 }
 
 fn tenant(name: &str) -> Tenant {
@@ -280,6 +283,9 @@ impl World {
             coverage: &mut self.coverage,
         };
         let done = hardware.step(&mut call);
+        if matches!(call.op, Op::Archive { .. }) && self.weather.crash > 0 {
+            call.not_before = self.step + self.rng.u64(..40);
+        }
         let durable = match (&done, &call.op) {
             (Done::Durable, Op::Commit { append, nvram, .. }) => Some((append.to_vec(), nvram.to_vec())),
             _ => None,
@@ -363,7 +369,10 @@ impl World {
                 self.note(Event::Answered { ticket, reply: Box::new(reply) })
             }
             Output::Call { call, op } => {
-                let slow = strikes(&mut self.rng, self.weather.slow);
+                // Cleaning is rare: it takes its time, so that more comes in between.
+                let cleans = matches!(&op, Op::Archive { .. })
+                    || matches!(&op, Op::ReadStore { length_bytes, .. } if self.ready && *length_bytes > REGION_READ_BYTES);
+                let slow = strikes(&mut self.rng, self.weather.slow) || (cleans && self.rng.bool());
                 let delay = if slow { self.rng.u64(1..80) } else { 0 };
                 self.note(Event::Called { call, op: op.clone() })?;
                 self.calls.insert(call, Call::new(op, self.step + delay));
@@ -383,7 +392,7 @@ impl World {
                 Op::Archive { .. } if call.is_begun() => {
                     self.coverage.count("crash: within an append to the archive")
                 }
-                Op::ReadStore { length_bytes, .. } if self.ready && *length_bytes > 100_000 => {
+                Op::ReadStore { length_bytes, .. } if self.ready && *length_bytes > REGION_READ_BYTES => {
                     self.coverage.count("crash: while a region is read");
                 }
                 _ => {}
@@ -466,6 +475,7 @@ impl World {
             || self.weather.write_fault > 0
             || self.weather.rng_fault > 0
             || self.weather.full_disk > 0
+            || self.weather.tampering_while_running > 0
             || self.disk.full;
         self.note(Event::Boot(BootFacts {
             disk,
@@ -641,6 +651,10 @@ const SLEEPERS: usize = 14;
 /// Keys of each of them.
 const SLEEPERS_KEYS: usize = 15;
 
+/// Blocks of the archive, the last of which the aging HSM is killed before: its log was cleaned before, and is about to be
+/// again.
+const AGED_BLOCKS: u64 = 2;
+
 /// From this length of the log on, each round of the aging HSM may be the one that begins to clean it.
 const NEARLY_AGED_LOG_BYTES: u64 = 1_000_000;
 
@@ -680,7 +694,7 @@ impl World {
             self.newcomer(name, &[Mechanism::Digest])?;
         }
         let mut before = self.left();
-        while self.coverage.of("disk: archive appended") == 0 {
+        while self.coverage.of("disk: archive appended") < AGED_BLOCKS {
             if self.disk.log.end() > NEARLY_AGED_LOG_BYTES {
                 before = self.left();
             }
