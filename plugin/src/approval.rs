@@ -53,7 +53,7 @@ impl From<CommitError> for Stop {
     fn from(error: CommitError) -> Self {
         match error {
             CommitError::Conflict => Self::Conflict,
-            CommitError::Failed => Reason::StoreRefused.into(),
+            CommitError::Full | CommitError::Failed => Reason::from(error).into(),
         }
     }
 }
@@ -151,8 +151,14 @@ async fn count_failure(core: &Core, account: &mut Account) -> Result<Counted, St
     let attempt = core.tenants.count(&account.tenant, accounts, vouched, || core.now()).await?;
     let before = account.guard;
     account.guard.count_failure(core.now().elapsed_secs);
-    commit(core, account, true, What::CodeCounted).await?;
-    Ok(Counted { attempt, before })
+    match commit(core, account, true, What::CodeCounted).await {
+        Ok(()) => Ok(Counted { attempt, before }),
+        Err(stop) => {
+            // It could not be counted, so nothing will be compared.
+            attempt.succeed();
+            Err(stop)
+        }
+    }
 }
 
 /// The steps that may match now, and their MACs from the keystore.

@@ -161,7 +161,7 @@ impl Workers {
 
     fn take(&self, relay: &Arc<Relay>, call: u64, op: Op) -> bool {
         let queue = match op {
-            Op::Commit { .. } | Op::TruncateStore { .. } => &self.commits,
+            Op::Commit { .. } | Op::CutStore { .. } => &self.commits,
             _ => &self.others,
         };
         queue.push(Job { relay: Arc::clone(relay), call, op }).is_ok()

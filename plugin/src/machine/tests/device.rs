@@ -4,8 +4,8 @@
 use super::super::Plugin;
 use countersign_wire::client::{Act, Answer, ClockMode, Outcome, Reply, Request, TotpHash};
 use countersign_wire::hal::{
-    APPEND_MAX_BYTES, Boot, Delivery, Event, Fault, NVRAM_MAX_BYTES, Op, Output, READ_MAX_BYTES, Secret,
-    Tenant, Time, Value,
+    APPEND_MAX_BYTES, Boot, Delivery, Event, Extent, Fault, NVRAM_MAX_BYTES, Op, Output, READ_MAX_BYTES,
+    Secret, Tenant, Time, Value,
 };
 use countersign_wire::names::{ApiKey, TenantName};
 use countersign_wire::reason::{Reason, Refusal};
@@ -18,7 +18,10 @@ use std::collections::{BTreeMap, VecDeque};
 
 /// What survives the plugin: store, NVRAM, keystore and clock.
 pub(super) struct Device {
+    /// The log, from the offset `begin` on.
     pub(super) store: Vec<u8>,
+    pub(super) begin: u64,
+    pub(super) archive: Vec<u8>,
     pub(super) nvram: Option<Vec<u8>>,
     pub(super) time: Time,
     pub(super) ops: Vec<&'static str>,
@@ -58,6 +61,8 @@ impl Device {
     pub(super) fn ready() -> Self {
         let mut device = Self {
             store: Vec::new(),
+            begin: 0,
+            archive: Vec::new(),
             nvram: None,
             time: Time { unix_secs: START, running_secs: 0 },
             ops: Vec::new(),
@@ -90,7 +95,8 @@ impl Device {
             clock: ClockMode::Manual,
             keystore: "memory".to_owned(),
             nvram: self.nvram.clone().map(Into::into),
-            store_bytes: self.store.len() as u64,
+            store: Extent { begin: self.begin, end: self.begin + self.store.len() as u64 },
+            archive_bytes: self.archive.len() as u64,
             tenants: self.tenants.clone(),
             missing_sandbox_layers: Vec::new(),
         };
@@ -183,20 +189,32 @@ impl Device {
             Op::Random { length_bytes } => Ok(Value::Random(Secret::new(self.random(length_bytes.into())))),
             Op::ReadStore { offset, length_bytes } => {
                 assert!(length_bytes <= READ_MAX_BYTES);
-                let from = usize::try_from(offset).unwrap();
+                let from = usize::try_from(offset.checked_sub(self.begin).ok_or(Fault::Store)?).unwrap();
                 let bytes = self.store.get(from..from + length_bytes as usize).ok_or(Fault::Store)?;
                 Ok(Value::Bytes(bytes.to_vec().into()))
             }
-            Op::TruncateStore { length_bytes } => {
-                self.store.truncate(usize::try_from(length_bytes).unwrap());
+            Op::CutStore { end, archive_bytes } => {
+                assert!(
+                    end <= self.begin + self.store.len() as u64 && archive_bytes <= self.archive.len() as u64
+                );
+                self.store.truncate(usize::try_from(end - self.begin).unwrap());
+                self.archive.truncate(usize::try_from(archive_bytes).unwrap());
                 Ok(Value::Done)
             }
-            Op::Commit { offset, append, nvram } => {
-                assert_eq!(offset, self.store.len() as u64, "append only");
+            Op::Archive { offset, append } => {
+                assert_eq!(offset, self.archive.len() as u64, "append only");
+                assert!(append.len() <= APPEND_MAX_BYTES);
+                self.archive.extend_from_slice(&append);
+                Ok(Value::Done)
+            }
+            Op::Commit { offset, append, nvram, discard_before } => {
+                assert_eq!(offset, self.begin + self.store.len() as u64, "append only");
                 assert!(append.len() <= APPEND_MAX_BYTES && nvram.len() <= NVRAM_MAX_BYTES);
                 self.store.extend_from_slice(&append);
                 self.written.push(append.into_vec());
                 self.nvram = Some(nvram.into_vec());
+                self.store.drain(..usize::try_from(discard_before - self.begin).unwrap());
+                self.begin = discard_before;
                 Ok(Value::Done)
             }
             Op::GenerateKeyPair => {
@@ -244,7 +262,8 @@ fn name(op: &Op) -> &'static str {
     match op {
         Op::Random { .. } => "random",
         Op::ReadStore { .. } => "read",
-        Op::TruncateStore { .. } => "truncate",
+        Op::CutStore { .. } => "cut",
+        Op::Archive { .. } => "archive",
         Op::Commit { .. } => "commit",
         Op::GenerateKeyPair => "generate",
         Op::SignDigest { .. } => "sign",
