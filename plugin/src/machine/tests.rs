@@ -1,5 +1,6 @@
 //! The whole plugin over a firmware in memory: what is durable when, in which order, and what no failure may open.
 
+mod cleaning;
 mod device;
 mod faults;
 

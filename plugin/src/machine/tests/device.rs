@@ -29,6 +29,7 @@ pub(super) struct Device {
     pub(super) corrupt_signatures: bool,
     pub(super) halted: Option<String>,
     pub(super) tenants: Vec<Tenant>,
+    hsm_id: u8,
     pub(super) sealing_key: u8,
     /// Every byte string that was ever appended, also what was lost again.
     pub(super) written: Vec<Vec<u8>>,
@@ -59,7 +60,13 @@ fn tenant(name: &str) -> Tenant {
 impl Device {
     /// A fresh device with the tenants `a` and `b`, booted and ready.
     pub(super) fn ready() -> Self {
+        Self::of(7)
+    }
+
+    /// The same with another id.
+    pub(super) fn of(hsm_id: u8) -> Self {
         let mut device = Self {
+            hsm_id,
             store: Vec::new(),
             begin: 0,
             archive: Vec::new(),
@@ -89,7 +96,7 @@ impl Device {
         (self.plugin, self.ready, self.halted) = (Plugin::new(), false, None);
         self.queue.clear();
         let boot = Boot {
-            hsm_id: [7; 16].into(),
+            hsm_id: [self.hsm_id; 16].into(),
             sealing_key: Secret::new(vec![self.sealing_key; 32]),
             measurement: [5; 48].into(),
             clock: ClockMode::Manual,
