@@ -6,12 +6,13 @@
 //! starting. Each user's [`ledger::Ledger`] holds what was acknowledged; after the restart the HSM is held to it.
 
 mod ledger;
+mod points;
 
 use countersign_tests::hsm::kill_tree;
 use countersign_tests::{Hsm, Keystore, on_both_keystores, seed};
 use countersign_wire::client::Mechanism::Digest;
 use fastrand::Rng;
-use ledger::{Ledger, Lost};
+use ledger::{Ledger, Lost, Way};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex};
 
@@ -25,7 +26,7 @@ const THREADS: usize = 4;
 const USERS_OF_A_THREAD: usize = 2;
 
 /// Long enough for every failure that a round can leave behind to be forgiven: one each half day.
-const BETWEEN_ROUNDS_SECS: u64 = 6 * 12 * 3600;
+pub(crate) const BETWEEN_ROUNDS_SECS: u64 = 6 * 12 * 3600;
 
 /// How one round ends.
 #[derive(Clone, Copy, Debug)]
@@ -170,7 +171,7 @@ fn twenty_kills_while_starting_lose_nothing_acknowledged(keystore: Keystore) {
     let mut alice = Ledger::new(hsm.user("alice", &[Digest]), hsm.now());
     for round in 0..20 {
         let now = AtomicU64::new(hsm.advance(30));
-        alice.sign(&hsm, &mut random, &now).expect("the HSM answers");
+        alice.sign(&hsm, Way::Native, 1, &now).expect("the HSM answers");
         hsm.kill();
         kill_while_starting(&mut hsm, &mut random);
         hsm.run();

@@ -18,6 +18,7 @@
 //! | [`module`] | the PKCS#11 module through the `cryptoki` crate |
 //! | [`raw`] | the PKCS#11 module call by call, for what no well-behaved client does |
 //! | [`disk`] | what an attacker does to the untrusted disk |
+//! | [`faults`] | kills at a write, and a disk that fails, in the HSM's own process |
 //! | [`processes`] | what `/proc` says of a process |
 //! | [`terminal`] | a program at a terminal of its own |
 //! | [`transactions`] | Ethereum transactions, and an independent reading of what was signed |
@@ -28,6 +29,7 @@ pub mod artefacts;
 pub mod backend;
 pub mod cli;
 pub mod disk;
+pub mod faults;
 pub mod hsm;
 pub mod module;
 pub mod phone;

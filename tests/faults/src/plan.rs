@@ -1,0 +1,106 @@
+//! The plan: one line, `FAULT FOLDER` or `FAULT NUMBER FOLDER`.
+
+use crate::paths::Target;
+use libc::{c_char, c_int, c_long};
+use std::ffi::CStr;
+
+const PLAN_MAX_BYTES: usize = 1200;
+
+/// What is to happen below the folder.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// `trace`: every write point is noted.
+    Trace,
+    /// `kill-before N`, `kill-after N`: kill -9 at the N-th write point.
+    KillBefore(u64),
+    KillAfter(u64),
+    /// `kill-half N`: half of the bytes of the N-th write of two bytes or more are written, then kill -9.
+    KillHalf(u64),
+    /// `full`: nothing can be made or written (`ENOSPC`).
+    Full,
+    /// `full-half`: of two writes the first writes half, the second finds no room.
+    FullHalf,
+    /// `sync-fails`, `write-fails`, `read-fails`: `EIO`.
+    SyncFails,
+    WriteFails,
+    ReadFails,
+    /// `short`: every write writes half.
+    Short,
+    /// `interrupted`: every other write is interrupted (`EINTR`).
+    Interrupted,
+}
+
+/// A plan as it was read just now.
+pub(crate) struct Plan {
+    pub(crate) fault: Fault,
+    text: [u8; PLAN_MAX_BYTES],
+    folder: (usize, usize),
+}
+
+impl Plan {
+    /// The plan, if there is one.
+    pub(crate) fn read() -> Option<Self> {
+        let mut text = [0; PLAN_MAX_BYTES];
+        let fd = open(c"COUNTERSIGN_FAULTS", libc::O_RDONLY)?;
+        let length = kernel!(SYS_read, fd, text.as_mut_ptr(), PLAN_MAX_BYTES);
+        close(fd);
+        let line = text.get(..usize::try_from(length).ok()?)?.strip_suffix(b"\n")?;
+        let text_of = |bytes| std::str::from_utf8(bytes).ok();
+        let mut words = line.splitn(2, |byte| *byte == b' ');
+        let (fault, mut rest) = (text_of(words.next()?)?, words.next()?);
+        let mut number = || {
+            let mut words = rest.splitn(2, |byte| *byte == b' ');
+            let number = text_of(words.next()?)?.parse().ok()?;
+            rest = words.next()?;
+            Some(number)
+        };
+        let fault = match fault {
+            "trace" => Fault::Trace,
+            "kill-before" => Fault::KillBefore(number()?),
+            "kill-after" => Fault::KillAfter(number()?),
+            "kill-half" => Fault::KillHalf(number()?),
+            "full" => Fault::Full,
+            "full-half" => Fault::FullHalf,
+            "sync-fails" => Fault::SyncFails,
+            "write-fails" => Fault::WriteFails,
+            "read-fails" => Fault::ReadFails,
+            "short" => Fault::Short,
+            "interrupted" => Fault::Interrupted,
+            _ => return None,
+        };
+        let folder = (line.len() - rest.len(), line.len());
+        Some(Self { fault, text, folder })
+    }
+
+    /// Below which folder.
+    pub(crate) fn folder(&self) -> &[u8] {
+        &self.text[self.folder.0..self.folder.1]
+    }
+}
+
+/// Notes a write point in the file that `COUNTERSIGN_FAULTS_TRACE` names: `CALL PATH`.
+pub(crate) fn note(call: &CStr, target: &Target) {
+    let Some(fd) = open(c"COUNTERSIGN_FAULTS_TRACE", libc::O_WRONLY | libc::O_APPEND | libc::O_CREAT) else {
+        return;
+    };
+    for part in [call.to_bytes(), b" ", target.bytes(), b"\n"] {
+        kernel!(SYS_write, fd, part.as_ptr(), part.len());
+    }
+    close(fd);
+}
+
+/// Opens the file that a variable names.
+fn open(variable: &CStr, flags: c_int) -> Option<c_long> {
+    const MODE: c_int = 0o600;
+    // SAFETY: nobody in this process changes its environment; the value ends with a NUL.
+    let path: *const c_char = unsafe { libc::getenv(variable.as_ptr()) };
+    if path.is_null() {
+        return None;
+    }
+    let fd = kernel!(SYS_openat, libc::AT_FDCWD, path, flags | libc::O_CLOEXEC, MODE);
+    (fd >= 0).then_some(fd)
+}
+
+fn close(fd: c_long) {
+    kernel!(SYS_close, fd);
+}
