@@ -19,6 +19,7 @@
 //! | [`raw`] | the PKCS#11 module call by call, for what no well-behaved client does |
 //! | [`disk`] | what an attacker does to the untrusted disk |
 //! | [`faults`] | kills at a write, and a disk that fails, in the HSM's own process |
+//! | [`store_files`] | the store's folder, file by file |
 //! | [`processes`] | what `/proc` says of a process |
 //! | [`terminal`] | a program at a terminal of its own |
 //! | [`transactions`] | Ethereum transactions, and an independent reading of what was signed |
@@ -35,6 +36,7 @@ pub mod module;
 pub mod phone;
 pub mod processes;
 pub mod raw;
+pub mod store_files;
 pub mod terminal;
 pub mod transactions;
 

@@ -42,7 +42,9 @@ enum Kind {
     Change,
 }
 
+/// Write points so far, and those of them that write two bytes or more.
 static POINTS: AtomicU64 = AtomicU64::new(0);
+static WRITES: AtomicU64 = AtomicU64::new(0);
 
 /// What is to be done at a write point, besides the call itself.
 enum Verdict {
@@ -67,6 +69,7 @@ fn verdict(call: &CStr, kind: Kind, target: &Target, bytes: Option<size_t>) -> V
         return Verdict::Pass;
     }
     let nth = POINTS.fetch_add(1, Ordering::Relaxed) + 1;
+    let is_odd_write = half.is_some() && WRITES.fetch_add(1, Ordering::Relaxed).is_multiple_of(2);
     let here = |at: u64| {
         let here = at == nth;
         if here {
@@ -85,12 +88,12 @@ fn verdict(call: &CStr, kind: Kind, target: &Target, bytes: Option<size_t>) -> V
         (Fault::Full, _) if kind == Kind::Grow => Verdict::Errno(libc::ENOSPC),
         (Fault::FullHalf, Some(bytes)) if kind == Kind::Grow => {
             // Half of it still fits; the rest, which is written next, does not.
-            if nth % 2 == 1 { Verdict::Short { bytes, kill: false } } else { Verdict::Errno(libc::ENOSPC) }
+            if is_odd_write { Verdict::Short { bytes, kill: false } } else { Verdict::Errno(libc::ENOSPC) }
         }
         (Fault::SyncFails, _) if kind == Kind::Sync => Verdict::Errno(libc::EIO),
         (Fault::WriteFails, Some(_)) => Verdict::Errno(libc::EIO),
         (Fault::Short, Some(bytes)) => Verdict::Short { bytes, kill: false },
-        (Fault::Interrupted, Some(_)) if nth % 2 == 1 => Verdict::Errno(libc::EINTR),
+        (Fault::Interrupted, Some(_)) if is_odd_write => Verdict::Errno(libc::EINTR),
         _ => Verdict::Pass,
     }
 }
@@ -257,20 +260,38 @@ extern "C" fn rmdir(path: *const c_char) -> c_int {
     unlinkat(libc::AT_FDCWD, path, libc::AT_REMOVEDIR)
 }
 
-/// `SoftHSM` writes through streams, whose writes stay inside the C library; what it flushes, it writes here.
-#[unsafe(no_mangle)]
-extern "C" fn fflush(stream: *mut FILE) -> c_int {
-    type Flush = unsafe extern "C" fn(*mut FILE) -> c_int;
-    // SAFETY: the next `fflush` is the C library's, of this type; without one the result is null, and so `None`.
-    let next: Option<Flush> =
-        unsafe { std::mem::transmute(libc::dlsym(libc::RTLD_NEXT, c"fflush".as_ptr())) };
+// `SoftHSM` writes through streams, whose writes stay inside the C library: a write point is where one is flushed.
+
+unsafe extern "C" {
+    /// How many bytes wait in a stream to be written (`stdio_ext.h`).
+    safe fn __fpending(stream: &FILE) -> size_t;
+}
+
+type OfStream = unsafe extern "C" fn(*mut FILE) -> c_int;
+
+/// Calls the C library's function of this name, which may write what waits in the stream.
+fn flush(call: &CStr, stream: *mut FILE) -> c_int {
+    // SAFETY: the next function of that name is the C library's, of this type; without one it is null, and so `None`.
+    let next: Option<OfStream> = unsafe { std::mem::transmute(libc::dlsym(libc::RTLD_NEXT, call.as_ptr())) };
     let Some(next) = next else { return fail(libc::ENOSYS) as c_int };
-    // SAFETY: whoever called this keeps the contract of the function.
+    // SAFETY: whoever called the function keeps its contract.
     let go_on = || unsafe { c_long::from(next(stream)) };
-    if stream.is_null() {
+    // SAFETY: it is null or a stream that is open.
+    let waiting = unsafe { stream.as_ref() }.is_some_and(|stream| __fpending(stream) > 0);
+    if !waiting {
         return go_on() as c_int;
     }
-    // SAFETY: it is a stream, since it is not null.
+    // SAFETY: it is a stream that is open.
     let fd = unsafe { libc::fileno(stream) };
-    point(c"fflush", Kind::Sync, &Target::of_fd(fd), go_on) as c_int
+    point(call, Kind::Grow, &Target::of_fd(fd), go_on) as c_int
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn fflush(stream: *mut FILE) -> c_int {
+    flush(c"fflush", stream)
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn fclose(stream: *mut FILE) -> c_int {
+    flush(c"fclose", stream)
 }

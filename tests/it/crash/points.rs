@@ -37,10 +37,11 @@ fn survives(hsm: &mut Hsm, alice: &mut Ledger) -> bool {
     code.is_some()
 }
 
-/// The write points at which the HSM was killed: which call on which file, without the home's path.
+/// The write points at which the HSM was killed: which call on which file of the home, or below which folder of it.
 fn killed_at(hsm: &Hsm, faults: &Faults) -> Vec<String> {
     let home = hsm.home().display().to_string();
-    faults.take_trace().into_iter().map(|line| line.replace(&home, "")).collect()
+    let short = |line: String| line.replace(&home, "").split('/').take(3).collect::<Vec<_>>().join("/");
+    faults.take_trace().into_iter().map(short).collect()
 }
 
 #[track_caller]
