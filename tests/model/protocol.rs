@@ -46,7 +46,7 @@ impl Node {
         for (request, phase) in plugin.phases.iter().enumerate() {
             match phase {
                 Phase::Idle if history.passes[request] < story.requests[request].1 => {
-                    steps.push(Step::Begin(request))
+                    steps.push(Step::Begin(request));
                 }
                 Phase::Staged(_) if plugin.commit == Commit::Nothing => steps.push(Step::Commit(request)),
                 Phase::Idle | Phase::Staged(_) | Phase::Committing(_) => {}
@@ -73,7 +73,7 @@ impl Node {
     /// Does one step.
     pub(crate) fn take(&mut self, step: Step, story: &Story, history: &mut History, broken: Option<Break>) {
         match (step, &mut self.plugin) {
-            (Step::Start(store), _) => self.start(store, story.requests.len(), history, broken),
+            (Step::Start(found), _) => self.start(&found, story.requests.len(), history, broken),
             (Step::Crash(tail), _) => self.crash(tail, history),
             (Step::GoOn, _) => self.go_on(history, broken),
             (Step::Commit(first), Some(plugin)) => {
@@ -85,12 +85,12 @@ impl Node {
             }
             (Step::Begin(request), Some(plugin)) => plugin.begin(request, history, broken),
             (Step::Compare(request), Some(plugin)) => {
-                plugin.compare(request, story.requests[request].0, history, broken)
+                plugin.compare(request, story.requests[request].0, history, broken);
             }
             (Step::Bind(request), Some(plugin)) => plugin.bind(request),
             (Step::Sign(request), Some(plugin)) => plugin.sign(request, history, broken),
             (Step::Release(request), Some(plugin)) => {
-                plugin.release(request, story.requests[request].0, history, broken)
+                plugin.release(request, story.requests[request].0, history, broken);
             }
             (step, None) => unreachable!("{step:?} needs a plugin that runs"),
         }
@@ -112,8 +112,8 @@ impl Node {
         self.open(&self.disk[..self.synced], broken)
     }
 
-    fn start(&mut self, store: Vec<Entry>, requests: usize, history: &mut History, broken: Option<Break>) {
-        let Some(log) = self.open(&store, broken) else {
+    fn start(&mut self, store: &[Entry], requests: usize, history: &mut History, broken: Option<Break>) {
+        let Some(log) = self.open(store, broken) else {
             history.seen.copy_refused = true;
             return;
         };

@@ -19,6 +19,16 @@ pub enum Moment {
     After,
 }
 
+impl Moment {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Before => "kill-before",
+            Self::Half => "kill-half",
+            Self::After => "kill-after",
+        }
+    }
+}
+
 /// What happens to an HSM's files below a folder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
@@ -26,6 +36,8 @@ pub enum Fault {
     Trace,
     /// kill -9 at this write point of the process, counted from 1.
     Kill(Moment, usize),
+    /// kill -9 at the first write point that is this call of the C library.
+    KillAtFirst(Moment, &'static str),
     /// Nothing new can be written: `ENOSPC`.
     Full,
     /// The same, but half of what is written first still finds room.
@@ -46,9 +58,8 @@ impl Fault {
     fn words(self) -> String {
         match self {
             Self::Trace => "trace".into(),
-            Self::Kill(Moment::Before, nth) => format!("kill-before {nth}"),
-            Self::Kill(Moment::Half, nth) => format!("kill-half {nth}"),
-            Self::Kill(Moment::After, nth) => format!("kill-after {nth}"),
+            Self::Kill(moment, nth) => format!("{} {nth} any", moment.word()),
+            Self::KillAtFirst(moment, call) => format!("{} 1 {call}", moment.word()),
             Self::Full => "full".into(),
             Self::FullHalfWay => "full-half".into(),
             Self::SyncFails => "sync-fails".into(),
@@ -73,7 +84,7 @@ impl Faults {
         Self { plan: folder.join("faults.plan"), trace: folder.join("faults.trace") }
     }
 
-    /// From the next call on this happens to files below `folder`, until something else is said.
+    /// From the next call on this happens to files below `folder`, or to the file of that name, until something else is said.
     pub fn set(&self, fault: Fault, folder: &Path) {
         // In one step: the HSM may be reading it.
         let beside = self.plan.with_extension("new");

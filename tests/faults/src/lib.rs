@@ -61,7 +61,7 @@ enum Verdict {
 /// Decides about one write point. `bytes`: how much a write writes.
 fn verdict(call: &CStr, kind: Kind, target: &Target, bytes: Option<size_t>) -> Verdict {
     let Some(plan) = Plan::read() else { return Verdict::Pass };
-    if !target.is_below(plan.folder()) {
+    if !target.is_below(plan.folder()) || !plan.is_about(call) {
         return Verdict::Pass;
     }
     let half = bytes.map(|bytes| bytes / 2).filter(|half| *half > 0);

@@ -1,4 +1,4 @@
-//! The plan: one line, `FAULT FOLDER` or `FAULT NUMBER FOLDER`.
+//! The plan: one line, `FAULT FOLDER` or `FAULT NUMBER CALL FOLDER`. Instead of a folder it may name one file.
 
 use crate::paths::Target;
 use libc::{c_char, c_int, c_long};
@@ -11,10 +11,10 @@ const PLAN_MAX_BYTES: usize = 1200;
 pub(crate) enum Fault {
     /// `trace`: every write point is noted.
     Trace,
-    /// `kill-before N`, `kill-after N`: kill -9 at the N-th write point.
+    /// `kill-before N CALL`, `kill-after N CALL`: kill -9 at the N-th write point that is this call, or `any`.
     KillBefore(u64),
     KillAfter(u64),
-    /// `kill-half N`: half of the bytes of the N-th write of two bytes or more are written, then kill -9.
+    /// `kill-half N CALL`: half of the bytes of the N-th write of two bytes or more are written, then kill -9.
     KillHalf(u64),
     /// `full`: nothing can be made or written (`ENOSPC`).
     Full,
@@ -34,6 +34,7 @@ pub(crate) enum Fault {
 pub(crate) struct Plan {
     pub(crate) fault: Fault,
     text: [u8; PLAN_MAX_BYTES],
+    call: (usize, usize),
     folder: (usize, usize),
 }
 
@@ -45,20 +46,25 @@ impl Plan {
         let length = kernel!(SYS_read, fd, text.as_mut_ptr(), PLAN_MAX_BYTES);
         close(fd);
         let line = text.get(..usize::try_from(length).ok()?)?.strip_suffix(b"\n")?;
-        let text_of = |bytes| std::str::from_utf8(bytes).ok();
-        let mut words = line.splitn(2, |byte| *byte == b' ');
-        let (fault, mut rest) = (text_of(words.next()?)?, words.next()?);
-        let mut number = || {
-            let mut words = rest.splitn(2, |byte| *byte == b' ');
-            let number = text_of(words.next()?)?.parse().ok()?;
-            rest = words.next()?;
-            Some(number)
+        let mut at = 0;
+        let mut word = || {
+            let length = line.get(at..)?.iter().position(|byte| *byte == b' ')?;
+            let word = (at, at + length);
+            at += length + 1;
+            Some(word)
         };
+        let text_of = |(begin, end): (usize, usize)| std::str::from_utf8(line.get(begin..end)?).ok();
+        let fault = text_of(word()?)?;
+        let (mut number, mut call) = (0, (0, 0));
+        if fault.starts_with("kill-") {
+            number = text_of(word()?)?.parse().ok()?;
+            call = word()?;
+        }
         let fault = match fault {
             "trace" => Fault::Trace,
-            "kill-before" => Fault::KillBefore(number()?),
-            "kill-after" => Fault::KillAfter(number()?),
-            "kill-half" => Fault::KillHalf(number()?),
+            "kill-before" => Fault::KillBefore(number),
+            "kill-after" => Fault::KillAfter(number),
+            "kill-half" => Fault::KillHalf(number),
             "full" => Fault::Full,
             "full-half" => Fault::FullHalf,
             "sync-fails" => Fault::SyncFails,
@@ -68,8 +74,14 @@ impl Plan {
             "interrupted" => Fault::Interrupted,
             _ => return None,
         };
-        let folder = (line.len() - rest.len(), line.len());
-        Some(Self { fault, text, folder })
+        let folder = (at, line.len());
+        Some(Self { fault, text, call, folder })
+    }
+
+    /// Whether it is about this call.
+    pub(crate) fn is_about(&self, call: &CStr) -> bool {
+        let about = &self.text[self.call.0..self.call.1];
+        about.is_empty() || about == b"any" || about == call.to_bytes()
     }
 
     /// Below which folder.

@@ -1,6 +1,6 @@
 //! What one user was told, and what the HSM must still know after it was killed.
 
-use countersign_tests::backend::{assert_signed_by, digest, enroll_act, operation, two_codes};
+use countersign_tests::backend::{assert_signed_by, digest, enroll_act, operation};
 use countersign_tests::phone::STEP_SECS;
 use countersign_tests::{Hsm, User};
 use countersign_wire::client::Mechanism::Digest;
@@ -50,7 +50,7 @@ pub(crate) struct Ledger {
 }
 
 /// The answer, unless there was none.
-fn answered<T>(result: Result<T, Refusal>) -> Result<Result<T, Refusal>, Lost> {
+pub(crate) fn answered<T>(result: Result<T, Refusal>) -> Result<Result<T, Refusal>, Lost> {
     match result {
         Err(refusal) if matches!(refusal.reason, Reason::HsmUnreachable | Reason::HsmNotReady) => Err(Lost),
         Err(refusal) if refusal.reason.blame() == Blame::Device => {
@@ -205,9 +205,7 @@ impl Ledger {
         let user =
             answered(hsm.enroll(&self.user.api_key, enroll_act(&name, &[Digest])))?.expect("a new name");
         self.enrolled.push((user.clone(), false));
-        let code = |steps| user.phone.code_steps_off(now.load(Ordering::Relaxed), steps);
-        let codes = Act::Confirm(two_codes(&user.account, &code(-1), &code(0)));
-        match answered(hsm.client.call(Some(&user.api_key), codes))? {
+        match answered(hsm.confirm_at(&user, now.load(Ordering::Relaxed)))? {
             Ok(_) => self.enrolled.last_mut().expect("it was put there").1 = true,
             // Another thread moved the clock on.
             Err(refusal) if refusal.reason == Reason::WrongCode => {}

@@ -11,7 +11,10 @@ use std::sync::atomic::AtomicU64;
 
 on_both_keystores!(i2_i4_i6_kills_at_every_write_accept_no_code_twice_and_lose_nothing_acknowledged);
 // What the keystore writes when it is started is the same every time.
-on_embedded!(i6_kills_at_every_write_of_the_first_start_leave_an_hsm_that_starts);
+on_embedded!(
+    i6_kills_at_every_write_of_the_first_start_leave_an_hsm_that_starts,
+    i2_i6_kills_at_every_write_of_a_start_that_discards_a_tail_lose_nothing,
+);
 
 /// What is killed: some of everything that changes the store.
 fn story(hsm: &Hsm, alice: &mut Ledger) -> Result<(), Lost> {
@@ -103,5 +106,45 @@ fn i6_kills_at_every_write_of_the_first_start_leave_an_hsm_that_starts(keystore:
         }
         eprintln!("{kills} kills {moment:?} a write of the first start on {}", keystore.word());
         assert!(kills > 2, "NVRAM and store are written at the first start");
+    }
+}
+
+/// A commit that came as far as the store and not to NVRAM; the next start cuts it off.
+fn leave_a_tail(hsm: &mut Hsm, faults: &Faults, alice: &mut Ledger) {
+    faults.set(Fault::KillAtFirst(Moment::Before, "pwrite64"), &hsm.nvram());
+    let now = AtomicU64::new(hsm.now());
+    alice.sign(hsm, Way::Native, 1, &now).expect_err("it is killed before NVRAM hears of the attempt");
+    assert_eq!(hsm.end(), None);
+    alice.was_cut_off();
+    assert_eq!(killed_at(hsm, faults), ["pwrite64 /nvram/state"]);
+}
+
+fn i2_i6_kills_at_every_write_of_a_start_that_discards_a_tail_lose_nothing(keystore: Keystore) {
+    let (mut hsm, faults) = Hsm::init(keystore, &[TENANT]).with_faults();
+    hsm.run();
+    let mut alice = Ledger::new(hsm.user("alice", &[Digest]), hsm.now());
+    for moment in [Moment::Before, Moment::Half, Moment::After] {
+        let mut points = BTreeSet::new();
+        for nth in 1.. {
+            leave_a_tail(&mut hsm, &faults, &mut alice);
+            faults.set(Fault::Kill(moment, nth), &hsm.home());
+            let served = hsm.try_run().is_ok();
+            faults.clear();
+            if served {
+                // Write points are counted from the start of a process.
+                hsm.stop();
+            }
+            hsm.run();
+            points.extend(killed_at(&hsm, &faults));
+            alice.hold_to_account(&hsm, &format!("killed {moment:?} write {nth} of a start"));
+            hsm.advance(BETWEEN_ROUNDS_SECS);
+            if served {
+                break;
+            }
+        }
+        assert_covers(&points, &[("pwrite64", "/store/"), ("pwrite64", "/nvram/state")]);
+        if moment != Moment::Half {
+            assert_covers(&points, &[("ftruncate64", "/store/"), ("fsync", "/store/")]);
+        }
     }
 }

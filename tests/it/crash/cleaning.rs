@@ -1,0 +1,103 @@
+//! kill -9 while the log is cleaned, goes on in a new file and loses an old one. That takes a log of some length: the
+//! HSM is made to write until it comes to such a place.
+
+use super::BETWEEN_ROUNDS_SECS;
+use super::ledger::{Lost, answered};
+use countersign_tests::backend::{assert_signed_by, digest, enroll_act, reason};
+use countersign_tests::faults::{Fault, Moment};
+use countersign_tests::hsm::TENANT;
+use countersign_tests::{Hsm, Keystore, User, on_embedded};
+use countersign_wire::client::Mechanism::Digest;
+use countersign_wire::reason::Reason;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+on_embedded!(i2_i6_kills_while_the_log_is_cleaned_and_changes_its_files_lose_nothing);
+
+/// Clients that write at once: they share syncs.
+const WRITERS: usize = 8;
+
+/// Further keys that a user gets: the more, the longer his record.
+const KEYS: usize = 15;
+
+/// More accounts than are needed to come to any of the places, each time.
+const ACCOUNTS_MAX: usize = 4000;
+
+/// A new user with all that the HSM acknowledged.
+struct Grown {
+    user: User,
+    keys: usize,
+}
+
+/// Makes users with keys until the HSM is gone.
+fn grow(hsm: &Hsm, now: u64, names: &AtomicUsize) -> Vec<Grown> {
+    let mut grown = Vec::new();
+    while add_user(hsm, now, names.fetch_add(1, Ordering::Relaxed), &mut grown).is_ok() {}
+    grown
+}
+
+fn add_user(hsm: &Hsm, now: u64, number: usize, grown: &mut Vec<Grown>) -> Result<(), Lost> {
+    assert!(number < ACCOUNTS_MAX, "the HSM was not killed");
+    let act = enroll_act(&format!("user-{number}"), &[Digest]);
+    let user = answered(hsm.enroll(hsm.api_key(), act))?.expect("a new name");
+    answered(hsm.confirm_at(&user, now))?.expect("two right codes");
+    grown.push(Grown { user: user.clone(), keys: 1 });
+    for key in 0..KEYS {
+        answered(hsm.create_key(&user, &format!("key-{key}"), &[Digest]))?.expect("a new key");
+        grown.last_mut().expect("it was put there").keys += 1;
+    }
+    Ok(())
+}
+
+#[track_caller]
+fn assert_there(hsm: &Hsm, grown: &[Grown], when: &str) {
+    for Grown { user, keys } in grown {
+        let shown = hsm.show(user).unwrap_or_else(|refusal| panic!("{when}: {}: {refusal}", user.account));
+        assert!(shown.keys.len() >= *keys, "{when}: {} has {} keys", user.account, shown.keys.len());
+    }
+}
+
+fn i2_i6_kills_while_the_log_is_cleaned_and_changes_its_files_lose_nothing(keystore: Keystore) {
+    let (mut hsm, faults) = Hsm::init(keystore, &[TENANT]).with_faults();
+    hsm.run();
+    let (alice, names) = (hsm.user("alice", &[Digest]), AtomicUsize::new(0));
+    let (archive, log) = (hsm.store_folder().join("archive"), hsm.store_folder());
+    let mut all = Vec::new();
+    for (moment, call, place) in [
+        (Moment::Before, "pwrite64", &archive),
+        (Moment::Half, "pwrite64", &archive),
+        (Moment::After, "pwrite64", &archive),
+        (Moment::Before, "fdatasync", &archive),
+        (Moment::After, "fdatasync", &archive),
+        (Moment::Before, "openat64", &log),
+        (Moment::After, "openat64", &log),
+        (Moment::Before, "fsync", &log),
+        (Moment::After, "fsync", &log),
+        (Moment::Before, "unlinkat", &log),
+        (Moment::After, "unlinkat", &log),
+    ] {
+        let when = format!("killed {moment:?} {call} of {}", place.display());
+        let now = hsm.advance(30);
+        let code = alice.phone.code(now);
+        let signed = hsm.sign(&alice, digest(1), &code).expect("a right code signs");
+        assert_signed_by(&alice.key, &[1; 32], &signed.signature[..]);
+        faults.set(Fault::KillAtFirst(moment, call), place);
+        let grown = std::thread::scope(|scope| {
+            let writers: Vec<_> = (0..WRITERS).map(|_| scope.spawn(|| grow(&hsm, now, &names))).collect();
+            writers
+                .into_iter()
+                .flat_map(|writer| writer.join().expect("it grows until the kill"))
+                .collect::<Vec<_>>()
+        });
+        assert_eq!(hsm.end(), None, "{when}: the kill ended it");
+        faults.clear();
+        hsm.run();
+        assert_eq!(reason(hsm.sign(&alice, digest(2), &code)), Reason::CodeUsed, "{when}");
+        assert_there(&hsm, &grown, &when);
+        all.extend(grown);
+        hsm.advance(BETWEEN_ROUNDS_SECS);
+    }
+    eprintln!("{} accounts after all kills", all.len());
+    hsm.stop();
+    hsm.run();
+    assert_there(&hsm, &all, "at the end");
+}
