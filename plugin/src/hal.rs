@@ -129,22 +129,26 @@ impl Hal {
         }
     }
 
-    /// One MAC for each counter; refused unless there are as many as counters, each as long as the hash.
-    pub async fn mac(
+    /// One MAC for each counter; refused unless there are as many as counters, each as long as the hash. The call is
+    /// begun at once.
+    pub fn mac(
         &self,
         wrapped: &[u8],
         hash: TotpHash,
         counters: Vec<u64>,
-    ) -> Result<Vec<Secret>, HalError> {
+    ) -> impl Future<Output = Result<Vec<Secret>, HalError>> + use<> {
         let count = counters.len();
-        match self.call(Op::Mac { wrapped: wrapped.to_vec().into(), hash, counters }).await? {
-            Value::Macs(macs)
-                if macs.len() == count
-                    && macs.iter().all(|mac| mac.expose().len() == hash.secret_bytes()) =>
-            {
-                Ok(macs)
+        let call = self.call(Op::Mac { wrapped: wrapped.to_vec().into(), hash, counters });
+        async move {
+            match call.await? {
+                Value::Macs(macs)
+                    if macs.len() == count
+                        && macs.iter().all(|mac| mac.expose().len() == hash.secret_bytes()) =>
+                {
+                    Ok(macs)
+                }
+                _ => Err(HalError(Fault::Keystore)),
             }
-            _ => Err(HalError(Fault::Keystore)),
         }
     }
 }

@@ -166,7 +166,7 @@ fn a_full_disk_refuses_decides_nothing_and_goes_on_when_there_is_room() {
         device.fail_next.insert("commit", Fault::StoreFull);
         device.ops.clear();
         assert_eq!(sign(&mut device, &user, &code).unwrap_err(), Reason::StoreFull);
-        assert_eq!(device.ops, ["commit"], "nothing was compared, signed or recorded");
+        assert_eq!(device.ops, ["mac", "commit"], "nothing was compared, signed or recorded");
     }
     assert_eq!(show(&mut device, &user).failures_left, 10);
     // Neither the user's budget nor the tenant's was used up.

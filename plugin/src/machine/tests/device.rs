@@ -144,6 +144,14 @@ impl Device {
         true
     }
 
+    /// Finishes the oldest call of this name.
+    pub(super) fn finish(&mut self, what: &str) {
+        let at = self.queue.iter().position(|(_, op)| name(op) == what).expect("such a call is under way");
+        let call = self.queue.remove(at).expect("it was found there");
+        self.queue.push_front(call);
+        assert!(self.step());
+    }
+
     /// The calls under way, by name.
     pub(super) fn under_way(&mut self) -> Vec<&'static str> {
         self.collect();

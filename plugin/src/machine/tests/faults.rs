@@ -73,8 +73,8 @@ fn i6_a_crash_between_store_and_nvram_loses_only_what_was_never_told() {
     let code = user.code(device.time.unix_secs);
     let request = Request { id: [1; 16].into(), api_key: Some(api_key("a")), act: sign_act(&user, 1, &code) };
     let ticket = device.send(&request);
-    assert_eq!(device.under_way(), ["commit"]);
-    device.step();
+    assert_eq!(device.under_way(), ["mac", "commit"]);
+    device.finish("commit");
     assert!(device.reply(ticket).is_none(), "no reply before the spend is durable");
     // The store was synced, NVRAM was not.
     device.nvram = nvram;
