@@ -24,7 +24,7 @@ mod world;
 use protocol::Step;
 use stateright::{Checker, HasDiscoveries, Model, Property};
 use std::collections::BTreeSet;
-use world::{Record, Request, World, newest};
+use world::{Record, Request, Seen, World, newest};
 
 /// One rule of the protocol, taken away.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,6 +90,7 @@ impl Model for Protocol {
 
     fn next_state(&self, world: &World, (node, step): Self::Action) -> Option<World> {
         let mut next = world.clone();
+        next.history.seen = Seen::default();
         next.nodes[node].take(step, &self.story, &mut next.history, self.broken);
         Some(next)
     }

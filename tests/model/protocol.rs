@@ -144,18 +144,20 @@ impl Node {
 
     fn go_on(&mut self, history: &mut History, broken: Option<Break>) {
         let plugin = self.plugin.as_mut().expect("a commit is of a plugin that runs");
-        let nvram_first = broken == Some(Break::NvramBeforeStore);
-        match (plugin.commit, nvram_first) {
-            (Commit::Written, false) | (Commit::NvramSynced, true) => self.synced = self.disk.len(),
-            (Commit::StoreSynced, false) | (Commit::Written, true) => self.head = Head::of(&self.disk),
-            (Commit::Nothing | Commit::NvramSynced, false)
-            | (Commit::Nothing | Commit::StoreSynced, true) => {}
-        }
-        plugin.commit = match (plugin.commit, nvram_first) {
-            (Commit::Written, false) | (Commit::NvramSynced, true) => Commit::StoreSynced,
-            (Commit::StoreSynced, false) | (Commit::Written, true) => Commit::NvramSynced,
+        let order = match broken {
+            Some(Break::NvramBeforeStore) => [Commit::NvramSynced, Commit::StoreSynced],
+            _ => [Commit::StoreSynced, Commit::NvramSynced],
+        };
+        plugin.commit = match plugin.commit {
+            Commit::Written => order[0],
+            half if half == order[0] => order[1],
             _ => Commit::Nothing,
         };
+        match plugin.commit {
+            Commit::StoreSynced => self.synced = self.disk.len(),
+            Commit::NvramSynced => self.head = Head::of(&self.disk),
+            Commit::Nothing | Commit::Written => {}
+        }
         let early = broken == Some(Break::AcknowledgeBeforeNvram) && plugin.commit == Commit::StoreSynced;
         if early || plugin.commit == Commit::Nothing {
             plugin.account = newest(&self.disk);
@@ -236,17 +238,16 @@ impl Plugin {
 
     fn compare(&mut self, request: usize, what: Request, history: &mut History, broken: Option<Break>) {
         let Phase::Counted(account) = self.phases[request] else { unreachable!("a step of this phase") };
-        let fresh = |step: &u8| match broken {
-            Some(Break::UsedStepAccepted) => *step >= account.highest_used_step,
-            Some(Break::OlderStepAccepted) => *step != account.highest_used_step,
-            _ => *step > account.highest_used_step,
+        let highest = account.highest_used_step;
+        let fresh = |step: u8| match broken {
+            Some(Break::UsedStepAccepted) => step >= highest,
+            Some(Break::OlderStepAccepted) => step != highest,
+            _ => step > highest,
         };
-        let (Request::Native(Some(code)) | Request::Pkcs11(code)) = what else {
-            return self.miss(request, history, broken);
+        let code = match what {
+            Request::Native(Some(code)) | Request::Pkcs11(code) if fresh(code) => code,
+            _ => return self.miss(request, history, broken),
         };
-        if !fresh(&code) {
-            return self.miss(request, history, broken);
-        }
         self.phases[request] = match broken {
             Some(Break::SpendAfterSign) => Phase::Granted(code),
             // There is no count to take back.

@@ -125,9 +125,9 @@ pub(crate) struct History {
     pub(crate) seen: Seen,
 }
 
-/// What shows that the model reaches what it is about.
+/// What the last step showed: that the model reaches what it is about.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-#[expect(clippy::struct_excessive_bools, reason = "each is one thing that was seen or not")]
+#[expect(clippy::struct_excessive_bools, reason = "each is one thing that happened or not")]
 pub(crate) struct Seen {
     pub(crate) native_signature: bool,
     pub(crate) pkcs11_signature: bool,
