@@ -7,6 +7,10 @@ use crate::artefacts;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::{Duration, Instant};
+
+/// Longer than anything takes; what takes longer hangs.
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Where in a write point's call the HSM is killed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,6 +42,8 @@ pub enum Fault {
     Kill(Moment, usize),
     /// kill -9 at the first write point that is this call of the C library.
     KillAtFirst(Moment, &'static str),
+    /// The first write point of the process that is this call of the C library takes until something else is said.
+    HoldFirst(&'static str),
     /// Nothing new can be written: `ENOSPC`.
     Full,
     /// The same, but half of what is written first still finds room.
@@ -60,6 +66,7 @@ impl Fault {
             Self::Trace => "trace".into(),
             Self::Kill(moment, nth) => format!("{} {nth} any", moment.word()),
             Self::KillAtFirst(moment, call) => format!("{} 1 {call}", moment.word()),
+            Self::HoldFirst(call) => format!("hold 1 {call}"),
             Self::Full => "full".into(),
             Self::FullHalfWay => "full-half".into(),
             Self::SyncFails => "sync-fails".into(),
@@ -103,6 +110,15 @@ impl Faults {
         let noted = fs::read_to_string(&self.trace).unwrap_or_default();
         fs::write(&self.trace, "").expect("the trace can be emptied");
         noted.lines().map(str::to_owned).collect()
+    }
+
+    /// Waits until the HSM has come to the write point that is held.
+    pub fn wait_until_held(&self) {
+        let started = Instant::now();
+        while fs::metadata(&self.trace).map_or(0, |trace| trace.len()) == 0 {
+            assert!(started.elapsed() < PATIENCE, "the HSM does not come to what is to be held");
+            std::thread::yield_now();
+        }
     }
 
     /// Sets a command up for it.

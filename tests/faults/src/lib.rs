@@ -85,6 +85,12 @@ fn verdict(call: &CStr, kind: Kind, target: &Target, bytes: Option<size_t>) -> V
         (Fault::KillBefore(at), _) if here(at) => die(),
         (Fault::KillAfter(at), _) if here(at) => Verdict::KillAfter,
         (Fault::KillHalf(at), Some(bytes)) if here(at) => Verdict::Short { bytes, kill: true },
+        (Fault::Hold, _) if here(1) => {
+            while Plan::read().is_some_and(|plan| plan.fault == Fault::Hold) {
+                kernel!(SYS_sched_yield);
+            }
+            Verdict::Pass
+        }
         (Fault::Full, _) if kind == Kind::Grow => Verdict::Errno(libc::ENOSPC),
         (Fault::FullHalf, Some(bytes)) if kind == Kind::Grow => {
             // Half of it still fits; the rest, which is written next, does not.

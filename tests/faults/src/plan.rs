@@ -16,6 +16,8 @@ pub(crate) enum Fault {
     KillAfter(u64),
     /// `kill-half N CALL`: half of the bytes of the N-th write of two bytes or more are written, then kill -9.
     KillHalf(u64),
+    /// `hold 1 CALL`: the first write point that is this call, or `any`, waits until there is another plan.
+    Hold,
     /// `full`: nothing can be made or written (`ENOSPC`).
     Full,
     /// `full-half`: of two writes the first writes half, the second finds no room.
@@ -56,7 +58,7 @@ impl Plan {
         let text_of = |(begin, end): (usize, usize)| std::str::from_utf8(line.get(begin..end)?).ok();
         let fault = text_of(word()?)?;
         let (mut number, mut call) = (0, (0, 0));
-        if fault.starts_with("kill-") {
+        if fault.starts_with("kill-") || fault == "hold" {
             number = text_of(word()?)?.parse().ok()?;
             call = word()?;
         }
@@ -65,6 +67,7 @@ impl Plan {
             "kill-before" => Fault::KillBefore(number),
             "kill-after" => Fault::KillAfter(number),
             "kill-half" => Fault::KillHalf(number),
+            "hold" => Fault::Hold,
             "full" => Fault::Full,
             "full-half" => Fault::FullHalf,
             "sync-fails" => Fault::SyncFails,

@@ -5,13 +5,16 @@ use super::BETWEEN_ROUNDS_SECS;
 use super::ledger::{Lost, answered};
 use countersign_tests::backend::{assert_signed_by, digest, enroll_act, reason};
 use countersign_tests::faults::{Fault, Moment};
-use countersign_tests::hsm::TENANT;
+use countersign_tests::hsm::{TENANT, kill_now};
 use countersign_tests::{Hsm, Keystore, User, on_embedded};
 use countersign_wire::client::Mechanism::Digest;
 use countersign_wire::reason::Reason;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-on_embedded!(i2_i6_kills_while_the_log_is_cleaned_and_changes_its_files_lose_nothing);
+on_embedded!(
+    i2_i6_kills_while_the_log_is_cleaned_and_changes_its_files_lose_nothing,
+    i6_a_plugin_killed_while_the_firmware_still_writes_for_it_has_a_successor_that_serves,
+);
 
 /// Clients that write at once: they share syncs.
 const WRITERS: usize = 8;
@@ -100,4 +103,49 @@ fn i2_i6_kills_while_the_log_is_cleaned_and_changes_its_files_lose_nothing(keyst
     hsm.stop();
     hsm.run();
     assert_there(&hsm, &all, "at the end");
+}
+
+/// What the firmware says when a plugin's successor is to be started.
+const STARTED_AGAIN: &str = "the plugin is started again";
+
+/// How often the log is looked at, for a firmware that does not wait: about as long as a start takes.
+const LOOKS: usize = 2000;
+
+/// What the dead plugin asked for last is finished before its successor is told how long the store is.
+fn i6_a_plugin_killed_while_the_firmware_still_writes_for_it_has_a_successor_that_serves(keystore: Keystore) {
+    let (mut hsm, faults) = Hsm::init(keystore, &[TENANT]).with_faults();
+    hsm.run();
+    let names = AtomicUsize::new(0);
+    for (call, place) in [
+        ("pwrite64", hsm.store_folder().join("archive")),
+        ("fdatasync", hsm.store_folder().join("archive")),
+        ("pwrite64", hsm.store_folder()),
+        ("fdatasync", hsm.nvram()),
+    ] {
+        // Write points are counted from the start of a process.
+        hsm.stop();
+        hsm.run();
+        faults.take_trace();
+        let (now, starts) = (hsm.now(), hsm.log().matches(STARTED_AGAIN).count());
+        faults.set(Fault::HoldFirst(call), &place);
+        let grown = std::thread::scope(|scope| {
+            let writers: Vec<_> = (0..WRITERS).map(|_| scope.spawn(|| grow(&hsm, now, &names))).collect();
+            faults.wait_until_held();
+            kill_now(hsm.plugin_pid());
+            for _ in 0..LOOKS {
+                let started = hsm.log().matches(STARTED_AGAIN).count() > starts;
+                assert!(!started, "{call} of {} is not waited for", place.display());
+                std::thread::yield_now();
+            }
+            faults.clear();
+            writers
+                .into_iter()
+                .flat_map(|writer| writer.join().expect("it grows until the kill"))
+                .collect::<Vec<_>>()
+        });
+        hsm.wait_until_it_answers();
+        assert_there(&hsm, &grown, &format!("killed while {call} of {} took long", place.display()));
+        let number = names.fetch_add(1, Ordering::Relaxed);
+        add_user(&hsm, now, number, &mut Vec::new()).expect("the successor serves");
+    }
 }
