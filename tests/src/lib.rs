@@ -24,7 +24,8 @@
 //! | [`terminal`] | a program at a terminal of its own |
 //! | [`transactions`] | Ethereum transactions, and an independent reading of what was signed |
 //!
-//! The tests themselves are in `it/`, the benchmark in `benches/gated/`.
+//! The tests themselves are in `it/`, the benchmark in `benches/gated/`. `model/` checks the protocol without any
+//! process; `faults/` is what is preloaded into the HSM's.
 
 pub mod artefacts;
 pub mod backend;

@@ -270,7 +270,7 @@ extern "C" fn rmdir(path: *const c_char) -> c_int {
 
 unsafe extern "C" {
     /// How many bytes wait in a stream to be written (`stdio_ext.h`).
-    safe fn __fpending(stream: &FILE) -> size_t;
+    fn __fpending(stream: *mut FILE) -> size_t;
 }
 
 type OfStream = unsafe extern "C" fn(*mut FILE) -> c_int;
@@ -282,8 +282,8 @@ fn flush(call: &CStr, stream: *mut FILE) -> c_int {
     let Some(next) = next else { return fail(libc::ENOSYS) as c_int };
     // SAFETY: whoever called the function keeps its contract.
     let go_on = || unsafe { c_long::from(next(stream)) };
-    // SAFETY: it is null or a stream that is open.
-    let waiting = unsafe { stream.as_ref() }.is_some_and(|stream| __fpending(stream) > 0);
+    // SAFETY: what is not null is a stream that is open.
+    let waiting = !stream.is_null() && unsafe { __fpending(stream) } > 0;
     if !waiting {
         return go_on() as c_int;
     }
