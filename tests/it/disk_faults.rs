@@ -180,6 +180,11 @@ fn short_and_interrupted_writes_are_harmless(keystore: Keystore) {
             assert_eq!(reason(hsm.sign(&alice, digest(number), &code)), Reason::CodeUsed);
         }
         faults.clear();
+        let noted = faults.take_trace();
+        for file in [hsm.store(), hsm.nvram()] {
+            let write = format!("pwrite64 {}", file.display());
+            assert!(noted.contains(&write), "{fault:?} befell no {write}: {noted:?}");
+        }
         hsm.stop();
         hsm.run();
         hsm.show(&alice).expect("alice is there");

@@ -105,7 +105,8 @@ impl Faults {
         fs::remove_file(&self.plan).expect("there is a plan to remove");
     }
 
-    /// The write points noted since the last time, as `CALL PATH`.
+    /// The write points noted since the last time, as `CALL PATH`: those that were traced, that killed, that were held,
+    /// short or interrupted.
     pub fn take_trace(&self) -> Vec<String> {
         let noted = fs::read_to_string(&self.trace).unwrap_or_default();
         fs::write(&self.trace, "").expect("the trace can be emptied");

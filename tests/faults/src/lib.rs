@@ -98,8 +98,14 @@ fn verdict(call: &CStr, kind: Kind, target: &Target, bytes: Option<size_t>) -> V
         }
         (Fault::SyncFails, _) if kind == Kind::Sync => Verdict::Errno(libc::EIO),
         (Fault::WriteFails, Some(_)) => Verdict::Errno(libc::EIO),
-        (Fault::Short, Some(bytes)) => Verdict::Short { bytes, kill: false },
-        (Fault::Interrupted, Some(_)) if is_odd_write => Verdict::Errno(libc::EINTR),
+        (Fault::Short, Some(bytes)) => {
+            plan::note(call, target);
+            Verdict::Short { bytes, kill: false }
+        }
+        (Fault::Interrupted, Some(_)) if is_odd_write => {
+            plan::note(call, target);
+            Verdict::Errno(libc::EINTR)
+        }
         _ => Verdict::Pass,
     }
 }

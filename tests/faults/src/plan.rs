@@ -26,9 +26,9 @@ pub(crate) enum Fault {
     SyncFails,
     WriteFails,
     ReadFails,
-    /// `short`: every write writes half.
+    /// `short`: every write writes half, and is noted.
     Short,
-    /// `interrupted`: every other write is interrupted (`EINTR`).
+    /// `interrupted`: every other write is interrupted (`EINTR`), and is noted.
     Interrupted,
 }
 
