@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 on_embedded!(
     i2_i6_kills_while_the_log_is_cleaned_and_changes_its_files_lose_nothing,
+    i5_a_full_disk_holds_up_cleaning_and_nothing_else,
     i6_a_plugin_killed_while_the_firmware_still_writes_for_it_has_a_successor_that_serves,
 );
 
@@ -148,4 +149,26 @@ fn i6_a_plugin_killed_while_the_firmware_still_writes_for_it_has_a_successor_tha
         let number = names.fetch_add(1, Ordering::Relaxed);
         add_user(&hsm, now, number, &mut Vec::new()).expect("the successor serves");
     }
+}
+
+fn i5_a_full_disk_holds_up_cleaning_and_nothing_else(keystore: Keystore) {
+    // As many users as make cleaning due, and some.
+    const USERS: usize = 64;
+    let (mut hsm, faults) = Hsm::init(keystore, &[TENANT]).with_faults();
+    hsm.run();
+    let (now, mut grown) = (hsm.now(), Vec::new());
+    let archive = |hsm: &Hsm| hsm.copy_files().0["archive"].len();
+    faults.set(Fault::Full, &hsm.store_folder().join("archive"));
+    for number in 0..USERS {
+        add_user(&hsm, now, number, &mut grown).expect("what a user waits for needs no archive");
+    }
+    assert_eq!(archive(&hsm), 0, "the archive's disk is full");
+    assert!(hsm.log().contains("the store's disk is full"), "cleaning was tried");
+    faults.clear();
+    for number in USERS..2 * USERS {
+        add_user(&hsm, now, number, &mut grown).expect("the HSM serves");
+    }
+    assert!(archive(&hsm) > 0, "cleaning went on");
+    hsm.kill_and_run();
+    assert_there(&hsm, &grown, "after a kill");
 }
