@@ -1,0 +1,282 @@
+//! What one signature costs each station, in instructions of user code, counted by callgrind.
+//!
+//! Virtual machines seldom have counters for `perf stat`, and callgrind tells threads apart. It counts by running
+//! the program on a processor of its own making, so the firmware cannot start its sandbox under it: here the
+//! firmware's parts ([`Firmware`]) run the image's executable without one. Everything that is counted is the code
+//! that ships: relay, listener, workers, the image's executable, the client, the module.
+//!
+//! Every run starts all processes anew, with one client, which signs for a number of users; the difference between
+//! a long and a short run is what the further signatures cost.
+
+use crate::gated::{Way, key_label, sign_natively};
+use crate::population::Population;
+use countersign_simulator::home::Home;
+use countersign_simulator::image;
+use countersign_simulator::link::PluginLink;
+use countersign_simulator::listener::{self, Admission};
+use countersign_simulator::ops::Hardware;
+use countersign_simulator::relay::{Relay, Said, Switchboard, Workers, read_outputs};
+use countersign_tests::{Keystore, artefacts, processes};
+use countersign_wire::hal::Event;
+use cryptoki_sys::CKM_ECDSA;
+use std::collections::BTreeMap;
+use std::fs::{self, OpenOptions};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::ops::Range;
+use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, mpsc};
+
+/// As in the HSM.
+const WORKERS: usize = 2;
+
+/// Signatures of the short run, and of the long one.
+const SIGNATURES: [usize; 2] = [8, 40];
+
+/// Fewer instructions than these come from the way the runs end.
+const NOISE: f64 = 500.0;
+
+/// Accounts that all runs on one HSM use up.
+pub(crate) const ACCOUNTS: usize = 2 * (SIGNATURES[0] + SIGNATURES[1]);
+
+/// Instructions by station, for one signature.
+pub(crate) struct Cost {
+    pub(crate) keystore: Keystore,
+    pub(crate) way: Way,
+    pub(crate) stations: Vec<(String, f64)>,
+}
+
+impl Cost {
+    pub(crate) fn name(&self) -> String {
+        format!("instructions/{}/{}", self.keystore.word(), self.way.word())
+    }
+
+    pub(crate) fn total(&self) -> f64 {
+        self.stations.iter().map(|(_, instructions)| instructions).sum()
+    }
+}
+
+/// Whether callgrind is there.
+pub(crate) fn can_be_counted() -> bool {
+    let mut version = Command::new("valgrind");
+    version.arg("--version").stdout(Stdio::null()).stderr(Stdio::null());
+    version.status().is_ok_and(|status| status.success())
+}
+
+/// Counts what a signature costs, both ways.
+pub(crate) fn count(population: &Population) -> Vec<Cost> {
+    let mut unused = 0..population.len();
+    let mut of = |way: Way| {
+        eprintln!("counting instructions: {}, {}", population.hsm.keystore.word(), way.word());
+        let [short, long] = SIGNATURES.map(|signatures| {
+            let users: Vec<usize> = unused.by_ref().take(signatures).collect();
+            let (first, last) = (users[0], users[signatures - 1]);
+            run(population, way, first..last + 1)
+        });
+        let further = crate::rounds::as_f64(SIGNATURES[1] - SIGNATURES[0]);
+        let stations = long.into_iter().map(|(station, instructions)| {
+            let fixed = short.get(&station).copied().unwrap_or_default();
+            (station, (instructions - fixed) / further)
+        });
+        // What a thread does that waits for something else belongs to no signature.
+        let stations = stations.filter(|(_, instructions)| *instructions >= NOISE).collect();
+        Cost { keystore: population.hsm.keystore, way, stations }
+    };
+    Way::ALL.map(&mut of).into()
+}
+
+/// Signs for these users with everything under callgrind: instructions by station.
+fn run(population: &Population, way: Way, users: Range<usize>) -> BTreeMap<String, f64> {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let [firmware_out, plugin_out, client_out] =
+        ["firmware", "plugin", "client"].map(|name| folder.path().join(name));
+    let executable = unpack_image(folder.path());
+    let home = population.hsm.home();
+    let mut firmware = callgrind(&firmware_out, &["--separate-threads=yes"]);
+    firmware.arg(own_path()).arg("firmware").arg("--home").arg(&home);
+    firmware.arg("--executable").arg(&executable).arg("--callgrind-out").arg(&plugin_out);
+    firmware.env("SOFTHSM2_CONF", crate::in_process::softhsm_configuration(&home));
+    let firmware = Errand::start(firmware);
+    let mut client = callgrind(&client_out, &[]);
+    client.arg(own_path()).arg("sign").arg("--folder").arg(population.hsm.folder());
+    client.args(["--keystore", population.hsm.keystore.word(), "--way", way.word()]);
+    client.args(["--from", &users.start.to_string(), "--to", &users.end.to_string()]);
+    let client = Errand::start(client);
+    let threads = processes::threads(firmware.process.id());
+    client.end();
+    firmware.end();
+    let mut stations = BTreeMap::from([
+        ("client".to_owned(), instructions(&client_out)),
+        ("plugin".to_owned(), instructions(&plugin_out)),
+    ]);
+    for (number, thread) in threads.iter().enumerate() {
+        let out = folder.path().join(format!("firmware-{:02}", number + 1));
+        // The first thread has the name of the program.
+        let thread = if number == 0 { "main" } else { thread };
+        *stations.entry(format!("firmware {thread}")).or_default() += instructions(&out);
+    }
+    stations
+}
+
+/// A process of ours that says a line when its work is done and then waits until it may end.
+struct Errand {
+    process: Child,
+}
+
+impl Errand {
+    fn start(mut command: Command) -> Self {
+        let mut process =
+            command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("valgrind can be started");
+        let stdout = process.stdout.take().expect("its output is piped");
+        let said = BufReader::new(stdout).lines().next();
+        assert!(matches!(&said, Some(Ok(line)) if line == DONE), "it ended before it was done: {said:?}");
+        Self { process }
+    }
+
+    fn end(mut self) {
+        drop(self.process.stdin.take());
+        assert!(self.process.wait().expect("a child can be waited for").success());
+    }
+}
+
+const DONE: &str = "done";
+
+/// Says that the work is done and waits until this process may end.
+fn done() {
+    println!("{DONE}");
+    let mut nothing = [0];
+    // Whatever ends the wait, nobody needs this process any more.
+    let _ = std::io::stdin().read(&mut nothing);
+}
+
+fn own_path() -> PathBuf {
+    std::env::current_exe().expect("this program has a path")
+}
+
+fn callgrind(out: &Path, options: &[&str]) -> Command {
+    let mut command = Command::new("valgrind");
+    command.args(["--quiet", "--tool=callgrind"]).args(options);
+    command.arg(format!("--callgrind-out-file={}", out.display()));
+    command
+}
+
+/// The total of a file that callgrind wrote.
+fn instructions(out: &Path) -> f64 {
+    let text = fs::read_to_string(out)
+        .unwrap_or_else(|error| panic!("callgrind wrote no {}: {error}", out.display()));
+    let total = text
+        .lines()
+        .find_map(|line| line.strip_prefix("totals: "))
+        .map_or(Ok(0.0), |total| total.trim().parse());
+    total.expect("callgrind writes numbers")
+}
+
+fn unpack_image(folder: &Path) -> PathBuf {
+    let packed = image::read_file(&artefacts::image()).expect("the image can be read");
+    let (_, executable) = image::parse(&packed).expect("an image");
+    let path = folder.join("image");
+    let file = OpenOptions::new().create_new(true).write(true).mode(0o700).open(&path);
+    file.and_then(|mut file| file.write_all(executable)).expect("a file can be written");
+    path
+}
+
+/// The firmware's parts around the image's executable, without a sandbox.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Firmware {
+    #[arg(long)]
+    home: PathBuf,
+    /// The image's executable
+    #[arg(long)]
+    executable: PathBuf,
+    /// Where callgrind writes what it counted of the executable
+    #[arg(long)]
+    callgrind_out: PathBuf,
+}
+
+impl Firmware {
+    /// Serves until standard input ends.
+    pub(crate) fn carry_out(&self) {
+        let home = Home::at(&self.home).expect("the path of an HSM");
+        let claim = home.claim().expect("nobody else runs this HSM");
+        let hardware = Arc::new(Hardware::open(&home, claim, Vec::new()).expect("an HSM's parts"));
+        let workers = Workers::start(&hardware, WORKERS).expect("threads can be started");
+        let (ours, plugins) = UnixStream::pair().expect("a socket pair");
+        let mut plugin = callgrind(&self.callgrind_out, &[]);
+        plugin.arg(&self.executable).stdin(Stdio::from(std::os::fd::OwnedFd::from(plugins)));
+        let mut plugin = plugin.spawn().expect("valgrind can be started");
+        let boot = hardware.boot().expect("an HSM that is whole");
+        let relay = Relay::new(PluginLink::new(Arc::clone(&hardware), ours));
+        let (tell, told) = mpsc::channel();
+        let reading = Arc::clone(&relay);
+        let reader = named("plugin-reader", move || {
+            read_outputs(&reading, &workers, |said| {
+                // Only the first thing it says is waited for.
+                let _ = tell.send(said);
+            });
+        });
+        relay.link().deliver(Event::Boot(Box::new(boot))).expect("the plugin listens");
+        assert!(matches!(told.recv(), Ok(Said::Ready)), "the plugin opens its store");
+        let switchboard = Arc::new(Switchboard::default());
+        switchboard.set(Some(Arc::clone(&relay)));
+        let admission = Admission::of(&[]);
+        let clients = listener::bind(&home.socket(), &admission).expect("a socket in the home");
+        named("listener", move || listener::serve(&clients, &admission, &switchboard));
+        done();
+        relay.close();
+        reader.join().expect("the reading thread ends with the plugin");
+        assert!(plugin.wait().expect("a child can be waited for").success());
+        std::process::exit(0);
+    }
+}
+
+fn named(name: &str, body: impl FnOnce() + Send + 'static) -> std::thread::JoinHandle<()> {
+    std::thread::Builder::new().name(name.into()).spawn(body).expect("a thread can be started")
+}
+
+/// One client, which signs for a number of users.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Signatures {
+    /// The folder of the HSM and what belongs to it
+    #[arg(long)]
+    folder: PathBuf,
+    #[arg(long)]
+    keystore: String,
+    #[arg(long)]
+    way: Way,
+    #[arg(long)]
+    from: usize,
+    #[arg(long)]
+    to: usize,
+}
+
+impl Signatures {
+    /// Signs, and keeps the connection until standard input ends.
+    pub(crate) fn carry_out(&self) {
+        let keystore =
+            if self.keystore == Keystore::Softhsm.word() { Keystore::Softhsm } else { Keystore::Embedded };
+        let population = Population::found_at(&self.folder, keystore);
+        let hsm = &population.hsm;
+        let now = hsm.now();
+        let users =
+            (self.from..self.to).map(|number| (key_label(number), population.phone(number).code(now)));
+        match self.way {
+            Way::Native => users.for_each(|(key, code)| sign_natively(&population, &key, &code)),
+            Way::Pkcs11 => {
+                let raw = hsm.raw();
+                let session = raw.session(hsm.api_key());
+                // A short run finds as many keys as a long one, so that their difference is that of signing.
+                let found = (self.from..self.from + SIGNATURES[1])
+                    .map(|number| raw.find(session, &key_label(number)).expect("every user's key is found"));
+                let found: Vec<_> = found.collect();
+                for ((_, code), key) in users.zip(found) {
+                    raw.sign_init(session, CKM_ECDSA, key).expect("C_SignInit");
+                    raw.context_login(session, &code).expect("C_Login");
+                    raw.sign(session, &[7; 32], 64).expect("C_Sign");
+                }
+            }
+        }
+        done();
+    }
+}

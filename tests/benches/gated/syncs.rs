@@ -1,0 +1,85 @@
+//! What a lone request waits for on the disk, and nothing else.
+
+use crate::gated::key_label;
+use crate::in_process::InProcess;
+use crate::population::Population;
+use crate::rounds::{Contender, Round, Work, measure};
+use countersign_tests::backend::{digest, sign_act};
+use countersign_wire::client::{Outcome, Reply, Request};
+use countersign_wire::{decode, encode};
+use serde_bytes::ByteArray;
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// About what one commit of a lone request appends to the store.
+const APPENDED_BYTES: usize = 1024;
+
+/// What one write of NVRAM writes.
+const NVRAM_BYTES: usize = 1536;
+
+/// Two files on the same disk as the HSMs', written as they write theirs.
+pub(crate) struct Syncs {
+    store: File,
+    nvram: File,
+    end: AtomicU64,
+    /// Commits that one signature waits for.
+    commits: usize,
+    signatures: usize,
+}
+
+impl Syncs {
+    pub(crate) fn new(folder: &Path, commits: usize, signatures: usize) -> Self {
+        let create = |name: &str| File::create(folder.join(name)).expect("a file can be made");
+        let nvram = create("nvram");
+        nvram.write_all_at(&[0; 2 * NVRAM_BYTES], 0).expect("a file can be written");
+        Self { store: create("store"), nvram, end: AtomicU64::new(0), commits, signatures }
+    }
+}
+
+impl Work for Syncs {
+    fn sign(&self, _thread: usize, _number: usize) {
+        for _ in 0..self.commits {
+            let end = self.end.fetch_add(APPENDED_BYTES as u64, Ordering::Relaxed);
+            self.store.write_all_at(&[1; APPENDED_BYTES], end).expect("the disk takes it");
+            self.store.sync_data().expect("the disk syncs");
+            self.nvram.write_all_at(&[1; NVRAM_BYTES], 0).expect("the disk takes it");
+            self.nvram.sync_data().expect("the disk syncs");
+        }
+    }
+}
+
+impl Contender for Syncs {
+    fn name(&self) -> String {
+        NAME.to_owned()
+    }
+
+    fn round(&self) -> Round {
+        measure(1, self.signatures, &[], self)
+    }
+}
+
+/// What the figures are called.
+pub(crate) const NAME: &str = "syncs/1";
+
+/// How many commits one native signature waits for, counted in process on an HSM that does not run.
+pub(crate) fn commits_of_a_signature(population: &Population) -> usize {
+    let hsm = &population.hsm;
+    let mut plugin = InProcess::start(&hsm.home());
+    let code = population.phone(0).code(plugin.now().unix_secs);
+    let act = sign_act(&key_label(0), digest(7), Some(&code));
+    let request = Request { id: ByteArray::new([1; 16]), api_key: Some(hsm.api_key().clone()), act };
+    let before = plugin.commits();
+    plugin.request(0, encode(&request));
+    let reply = loop {
+        if let Some((_, reply)) = plugin.turn().pop() {
+            break reply;
+        }
+    };
+    let commits = plugin.commits() - before;
+    let reply: Reply = decode(&reply).expect("the plugin answers in its own language");
+    assert!(matches!(reply.outcome, Outcome::Done(_)), "{:?}", reply.outcome);
+    plugin.stop();
+    commits
+}
