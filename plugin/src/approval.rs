@@ -53,7 +53,7 @@ impl From<CommitError> for Stop {
     fn from(error: CommitError) -> Self {
         match error {
             CommitError::Conflict => Self::Conflict,
-            CommitError::Failed => Reason::StoreRefused.into(),
+            CommitError::Full | CommitError::Failed => Reason::from(error).into(),
         }
     }
 }
@@ -82,11 +82,12 @@ pub(crate) async fn spend(
     require_confirmed(account, core.now().elapsed_secs)?;
     let offered = parse(account, typed)?;
 
-    // Count first: the attempt stands as a failure, durably, before anything is compared.
-    let counted = count_failure(core, account).await?;
+    // Count first: the attempt stands as a failure, durably, before anything is compared. Meanwhile the keystore works
+    // out what to compare with.
+    let (counted, candidates) = count_failure(core, account, totp::window).await?;
 
     // Check: against every step in the window, in constant time.
-    let (steps, macs) = candidates(core, account, totp::window).await?;
+    let Candidates { steps, macs } = candidates.await?;
     let factor = &account.totp;
     let matched = totp::check(&offered, &steps, &macs, factor.parameters.digits, factor.highest_used_step);
     let step = fresh(core, account, matched)?;
@@ -106,8 +107,8 @@ pub(crate) async fn spend_to_confirm(
     typed: [&TypedCode; 2],
 ) -> Result<(), Stop> {
     let offered = [parse(account, typed[0])?, parse(account, typed[1])?];
-    let counted = count_failure(core, account).await?;
-    account.totp.highest_used_step = check_pair(core, account, &offered).await?;
+    let (counted, candidates) = count_failure(core, account, totp::pair_window).await?;
+    account.totp.highest_used_step = check_pair(core, account, &offered, candidates.await?)?;
     account.enrolment = Enrolment::Confirmed;
     counted.take_back(account);
     commit(core, account, true, What::Confirmed).await
@@ -123,8 +124,9 @@ pub(crate) async fn spend_to_unlock(
     let now = sure_time(core)?;
     account.guard.admit_pair(now.elapsed_secs)?;
     account.guard.count_pair(now.elapsed_secs);
+    let candidates = candidates(core, account, now, totp::pair_window);
     commit(core, account, false, What::CodeCounted).await?;
-    account.totp.highest_used_step = check_pair(core, account, &offered).await?;
+    account.totp.highest_used_step = check_pair(core, account, &offered, candidates.await?)?;
     account.guard.vouch(core.now().elapsed_secs);
     commit(core, account, false, What::Unlocked).await
 }
@@ -143,33 +145,57 @@ impl Counted {
     }
 }
 
-/// Counts an attempt as failed before it is made, if time is sure, the account is open and the budgets have room.
-async fn count_failure(core: &Core, account: &mut Account) -> Result<Counted, Stop> {
+/// Counts an attempt as failed before it is made, if time is sure, the account is open and the budgets have room. Gives
+/// what the attempt is to be compared with: the keystore begins to work it out while the count becomes durable.
+async fn count_failure(
+    core: &Core,
+    account: &mut Account,
+    steps_around: fn(u64) -> Vec<u64>,
+) -> Result<(Counted, impl Future<Output = Result<Candidates, Stop>> + use<>), Stop> {
     account.guard.admit(sure_time(core)?.elapsed_secs)?;
     let accounts = core.store.account_count(&account.tenant);
     let vouched = account.guard.is_vouched();
     let attempt = core.tenants.count(&account.tenant, accounts, vouched, || core.now()).await?;
     let before = account.guard;
     account.guard.count_failure(core.now().elapsed_secs);
-    commit(core, account, true, What::CodeCounted).await?;
-    Ok(Counted { attempt, before })
+    let candidates = candidates(core, account, sure_time(core)?, steps_around);
+    match commit(core, account, true, What::CodeCounted).await {
+        Ok(()) => Ok((Counted { attempt, before }, candidates)),
+        Err(stop) => {
+            // It could not be counted, so nothing will be compared.
+            attempt.succeed();
+            Err(stop)
+        }
+    }
 }
 
-/// The steps that may match now, and their MACs from the keystore.
-async fn candidates(
+/// The steps that may match, and their MACs from the keystore.
+struct Candidates {
+    steps: Vec<u64>,
+    macs: Vec<Secret>,
+}
+
+/// Asks the keystore for the MACs of the steps that may match now; the call is begun at once.
+fn candidates(
     core: &Core,
     account: &Account,
+    now: Moment,
     steps_around: fn(u64) -> Vec<u64>,
-) -> Result<(Vec<u64>, Vec<Secret>), Stop> {
+) -> impl Future<Output = Result<Candidates, Stop>> + use<> {
     let factor = &account.totp;
-    let steps = steps_around(totp::step_at(sure_time(core)?.unix_secs, &factor.parameters));
-    let macs = core.hal.mac(&factor.wrapped, factor.parameters.hash, steps.clone()).await;
-    Ok((steps, macs.map_err(Reason::from)?))
+    let steps = steps_around(totp::step_at(now.unix_secs, &factor.parameters));
+    let macs = core.hal.mac(&factor.wrapped, factor.parameters.hash, steps.clone());
+    async move { Ok(Candidates { steps, macs: macs.await.map_err(Reason::from)? }) }
 }
 
 /// The later step of two consecutive ones that the codes match, both unused.
-async fn check_pair(core: &Core, account: &Account, offered: &[Code; 2]) -> Result<u64, Stop> {
-    let (steps, macs) = candidates(core, account, totp::pair_window).await?;
+fn check_pair(
+    core: &Core,
+    account: &Account,
+    offered: &[Code; 2],
+    candidates: Candidates,
+) -> Result<u64, Stop> {
+    let Candidates { steps, macs } = candidates;
     let factor = &account.totp;
     let matched = totp::check_pair(
         offered.each_ref(),

@@ -11,7 +11,7 @@ use crate::keys;
 use crate::limits::Guard;
 use crate::machine::Core;
 use crate::record::{Account, ENROLMENT_OPEN_SECS, Enrolment, FORMAT, TotpFactor};
-use crate::store::{Change, CommitError};
+use crate::store::Change;
 use crate::totp;
 use countersign_wire::client::{AccountInfo, Enroll, Enrolled, TwoCodes};
 use countersign_wire::names::{AccountName, TenantName};
@@ -57,7 +57,7 @@ pub(crate) async fn enroll(core: &Core, tenant: &TenantName, request: &Enroll) -
     };
     let what = What::Enrolled { key: enrolled.key.id };
     let event = core.event(Some(tenant), Some(&request.account), what);
-    core.store.commit(Change { account: Some(account), tenant: None, event }).await.map_err(refusal)?;
+    core.store.commit(Change { account: Some(account), tenant: None, event }).await.map_err(Reason::from)?;
     Ok(enrolled)
 }
 
@@ -117,14 +117,6 @@ pub(crate) async fn show(
         return Err(Reason::EnrolmentExpired.into());
     }
     Ok(account.info(now.elapsed_secs))
-}
-
-/// A change made in the account's turn meets no conflict; if it does, something is wrong inside.
-pub(crate) fn refusal(error: CommitError) -> Reason {
-    match error {
-        CommitError::Failed => Reason::StoreRefused,
-        CommitError::Conflict => Reason::InternalError,
-    }
 }
 
 /// Refuses a key pair that the keystore should not have made.

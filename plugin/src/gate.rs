@@ -96,13 +96,14 @@ async fn random(core: &Core, length: u16) -> Result<serde_bytes::ByteBuf, Refusa
 /// Records a refused decision before it is told. Reads decide nothing.
 async fn record_refusal(core: &Core, tenant: &TenantName, act: &Act, reason: Reason) -> Result<(), Refusal> {
     let Some((word, account, key)) = decision(act) else { return Ok(()) };
-    if reason == Reason::StoreRefused {
+    if matches!(reason, Reason::StoreRefused | Reason::StoreFull) {
+        // What cannot be recorded was not decided.
         return Ok(());
     }
     let what = What::Refused { act: word.to_owned(), key, reason };
     let event = core.event(Some(tenant), account, what);
     let change = Change { account: None, tenant: None, event };
-    core.store.commit(change).await.map_err(|_| Reason::StoreRefused.into())
+    core.store.commit(change).await.map_err(|error| Reason::from(error).into())
 }
 
 /// The acts that decide something, the word for each in the audit log, and the account or key that the request names.

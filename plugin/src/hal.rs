@@ -2,7 +2,7 @@
 //! here they become awaitable calls.
 //!
 //! Limits: NVRAM [`countersign_wire::hal::NVRAM_MAX_BYTES`], one read [`countersign_wire::hal::READ_MAX_BYTES`], one append
-//! [`countersign_wire::hal::APPEND_MAX_BYTES`]; one commit under way at a time.
+//! [`countersign_wire::hal::APPEND_MAX_BYTES`]; one commit and one append to the archive under way at a time.
 
 use crate::grant::Grant;
 use crate::record::Key;
@@ -21,6 +21,8 @@ impl From<HalError> for Reason {
     fn from(error: HalError) -> Self {
         match error.0 {
             Fault::Store => Reason::StoreRefused,
+            Fault::StoreFull => Reason::StoreFull,
+            Fault::StoreUnreadable => Reason::StoreUnreadable,
             Fault::Keystore => Reason::KeystoreFailed,
             Fault::Rng | Fault::Limits => Reason::InternalError,
         }
@@ -66,14 +68,14 @@ impl Hal {
         })
     }
 
-    /// Makes a call and waits for its result.
-    pub async fn call(&self, op: Op) -> Result<Value, HalError> {
+    /// Makes a call, at once, and gives its result to wait for.
+    pub fn call(&self, op: Op) -> impl Future<Output = Result<Value, HalError>> + use<> {
         let call = self.last_call.get() + 1;
         self.last_call.set(call);
         let (done, result) = oneshot::channel();
         self.waiting.borrow_mut().insert(call, done);
         self.send(Output::Call { call, op });
-        result.await.unwrap_or(Err(Fault::Limits)).map_err(HalError)
+        async move { result.await.unwrap_or(Err(Fault::Limits)).map_err(HalError) }
     }
 
     /// Random bytes from the HSM's RNG; refused if there are not exactly as many as asked for.
@@ -84,11 +86,18 @@ impl Hal {
         }
     }
 
-    /// A part of the store, untrusted.
-    pub async fn read_store(&self, offset: u64, length_bytes: u32) -> Result<Vec<u8>, HalError> {
-        match self.call(Op::ReadStore { offset, length_bytes }).await? {
-            Value::Bytes(bytes) if bytes.len() as u64 == u64::from(length_bytes) => Ok(bytes.into_vec()),
-            _ => Err(HalError(Fault::Store)),
+    /// A part of the log, untrusted. The read is begun at once.
+    pub fn read_store(
+        &self,
+        offset: u64,
+        length_bytes: u32,
+    ) -> impl Future<Output = Result<Vec<u8>, HalError>> + use<> {
+        let read = self.call(Op::ReadStore { offset, length_bytes });
+        async move {
+            match read.await? {
+                Value::Bytes(bytes) if bytes.len() as u64 == u64::from(length_bytes) => Ok(bytes.into_vec()),
+                _ => Err(HalError(Fault::Store)),
+            }
         }
     }
 
@@ -120,22 +129,26 @@ impl Hal {
         }
     }
 
-    /// One MAC for each counter; refused unless there are as many as counters, each as long as the hash.
-    pub async fn mac(
+    /// One MAC for each counter; refused unless there are as many as counters, each as long as the hash. The call is
+    /// begun at once.
+    pub fn mac(
         &self,
         wrapped: &[u8],
         hash: TotpHash,
         counters: Vec<u64>,
-    ) -> Result<Vec<Secret>, HalError> {
+    ) -> impl Future<Output = Result<Vec<Secret>, HalError>> + use<> {
         let count = counters.len();
-        match self.call(Op::Mac { wrapped: wrapped.to_vec().into(), hash, counters }).await? {
-            Value::Macs(macs)
-                if macs.len() == count
-                    && macs.iter().all(|mac| mac.expose().len() == hash.secret_bytes()) =>
-            {
-                Ok(macs)
+        let call = self.call(Op::Mac { wrapped: wrapped.to_vec().into(), hash, counters });
+        async move {
+            match call.await? {
+                Value::Macs(macs)
+                    if macs.len() == count
+                        && macs.iter().all(|mac| mac.expose().len() == hash.secret_bytes()) =>
+                {
+                    Ok(macs)
+                }
+                _ => Err(HalError(Fault::Keystore)),
             }
-            _ => Err(HalError(Fault::Keystore)),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::approval::require_confirmed;
 use crate::audit::What;
-use crate::enrolment::{check_public_key, refusal};
+use crate::enrolment::check_public_key;
 use crate::machine::Core;
 use crate::record::{KEYS_MAX, Key};
 use crate::store::{Change, RecordId};
@@ -62,7 +62,7 @@ pub(crate) async fn create(
     account.keys.push(key);
     account.version += 1;
     let event = core.event(Some(tenant), Some(&account.name), What::KeyCreated { key: info.id });
-    core.store.commit(Change { account: Some(account), tenant: None, event }).await.map_err(refusal)?;
+    core.store.commit(Change { account: Some(account), tenant: None, event }).await.map_err(Reason::from)?;
     Ok(info)
 }
 

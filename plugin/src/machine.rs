@@ -11,7 +11,7 @@ use crate::gate;
 use crate::grant::OpenGrants;
 use crate::hal::Hal;
 use crate::retry::Retries;
-use crate::store::{Change, OpenError, Store, Watermarks};
+use crate::store::{Change, CommitError, Store, StoreError, Watermarks};
 use crate::tenants::Tenants;
 use crate::turns::Turns;
 use core::cell::{Cell, OnceCell, RefCell};
@@ -78,7 +78,9 @@ impl Core {
         let count = self.unreadable.take();
         let aggregate = (count > 0).then(|| self.event(None, None, What::Unreadable { count }));
         let state = |tenant: &TenantName| self.tenants.state(tenant);
-        self.store.commit_staged(&self.hal, self.watermarks(), aggregate, state).await;
+        if self.store.commit_staged(&self.hal, self.watermarks(), aggregate, state).await.is_err() {
+            self.unreadable.set(self.unreadable.get().saturating_add(count));
+        }
     }
 }
 
@@ -137,18 +139,22 @@ impl Plugin {
         loop {
             self.pool.run_until_stalled();
             let store = self.core.get().map(|core| &core.store);
-            if store.is_some_and(Store::is_poisoned) {
+            if let Some(error) = store.and_then(Store::broken) {
                 // Whoever waited has been refused; nothing better can come before the next boot.
-                self.halt(&OpenError::Hal(Fault::Store).to_string());
+                self.halt(&error.to_string());
                 return self.hal.take_outputs();
             }
-            if !store.is_some_and(Store::wants_commit) {
+            let (commit, clean) =
+                (store.is_some_and(Store::wants_commit), store.is_some_and(Store::wants_cleaning));
+            if !commit && !clean {
                 return self.hal.take_outputs();
             }
             let core = Rc::clone(&self.core);
             self.spawn(async move {
-                if let Some(core) = core.get() {
-                    core.commit_staged().await;
+                match core.get() {
+                    Some(core) if commit => core.commit_staged().await,
+                    Some(core) => core.store.clean(&core.hal).await,
+                    None => {}
                 }
             });
         }
@@ -197,7 +203,10 @@ async fn open(hal: Rc<Hal>, core: Rc<OnceCell<Core>>, clock: Rc<RefCell<Clock>>,
             let Some(core) = core.get() else { return };
             match core.store.commit(Change { account: None, tenant: None, event }).await {
                 Ok(()) => hal.send(Output::Ready),
-                Err(_) => hal.send(Output::Halt { why: OpenError::Hal(Fault::Store).to_string() }),
+                Err(error) => {
+                    let fault = if error == CommitError::Full { Fault::StoreFull } else { Fault::Store };
+                    hal.send(Output::Halt { why: StoreError::Hal(fault).to_string() });
+                }
             }
         }
         Err(error) => hal.send(Output::Halt { why: error.to_string() }),
@@ -209,7 +218,7 @@ async fn try_open(
     clock: &Rc<RefCell<Clock>>,
     boot: Boot,
     first: Time,
-) -> Result<Core, OpenError> {
+) -> Result<Core, StoreError> {
     let (store, watermarks) = Store::open(hal, &boot).await?;
     *clock.borrow_mut() = Clock::start(watermarks.unix_floor_secs, watermarks.elapsed_secs, first);
     let mut tenants = Vec::new();

@@ -143,7 +143,7 @@ pub(crate) async fn context_sign(
     let bound = What::Bound { key: key.id, digest: intent.digest().into() };
     let event = core.event(Some(tenant), Some(&account.name), bound);
     let change = Change { account: None, tenant: None, event };
-    core.store.commit(change).await.map_err(|_| Reason::StoreRefused)?;
+    core.store.commit(change).await.map_err(Reason::from)?;
 
     // 8. Sign and verify. 9. Release.
     let verified = release(core, &key, Grant::bind(spent, intent.digest())).await?;
@@ -197,7 +197,7 @@ async fn repeat(
     let repeated = What::Repeated { key: key.id, digest: intent.digest().into() };
     let event = core.event(Some(&account.tenant), Some(&account.name), repeated);
     let change = Change { account: None, tenant: None, event };
-    core.store.commit(change).await.map_err(|_| Reason::StoreRefused)?;
+    core.store.commit(change).await.map_err(Reason::from)?;
     Ok(reply(intent, verified))
 }
 

@@ -1,9 +1,12 @@
 //! The sealed state: an append-only log of sealed records on the untrusted disk, a table of where each record's
 //! newest version lies, and the head of the log in NVRAM.
 //!
-//! * [`log`]: the entry format and the chain of hashes over it, byte by byte.
-//! * [`seal`]: how a record is sealed, and why no nonce repeats.
-//! * [`nvram`]: what NVRAM holds, byte by byte.
+//! * [`log`]: the entry format and the chain of hashes over it, byte by byte;
+//! * [`seal`]: how a record is sealed, and why no nonce repeats;
+//! * [`nvram`]: what NVRAM holds, byte by byte;
+//! * [`table`]: where each record's newest version lies;
+//! * [`opening`]: what is checked when the plugin starts;
+//! * [`cleaning`]: how the log is kept short.
 //!
 //! One change is one [`Change`]: it may span an account, its tenant and the audit log, and it becomes durable whole
 //! or not at all. Changes that are staged while a commit is under way share the next one (group commit). The order
@@ -11,25 +14,31 @@
 //! could take back, and what a crash leaves beyond the head was never reported.
 //!
 //! "No such account" is answered from the table, never from the disk: a host that hides a record gets a refusal,
-//! not a second enrolment. A fault in a commit poisons the store until the next boot.
+//! not a second enrolment. A full disk refuses what was staged and changes nothing; any other fault in a commit poisons
+//! the store until the next boot.
 
+mod cleaning;
 pub mod log;
 pub mod nvram;
+mod opening;
 pub mod seal;
+mod table;
 
 use crate::audit::Event;
 use crate::hal::{Hal, HalError};
 use crate::limits::Bucket;
 use crate::record::{Account, FORMAT, TenantState};
+use cleaning::{Marks, Moved, Region};
 use core::cell::RefCell;
-use countersign_wire::hal::{APPEND_MAX_BYTES, Boot, Fault, Op, READ_MAX_BYTES};
+use countersign_wire::hal::{APPEND_MAX_BYTES, Fault, Op};
 use countersign_wire::names::{AccountName, TenantName};
 use countersign_wire::reason::Reason;
 use futures_channel::oneshot;
-use log::{Chain, EntryBuilder, Kind};
-use nvram::Nvram;
-use seal::{Name, Position, Sealer};
+use log::{Chain, EntryBuilder, Kind, Owner, Placed};
+use nvram::{Nvram, Seal};
+use seal::{Exhausted, Name, Sealer};
 use std::collections::{BTreeMap, VecDeque};
+use table::{Row, Table};
 use zeroize::Zeroizing;
 
 /// What a record is called on the disk: keyed hashes, so that the host learns no name.
@@ -39,6 +48,10 @@ pub struct RecordId {
     pub tenant: [u8; 8],
     /// The account's fingerprint within the tenant; all zero for the tenant's own record and the audit log.
     pub account: [u8; 8],
+}
+
+impl RecordId {
+    const AUDIT: Self = Self { tenant: [0; 8], account: [0; 8] };
 }
 
 /// One atomic change.
@@ -56,17 +69,21 @@ pub(crate) struct Change {
 pub(crate) enum CommitError {
     /// The account changed since it was loaded: load it again.
     Conflict,
+    /// The disk is full. Nothing was changed.
+    Full,
     /// It could not be made durable.
     Failed,
 }
 
-/// Where a record's newest version lies.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Row {
-    offset: u64,
-    length_bytes: u32,
-    version: u64,
-    position: Position,
+impl From<CommitError> for Reason {
+    fn from(error: CommitError) -> Self {
+        match error {
+            // A change made in the account's turn meets no conflict; if it does, something is wrong inside.
+            CommitError::Conflict => Self::InternalError,
+            CommitError::Full => Self::StoreFull,
+            CommitError::Failed => Self::StoreRefused,
+        }
+    }
 }
 
 #[derive(Default)]
@@ -75,44 +92,102 @@ struct Staged {
     waiters: Vec<oneshot::Sender<Result<(), CommitError>>>,
 }
 
-/// Why the store was not opened. The text is for the operator.
+/// Why the store is not used. The text is for the operator.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum OpenError {
+pub enum StoreError {
     /// NVRAM holds something that this version did not write.
     NvramUnreadable,
+    /// Another version of the plugin wrote NVRAM.
+    NvramOfOtherVersion,
+    /// The HSM was started more often than it can count.
+    TooManyBoots,
+    /// NVRAM is empty but the store is not.
+    Foreign,
+    /// NVRAM remembers a store, and there is none.
+    Empty,
+    /// The store's bytes are not entries.
+    NotALog,
+    /// Another version of the plugin wrote the store.
+    OtherVersion,
+    /// Another HSM wrote the store.
+    OtherHsm,
+    /// The store was written under another clock mode.
+    OtherClock,
+    /// The store was written under another sealing key.
+    OtherKey,
+    /// The store begins after what NVRAM needs of it.
+    FrontMissing,
     /// The store ends before the head.
     Short,
     /// The store is not the one that NVRAM remembers.
     HeadMismatch,
-    /// The store's bytes are not entries.
-    NotALog,
-    /// NVRAM is empty but the store is not.
-    Foreign,
+    /// The archive of audit events ends before what NVRAM remembers.
+    ArchiveShort,
     /// A record does not open.
     Record,
+    /// The store was changed while the HSM ran.
+    Changed,
+    /// This boot's key has sealed as much as it may.
+    KeyUsedUp,
     /// The firmware failed.
     Hal(Fault),
 }
 
-impl core::fmt::Display for OpenError {
+impl core::fmt::Display for StoreError {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         f.write_str(match self {
             Self::NvramUnreadable => "store refused: NVRAM holds something that this version did not write",
-            Self::Short => "store refused: it is shorter than NVRAM remembers; it was truncated or an older copy put back",
-            Self::HeadMismatch => "store refused: it is not what NVRAM remembers; it was edited or an older copy put back",
-            Self::NotALog => "store refused: it holds bytes that are not log entries; it was edited or replaced",
+            Self::NvramOfOtherVersion => "store refused: NVRAM was written by another version of the plugin",
+            Self::TooManyBoots => "store refused: the HSM was started more often than its records can tell apart",
             Self::Foreign => "store refused: this HSM has never written a store, but there is one",
+            Self::Empty => "store refused: it is empty, but NVRAM remembers one; put the HSM's own store back",
+            Self::NotALog => "store refused: it holds bytes that are not log entries; it was edited or replaced",
+            Self::OtherVersion => "store refused: it was written by another version of the plugin",
+            Self::OtherHsm => "store refused: it belongs to another HSM; put this HSM's own store back",
+            Self::OtherClock => "store refused: it was written under another clock mode",
+            Self::OtherKey => "store refused: it was written by another image, whose sealing key this one does not have",
+            Self::FrontMissing => "store refused: its beginning is missing; it was truncated or replaced",
+            Self::Short => {
+                "store refused: it is shorter than NVRAM remembers; it was truncated or an older copy put back"
+            }
+            Self::HeadMismatch => {
+                "store refused: it is not what NVRAM remembers; a record was changed, exchanged or put back"
+            }
+            Self::ArchiveShort => {
+                "store refused: the archive of audit events is shorter than NVRAM remembers; it was truncated"
+            }
             Self::Record => "store refused: a record does not open under this HSM's key",
+            Self::Changed => "store refused: it was changed while the HSM ran",
+            Self::KeyUsedUp => "store: this start's key has sealed as many records as it may; the next start has its own",
+            Self::Hal(Fault::StoreFull) => "store refused: its disk is full; make room and start the HSM again",
             Self::Hal(_) => "store refused: the firmware could not read or write it; see the lines above",
         })
     }
 }
 
-impl From<HalError> for OpenError {
+impl From<HalError> for StoreError {
     fn from(error: HalError) -> Self {
         Self::Hal(error.0)
     }
 }
+
+impl From<Exhausted> for StoreError {
+    fn from(_: Exhausted) -> Self {
+        Self::KeyUsedUp
+    }
+}
+
+/// What the changes of one commit may come to, in bytes: what is staged beyond waits for the next one.
+const CHANGES_MAX_BYTES: usize = 256 * 1024;
+
+/// What the audit events of one commit may come to.
+pub(crate) const EVENTS_MAX_BYTES: usize = 256 * 1024;
+
+/// No encoded event is longer: two names of 64 bytes, a digest, a key id, a step and a reason.
+const EVENT_MAX_BYTES: usize = 512;
+
+const _: () =
+    assert!(CHANGES_MAX_BYTES + EVENTS_MAX_BYTES + 240 * 1024 <= APPEND_MAX_BYTES, "the rest fits as well");
 
 /// Keys of accounts that are kept opened, so that a request seldom reads the disk. It is keys that an account's size
 /// depends on: this is about 4 MiB at the most.
@@ -147,18 +222,37 @@ pub(crate) struct Store {
 }
 
 struct State {
-    chain: Chain,
+    owner: Owner,
+    seal: Seal,
     boot_count: u64,
     sequence: u64,
-    accounts: BTreeMap<[u8; 8], BTreeMap<[u8; 8], Row>>,
-    tenants: BTreeMap<[u8; 8], Row>,
+    tail: Chain,
+    head: Chain,
+    marks: Marks,
+    archive: Chain,
+    archive_blocks: u64,
+    table: Table,
     cache: Cache,
     staged: Staged,
-    under_way: bool,
-    poisoned: bool,
+    commit_under_way: bool,
+    cleaning: Cleaning,
+    broken: Option<StoreError>,
 }
 
-/// What NVRAM is told with every commit besides the head.
+/// How far cleaning is.
+enum Cleaning {
+    /// Nothing is under way; nothing is begun before the log is this long.
+    Idle { not_before: u64 },
+    /// A region is being read and archived.
+    Reading,
+    /// Its records are being moved, some with each commit.
+    Moving(Region),
+}
+
+/// After a full disk, cleaning waits until the log has grown by this much.
+const CLEANING_PAUSE_BYTES: u64 = 1024 * 1024;
+
+/// What NVRAM is told with every commit besides the chains.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Watermarks {
     pub(crate) unix_floor_secs: u64,
@@ -166,48 +260,6 @@ pub(crate) struct Watermarks {
 }
 
 impl Store {
-    /// Opens the store that NVRAM remembers: checks every byte up to the head, discards what lies beyond, and
-    /// raises the boot count in NVRAM before anything is appended.
-    pub(crate) async fn open(hal: &Hal, boot: &Boot) -> Result<(Self, Watermarks), OpenError> {
-        let hsm_id = boot.hsm_id.into_array();
-        let nvram = match &boot.nvram {
-            Some(bytes) => Nvram::decode(bytes).ok_or(OpenError::NvramUnreadable)?,
-            None if boot.store_bytes == 0 => Nvram::first(Self::first_head(boot)),
-            None => return Err(OpenError::Foreign),
-        };
-        let mut state = State {
-            chain: Chain::start(Self::first_head(boot)),
-            boot_count: nvram.boot_count + 1,
-            sequence: nvram.sequence,
-            accounts: BTreeMap::new(),
-            tenants: BTreeMap::new(),
-            cache: Cache::default(),
-            staged: Staged::default(),
-            under_way: false,
-            poisoned: false,
-        };
-        if boot.store_bytes < nvram.log_bytes {
-            return Err(OpenError::Short);
-        }
-        state.read_log(hal, &nvram).await?;
-        if state.chain.head() != nvram.head || state.chain.length_bytes() != nvram.log_bytes {
-            return Err(OpenError::HeadMismatch);
-        }
-        if boot.store_bytes > nvram.log_bytes {
-            hal.call(Op::TruncateStore { length_bytes: nvram.log_bytes }).await?;
-        }
-        let watermarks =
-            Watermarks { unix_floor_secs: nvram.unix_floor_secs, elapsed_secs: nvram.elapsed_secs };
-        let bump = state.nvram(watermarks).encode().into();
-        hal.call(Op::Commit { offset: nvram.log_bytes, append: Vec::new().into(), nvram: bump }).await?;
-        let sealer = Sealer::new(boot.sealing_key.expose(), hsm_id, state.boot_count);
-        Ok((Self { sealer: RefCell::new(sealer), state: RefCell::new(state) }, watermarks))
-    }
-
-    fn first_head(boot: &Boot) -> [u8; 32] {
-        Sealer::new(boot.sealing_key.expose(), boot.hsm_id.into_array(), 0).first_head()
-    }
-
     /// How often the plugin was started on this store.
     pub(crate) fn boot_count(&self) -> u64 {
         self.state.borrow().boot_count
@@ -241,7 +293,7 @@ impl Store {
     /// How many accounts a tenant has.
     pub(crate) fn account_count(&self, tenant: &TenantName) -> usize {
         let id = self.tenant_id(tenant);
-        self.state.borrow().accounts.get(&id).map_or(0, BTreeMap::len)
+        self.state.borrow().table.account_count(id)
     }
 
     /// The next accounts of a tenant after a cursor, in the order of their fingerprints.
@@ -251,73 +303,83 @@ impl Store {
         after: Option<[u8; 8]>,
         most: usize,
     ) -> Vec<RecordId> {
-        use core::ops::Bound::{Excluded, Unbounded};
         let tenant = self.tenant_id(tenant);
-        let state = self.state.borrow();
-        let Some(rows) = state.accounts.get(&tenant) else { return Vec::new() };
-        let from = after.map_or(Unbounded, Excluded);
-        rows.range((from, Unbounded))
-            .take(most)
-            .map(|(account, _)| RecordId { tenant, account: *account })
-            .collect()
+        self.state.borrow().table.accounts_after(tenant, after, most)
     }
 
     /// An account as it was last made durable. `Ok(None)`: the table has no such account.
     pub(crate) async fn load(&self, hal: &Hal, id: RecordId) -> Result<Option<Account>, Reason> {
-        let row = {
-            let state = self.state.borrow();
-            if state.poisoned {
-                return Err(Reason::StoreRefused);
+        loop {
+            let row = {
+                let state = self.state.borrow();
+                if state.broken.is_some() {
+                    return Err(Reason::StoreRefused);
+                }
+                if let Some(account) = state.cache.accounts.get(&id) {
+                    return Ok(Some(account.clone()));
+                }
+                match state.table.row(Kind::Account, id) {
+                    Some(row) => row,
+                    None => return Ok(None),
+                }
+            };
+            let read = self.read_record(hal, Kind::Account, id, row).await;
+            let mut state = self.state.borrow_mut();
+            // While it was read, a newer version may have been committed, or this one moved away by cleaning.
+            if state.table.row(Kind::Account, id) != Some(row) {
+                continue;
             }
-            if let Some(account) = state.cache.accounts.get(&id) {
-                return Ok(Some(account.clone()));
-            }
-            match state.account_row(id) {
-                Some(row) => row,
-                None => return Ok(None),
-            }
-        };
-        let sealed = hal.read_store(row.offset, row.length_bytes).await.map_err(Reason::from)?;
-        let name = Name { kind: Kind::Account, id, version: row.version };
-        let plain = self.sealer.borrow_mut().open(name, row.position, &sealed);
-        let account: Account = plain
-            .and_then(|plain| countersign_wire::decode_packed(&plain).ok())
-            .filter(|account: &Account| {
-                account.format == FORMAT
-                    && account.version == row.version
-                    && self.account_id(&account.tenant, &account.name) == id
-            })
-            .ok_or(Reason::StoreRefused)?;
-        let mut state = self.state.borrow_mut();
-        // A newer version may have been committed while this one was read: never cache an old one over it.
-        if state.account_row(id) == Some(row) {
+            let (version, plain) = read.map_err(reason_of)?;
+            let account: Account = countersign_wire::decode_packed(&plain)
+                .ok()
+                .filter(|account: &Account| {
+                    account.format == FORMAT
+                        && account.version == version
+                        && self.account_id(&account.tenant, &account.name) == id
+                })
+                .ok_or(Reason::StoreRefused)?;
             state.cache.put(id, account.clone());
+            return Ok(Some(account));
         }
-        Ok(Some(account))
     }
 
     /// A tenant's state, or a fresh one if it never changed.
-    pub(crate) async fn load_tenant(&self, hal: &Hal, name: &TenantName) -> Result<TenantState, OpenError> {
-        let tenant = self.tenant_id(name);
-        let row = self.state.borrow().tenants.get(&tenant).copied();
+    pub(crate) async fn load_tenant(&self, hal: &Hal, name: &TenantName) -> Result<TenantState, StoreError> {
+        let id = RecordId { tenant: self.tenant_id(name), account: [0; 8] };
+        let row = self.state.borrow().table.row(Kind::Tenant, id);
         let Some(row) = row else {
             return Ok(TenantState { format: FORMAT, tenant: name.clone(), failures: Bucket::default() });
         };
-        let sealed = hal.read_store(row.offset, row.length_bytes).await?;
-        let id = RecordId { tenant, account: [0; 8] };
-        let record = Name { kind: Kind::Tenant, id, version: row.version };
-        let plain = self.sealer.borrow_mut().open(record, row.position, &sealed);
-        plain
-            .and_then(|plain| countersign_wire::decode_packed(&plain).ok())
+        let (_, plain) = self.read_record(hal, Kind::Tenant, id, row).await?;
+        countersign_wire::decode_packed(&plain)
+            .ok()
             .filter(|state: &TenantState| state.format == FORMAT && state.tenant == *name)
-            .ok_or(OpenError::Record)
+            .ok_or(StoreError::Record)
+    }
+
+    /// The version and the content of the record in this row; exactly the one that was placed there.
+    async fn read_record(
+        &self,
+        hal: &Hal,
+        kind: Kind,
+        id: RecordId,
+        row: Row,
+    ) -> Result<(u64, Zeroizing<Vec<u8>>), StoreError> {
+        let bytes = hal.read_store(row.offset, row.length_bytes).await?;
+        let (name, position, sealed) = log::read_record(&bytes).map_err(|_| StoreError::Record)?;
+        let is_it = name.kind == kind
+            && name.id == id
+            && table::low_version(name.version) == row.version
+            && position == row.position;
+        let plain = if is_it { self.sealer.borrow_mut().open(name, position, sealed) } else { None };
+        plain.map(|plain| (name.version, plain)).ok_or(StoreError::Record)
     }
 
     /// Stages a change and waits until it is durable.
     pub(crate) async fn commit(&self, change: Change) -> Result<(), CommitError> {
         let done = {
             let mut state = self.state.borrow_mut();
-            if state.poisoned {
+            if state.broken.is_some() {
                 return Err(CommitError::Failed);
             }
             let (waiter, done) = oneshot::channel();
@@ -328,56 +390,106 @@ impl Store {
         done.await.unwrap_or(Err(CommitError::Failed))
     }
 
-    /// Whether a commit failed: nothing is known of the disk until the next boot.
-    pub(crate) fn is_poisoned(&self) -> bool {
-        self.state.borrow().poisoned
+    /// Why nothing is known of the disk until the next boot, if that is so.
+    pub(crate) fn broken(&self) -> Option<StoreError> {
+        self.state.borrow().broken
     }
 
     /// Whether something is staged and no commit is under way.
     pub(crate) fn wants_commit(&self) -> bool {
         let state = self.state.borrow();
-        !state.staged.changes.is_empty() && !state.under_way
+        !state.staged.changes.is_empty() && !state.commit_under_way
     }
 
-    /// Makes all that is staged durable as one entry, then lets those who staged it go on. If the firmware fails, the
-    /// store is poisoned until the next boot.
+    /// Makes all that is staged durable as one entry, then lets those who staged it go on.
+    ///
+    /// If the disk is full, everything is as it was before, and the error says so. If the firmware fails otherwise, the
+    /// store is broken until the next boot.
     pub(crate) async fn commit_staged(
         &self,
         hal: &Hal,
         watermarks: Watermarks,
         aggregate: Option<Event>,
         tenant_state: impl Fn(&TenantName) -> Option<TenantState>,
-    ) {
-        let mut group = self.build_group(aggregate, &tenant_state);
-        let (offset, nvram) = {
+    ) -> Result<(), CommitError> {
+        let mut group = match self.build_group(aggregate, &tenant_state) {
+            Ok(group) => group,
+            Err(error) => {
+                self.state.borrow_mut().fail(error, Vec::new());
+                return Err(CommitError::Failed);
+            }
+        };
+        let (offset, next) = {
             let mut state = self.state.borrow_mut();
-            state.under_way = true;
-            let offset = state.chain.length_bytes();
-            state.chain.append(&group.entry);
-            state.sequence += 1;
-            (offset, state.nvram(watermarks).encode())
+            state.commit_under_way = true;
+            let mut next = state.nvram(watermarks);
+            next.sequence += 1;
+            next.head.append(&group.entry);
+            if let (true, Cleaning::Moving(region)) = (group.finishes_region, &state.cleaning) {
+                next.tail = region.tail.clone();
+                next.archive = region.archive.clone();
+                next.archive_blocks = region.archive_blocks;
+            }
+            (state.head.length_bytes(), next)
         };
         let append = core::mem::take(&mut group.entry).into();
-        let result = hal.call(Op::Commit { offset, append, nvram: nvram.into() }).await;
+        let (nvram, discard_before) = (next.encode().into(), next.tail.length_bytes());
+        let result = hal.call(Op::Commit { offset, append, nvram, discard_before }).await;
         let mut state = self.state.borrow_mut();
-        state.under_way = false;
-        let outcome = if result.is_ok() {
-            for (name, placed) in group.rows {
-                state.place(name, placed, offset);
+        state.commit_under_way = false;
+        let outcome = match result {
+            Ok(_) => state.apply(next, offset, &mut group),
+            Err(HalError(Fault::StoreFull)) => {
+                state.undo(&mut group);
+                Err(CommitError::Full)
             }
-            for (id, account) in group.accounts {
-                state.cache.put(id, account);
+            Err(error) => {
+                state.fail(error.into(), core::mem::take(&mut group.waiters));
+                return Err(CommitError::Failed);
             }
-            Ok(())
-        } else {
-            state.poisoned = true;
-            let staged = core::mem::take(&mut state.staged);
-            group.waiters.extend(staged.waiters);
-            Err(CommitError::Failed)
         };
         for waiter in group.waiters {
             // A task that is gone needs no answer.
             let _ = waiter.send(outcome);
+        }
+        outcome
+    }
+
+    /// Whether the front of the log should be cleaned now.
+    pub(crate) fn wants_cleaning(&self) -> bool {
+        let state = self.state.borrow();
+        let length = state.head.length_bytes();
+        matches!(state.cleaning, Cleaning::Idle { not_before } if not_before <= length)
+            && state.broken.is_none()
+            && cleaning::is_due(length - state.tail.length_bytes(), state.table.live_bytes())
+            && state.marks.first().is_some()
+    }
+
+    /// Reads and archives the first region of the log; its records are moved by the commits that follow.
+    pub(crate) async fn clean(&self, hal: &Hal) {
+        let region = {
+            let mut state = self.state.borrow_mut();
+            let Some(until) = state.marks.first().cloned() else { return };
+            let start = cleaning::Start {
+                owner: state.owner,
+                boot_count: state.boot_count,
+                tail: state.tail.clone(),
+                until,
+                archive: state.archive.clone(),
+                archive_blocks: state.archive_blocks,
+            };
+            state.cleaning = Cleaning::Reading;
+            start.take(hal)
+        };
+        let region = region.await;
+        let mut state = self.state.borrow_mut();
+        match region {
+            Ok(region) => state.cleaning = Cleaning::Moving(region),
+            Err(error) if cleaning::is_passing(error) => {
+                let not_before = state.head.length_bytes() + CLEANING_PAUSE_BYTES;
+                state.cleaning = Cleaning::Idle { not_before };
+            }
+            Err(error) => state.fail(error, Vec::new()),
         }
     }
 
@@ -386,16 +498,16 @@ impl Store {
         &self,
         aggregate: Option<Event>,
         tenant_state: &impl Fn(&TenantName) -> Option<TenantState>,
-    ) -> Group {
+    ) -> Result<Group, StoreError> {
         let mut state = self.state.borrow_mut();
         let mut sealer = self.sealer.borrow_mut();
         let sequence = state.sequence + 1;
-        let mut entry = EntryBuilder::new(state.boot_count, sequence);
+        let mut entry = EntryBuilder::new(state.owner, state.boot_count, sequence);
         let mut group = Group::default();
         let (mut tenants, mut events) = (Vec::<TenantName>::new(), Vec::from_iter(aggregate));
         let staged = core::mem::take(&mut state.staged);
         for (change, waiter) in staged.changes.into_iter().zip(staged.waiters) {
-            if entry.length_bytes() > APPEND_MAX_BYTES / 2 {
+            if entry.length_bytes() > CHANGES_MAX_BYTES || events.len() * EVENT_MAX_BYTES > EVENTS_MAX_BYTES {
                 state.staged.changes.push(change);
                 state.staged.waiters.push(waiter);
                 continue;
@@ -407,14 +519,14 @@ impl Store {
                 };
                 // Compare and set: the record must be the one that this change was made from, and no other change
                 // of this group may replace it. No commit is under way while a group is built.
-                let held = state.account_row(id).map_or(0, |row| row.version);
-                if held + 1 != account.version || group.accounts.iter().any(|(other, _)| *other == id) {
+                let held = state.table.row(Kind::Account, id).map_or(0, |row| row.version);
+                if table::low_version(account.version) != held.wrapping_add(1) || group.changes(id) {
                     let _ = waiter.send(Err(CommitError::Conflict));
                     continue;
                 }
                 let plain = Zeroizing::new(countersign_wire::encode_packed(&account));
                 let name = Name { kind: Kind::Account, id, version: account.version };
-                group.rows.push((name, entry.push(name, &mut sealer, &plain)));
+                group.rows.push((name, seal_into(&mut entry, &mut sealer, name, &plain)?));
                 group.accounts.push((id, account));
             }
             if let Some(tenant) = change.tenant
@@ -430,70 +542,113 @@ impl Store {
             let id = RecordId { tenant: sealer.fingerprint(b"tenant", tenant.as_str(), ""), account: [0; 8] };
             let name = Name { kind: Kind::Tenant, id, version: sequence };
             let plain = countersign_wire::encode_packed(&record);
-            group.rows.push((name, entry.push(name, &mut sealer, &plain)));
+            group.rows.push((name, seal_into(&mut entry, &mut sealer, name, &plain)?));
         }
-        let id = RecordId { tenant: [0; 8], account: [0; 8] };
-        let name = Name { kind: Kind::Audit, id, version: sequence };
-        entry.push(name, &mut sealer, &countersign_wire::encode_packed(&events));
+        let name = Name { kind: Kind::Audit, id: RecordId::AUDIT, version: sequence };
+        seal_into(&mut entry, &mut sealer, name, &countersign_wire::encode_packed(&events))?;
+        state.move_into(&mut entry, &mut group);
         group.entry = entry.finish();
-        group
+        Ok(group)
     }
+}
+
+fn seal_into(
+    entry: &mut EntryBuilder,
+    sealer: &mut Sealer,
+    name: Name,
+    plain: &[u8],
+) -> Result<Placed, Exhausted> {
+    let (position, sealed) = sealer.seal(name, plain)?;
+    Ok(entry.push(name, position, &sealed))
+}
+
+fn reason_of(error: StoreError) -> Reason {
+    match error {
+        StoreError::Hal(fault) => HalError(fault).into(),
+        _ => Reason::StoreRefused,
+    }
+}
+
+/// Reads a range of the log, however long, several reads at a time.
+async fn read_range(hal: &Hal, begin: u64, end: u64) -> Result<Vec<u8>, StoreError> {
+    let mut bytes = Vec::with_capacity(usize::try_from(end - begin).unwrap_or_default());
+    let mut reads = opening::ReadAhead::new(begin, end);
+    while let Some(chunk) = reads.next(hal).await? {
+        bytes.extend_from_slice(&chunk);
+    }
+    Ok(bytes)
 }
 
 #[derive(Default)]
 struct Group {
     entry: Vec<u8>,
-    rows: Vec<(Name, log::Placed)>,
+    rows: Vec<(Name, Placed)>,
     accounts: Vec<(RecordId, Account)>,
     waiters: Vec<oneshot::Sender<Result<(), CommitError>>>,
+    moved: Vec<Moved>,
+    finishes_region: bool,
+}
+
+impl Group {
+    fn changes(&self, id: RecordId) -> bool {
+        self.rows.iter().any(|(name, _)| name.id == id)
+    }
 }
 
 impl State {
-    async fn read_log(&mut self, hal: &Hal, nvram: &Nvram) -> Result<(), OpenError> {
-        let (mut buffer, mut used, mut read_to) = (Vec::new(), 0, 0u64);
-        while self.chain.length_bytes() < nvram.log_bytes {
-            match log::split_first(&buffer[used..]).map_err(|_| OpenError::NotALog)? {
-                Some(entry) => {
-                    let offset = self.chain.length_bytes();
-                    self.chain.append(entry.bytes);
-                    used += entry.bytes.len();
-                    for (name, placed) in entry.records {
-                        self.place(name, placed, offset);
-                    }
-                }
-                None if read_to < nvram.log_bytes => {
-                    buffer.drain(..core::mem::take(&mut used));
-                    let most = u64::from(READ_MAX_BYTES).min(nvram.log_bytes - read_to);
-                    let length_bytes = u32::try_from(most).unwrap_or(READ_MAX_BYTES);
-                    buffer.extend_from_slice(&hal.read_store(read_to, length_bytes).await?);
-                    read_to += u64::from(length_bytes);
-                }
-                // The head lies inside an entry: these are not the bytes it was computed over.
-                None => return Err(OpenError::HeadMismatch),
+    /// Moves as much of the region that is being cleaned as the entry may carry.
+    fn move_into(&mut self, entry: &mut EntryBuilder, group: &mut Group) {
+        let Cleaning::Moving(region) = &mut self.cleaning else { return };
+        let until = entry.length_bytes() + cleaning::allowance(entry.length_bytes());
+        while entry.length_bytes() < until && entry.has_room() {
+            let Some(moved) = region.next(&self.table) else { break };
+            // What this entry replaces anyway need not be moved.
+            if !group.changes(moved.name.id) {
+                let placed = region.push_into(entry, &moved);
+                group.rows.push((moved.name, placed));
             }
+            group.moved.push(moved);
+        }
+        group.finishes_region = region.is_done();
+    }
+
+    /// The group is durable.
+    fn apply(&mut self, next: Nvram, offset: u64, group: &mut Group) -> Result<(), CommitError> {
+        for (name, placed) in group.rows.drain(..) {
+            if self.table.place(name, placed, offset).is_err() {
+                self.broken = Some(StoreError::Record);
+                return Err(CommitError::Failed);
+            }
+        }
+        for (id, account) in group.accounts.drain(..) {
+            self.cache.put(id, account);
+        }
+        self.sequence = next.sequence;
+        self.head = next.head;
+        self.marks.note(&next.tail, &self.head);
+        if group.finishes_region {
+            (self.tail, self.archive, self.archive_blocks) = (next.tail, next.archive, next.archive_blocks);
+            self.marks.forget_first();
+            self.cleaning = Cleaning::Idle { not_before: 0 };
         }
         Ok(())
     }
 
-    fn account_row(&self, id: RecordId) -> Option<Row> {
-        self.accounts.get(&id.tenant)?.get(&id.account).copied()
+    /// The group was not written: what it moved is moved another time.
+    fn undo(&mut self, group: &mut Group) {
+        if let Cleaning::Moving(region) = &mut self.cleaning {
+            for moved in group.moved.drain(..).rev() {
+                region.put_back(moved);
+            }
+        }
     }
 
-    fn place(&mut self, name: Name, placed: log::Placed, entry_offset: u64) {
-        let row = Row {
-            offset: entry_offset + placed.offset,
-            length_bytes: placed.length_bytes,
-            version: name.version,
-            position: placed.position,
-        };
-        match name.kind {
-            Kind::Account => {
-                self.accounts.entry(name.id.tenant).or_default().insert(name.id.account, row);
-            }
-            Kind::Tenant => {
-                self.tenants.insert(name.id.tenant, row);
-            }
-            Kind::Audit => {}
+    /// Nothing is known of the disk any more: refuses these, and all that is staged.
+    fn fail(&mut self, error: StoreError, waiters: Vec<oneshot::Sender<Result<(), CommitError>>>) {
+        self.broken = Some(error);
+        for waiter in waiters.into_iter().chain(core::mem::take(&mut self.staged).waiters) {
+            // A task that is gone needs no answer.
+            let _ = waiter.send(Err(CommitError::Failed));
         }
     }
 
@@ -501,10 +656,13 @@ impl State {
         Nvram {
             boot_count: self.boot_count,
             sequence: self.sequence,
-            head: self.chain.head(),
-            log_bytes: self.chain.length_bytes(),
+            tail: self.tail.clone(),
+            head: self.head.clone(),
+            archive: self.archive.clone(),
+            archive_blocks: self.archive_blocks,
             unix_floor_secs: watermarks.unix_floor_secs,
             elapsed_secs: watermarks.elapsed_secs,
+            seal: self.seal,
         }
     }
 }

@@ -101,9 +101,9 @@ impl Home {
         self.root.join("ceremony/tenants.toml")
     }
 
-    /// The untrusted disk.
+    /// The folder on the untrusted disk.
     pub fn store(&self) -> PathBuf {
-        self.root.join("store/log")
+        self.root.join("store")
     }
 
     /// The socket for clients.

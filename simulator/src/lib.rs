@@ -34,7 +34,6 @@ pub mod listener;
 pub mod log;
 pub mod nvram;
 pub mod ops;
-pub mod queue;
 pub mod relay;
 pub mod sandbox;
 pub mod store;

@@ -56,7 +56,8 @@ impl Hardware {
             clock: self.fuses.clock,
             keystore: self.keystore.name().into(),
             nvram: (!nvram.is_empty()).then(|| ByteBuf::from(nvram)),
-            store_bytes: self.store.length_bytes(),
+            store: self.store.extent(),
+            archive_bytes: self.store.archive_bytes(),
             tenants: ceremony::tenants(&self.home.tenants())?,
             missing_sandbox_layers: self.missing_sandbox_layers.clone(),
         })
@@ -87,10 +88,15 @@ impl Hardware {
         match op {
             Op::Random { length_bytes } => random(length_bytes),
             Op::ReadStore { offset, length_bytes } => self.read_store(offset, length_bytes),
-            Op::TruncateStore { length_bytes } => {
-                self.store.truncate(length_bytes).map(|()| Value::Done).map_err(|fault| of_store(&fault))
+            Op::CutStore { end, archive_bytes } => {
+                self.store.cut(end, archive_bytes).map(|()| Value::Done).map_err(|fault| of_store(&fault))
             }
-            Op::Commit { offset, append, nvram } => self.commit(offset, &append, &nvram),
+            Op::Commit { offset, append, nvram, discard_before } => {
+                self.commit(offset, &append, &nvram)?;
+                self.store.discard_before(discard_before);
+                Ok(Value::Done)
+            }
+            Op::Archive { offset, append } => self.archive(offset, &append),
             Op::GenerateKeyPair => {
                 let pair = self.keystore.generate_key_pair().map_err(|error| of_keystore(&error))?;
                 let public_key = ByteArray::new(pair.public_key);
@@ -115,12 +121,19 @@ impl Hardware {
         let bytes = self.store.read(offset, length_bytes);
         bytes.map(|bytes| Value::Bytes(ByteBuf::from(bytes))).map_err(|fault| match fault {
             // Less than was asked for is the disk's fault, not the plugin's.
-            StoreFault::OutOfRange => Fault::Store,
+            StoreFault::OutOfRange => Fault::StoreUnreadable,
             other => of_store(&other),
         })
     }
 
-    fn commit(&self, offset: u64, append: &[u8], nvram: &[u8]) -> Result<Value, Fault> {
+    fn archive(&self, offset: u64, append: &[u8]) -> Result<Value, Fault> {
+        if append.len() > APPEND_MAX_BYTES {
+            return Err(Fault::Limits);
+        }
+        self.store.append_to_archive(offset, append).map(|()| Value::Done).map_err(|fault| of_store(&fault))
+    }
+
+    fn commit(&self, offset: u64, append: &[u8], nvram: &[u8]) -> Result<(), Fault> {
         if append.len() > APPEND_MAX_BYTES || nvram.is_empty() || nvram.len() > NVRAM_MAX_BYTES {
             return Err(Fault::Limits);
         }
@@ -131,8 +144,7 @@ impl Hardware {
             self.store.poison();
             log::line(format_args!("NVRAM failed: {error}; nothing is believed until the next start"));
             Fault::Store
-        })?;
-        Ok(Value::Done)
+        })
     }
 
     fn mac(&self, wrapped: &[u8], hash: TotpHash, counters: &[u64]) -> Result<Value, Fault> {
@@ -174,6 +186,14 @@ fn of_store(fault: &StoreFault) -> Fault {
             log::line(format_args!("the store failed: {error}"));
             Fault::Store
         }
+        StoreFault::Full(error) => {
+            log::line(format_args!("the store's disk is full, nothing was changed: {error}"));
+            Fault::StoreFull
+        }
+        StoreFault::Unreadable(error) => {
+            log::line(format_args!("the store cannot be read: {error}"));
+            Fault::StoreUnreadable
+        }
         StoreFault::Poisoned => Fault::Store,
         StoreFault::OutOfRange => Fault::Limits,
     }
@@ -195,6 +215,7 @@ mod tests {
     use crate::image::Measurement;
     use crate::keystore::KeystoreKind;
     use countersign_wire::client::ClockMode;
+    use countersign_wire::hal::Extent;
 
     fn fresh() -> (tempfile::TempDir, Home) {
         let folder = tempfile::tempdir().unwrap();
@@ -215,7 +236,8 @@ mod tests {
     }
 
     fn commit(offset: u64, append: &[u8], nvram: &[u8]) -> Op {
-        Op::Commit { offset, append: ByteBuf::from(append), nvram: ByteBuf::from(nvram) }
+        let (append, nvram) = (ByteBuf::from(append), ByteBuf::from(nvram));
+        Op::Commit { offset, append, nvram, discard_before: 0 }
     }
 
     #[test]
@@ -223,13 +245,13 @@ mod tests {
         let (_folder, home) = fresh();
         let hardware = open(&home, vec!["tsc".into()]).unwrap();
         let boot = hardware.boot().unwrap();
-        assert_eq!((boot.nvram.as_deref(), boot.store_bytes, boot.tenants.len()), (None, 0, 1));
+        assert_eq!((boot.nvram.as_deref(), boot.store, boot.tenants.len()), (None, Extent::default(), 1));
         assert_eq!(hardware.perform(commit(0, b"entry", b"head")), Ok(Value::Done));
         assert_eq!(hardware.perform(commit(5, b"", b"head 2")), Ok(Value::Done));
         drop(hardware);
         let boot = open(&home, Vec::new()).unwrap().boot().unwrap();
         assert_eq!(boot.nvram.as_ref().map(|nvram| nvram.as_slice()), Some(b"head 2".as_slice()));
-        assert_eq!(boot.store_bytes, 5);
+        assert_eq!(boot.store, Extent { begin: 0, end: 5 });
     }
 
     #[test]
@@ -240,7 +262,7 @@ mod tests {
         assert_eq!(hardware.perform(commit(4, b"x", b"new head")), Err(Fault::Limits));
         assert_eq!(hardware.perform(commit(6, b"x", b"new head")), Err(Fault::Limits));
         let boot = hardware.boot().unwrap();
-        assert_eq!((boot.nvram.unwrap().into_vec(), boot.store_bytes), (b"head".to_vec(), 5));
+        assert_eq!((boot.nvram.unwrap().into_vec(), boot.store.end), (b"head".to_vec(), 5));
     }
 
     #[test]
@@ -248,12 +270,12 @@ mod tests {
         let (_folder, home) = fresh();
         let hardware = open(&home, Vec::new()).unwrap();
         hardware.perform(commit(0, b"entry", b"head")).unwrap();
-        std::fs::write(home.store(), b"").unwrap();
+        std::fs::write(home.store().join("log-0000000000000000"), b"").unwrap();
         for op in [
             commit(5, b"x", b"new head"),
             commit(5, b"", b"new head"),
             Op::ReadStore { offset: 0, length_bytes: 0 },
-            Op::TruncateStore { length_bytes: 0 },
+            Op::CutStore { end: 0, archive_bytes: 0 },
         ] {
             assert_eq!(hardware.perform(op), Err(Fault::Store));
         }
@@ -270,7 +292,7 @@ mod tests {
             Op::Random { length_bytes: 0 },
             Op::Random { length_bytes: RANDOM_MAX_BYTES + 1 },
             Op::ReadStore { offset: 0, length_bytes: READ_MAX_BYTES + 1 },
-            Op::TruncateStore { length_bytes: 1 },
+            Op::CutStore { end: 1, archive_bytes: 0 },
             commit(0, b"x", b""),
             commit(0, b"x", &[0; NVRAM_MAX_BYTES + 1]),
             commit(0, &vec![0; APPEND_MAX_BYTES + 1], b"head"),
@@ -285,17 +307,20 @@ mod tests {
             let asked = format!("{op:?}");
             assert_eq!(hardware.perform(op), Err(Fault::Limits), "{asked}");
         }
-        assert_eq!(hardware.perform(Op::ReadStore { offset: 0, length_bytes: 1 }), Err(Fault::Store));
+        assert_eq!(
+            hardware.perform(Op::ReadStore { offset: 0, length_bytes: 1 }),
+            Err(Fault::StoreUnreadable)
+        );
         assert_eq!(hardware.perform(mac(vec![1])), Err(Fault::Keystore));
         assert!(!hardware.is_poisoned());
     }
 
     #[test]
     fn refuses_to_open_without_nvram_or_store() {
-        for lost in [Home::nvram_state, Home::store] {
-            let (_folder, home) = fresh();
-            std::fs::remove_file(lost(&home)).unwrap();
-            assert!(open(&home, Vec::new()).is_err());
+        for lost in ["nvram/state", "store/log-0000000000000000", "store/archive"] {
+            let (folder, home) = fresh();
+            std::fs::remove_file(folder.path().join("hsm").join(lost)).unwrap();
+            assert!(open(&home, Vec::new()).is_err(), "{lost}");
         }
     }
 }

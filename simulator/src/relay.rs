@@ -2,23 +2,23 @@
 //!
 //! ```text
 //! connection thread ──request──┐                       ┌──reply──> client's socket, without waiting
-//! connection thread ──request──┼──> plugin ──outputs──>│ reading thread
-//! worker ────────────result────┘                       └──call───> queue ──> worker
+//! connection thread ──request──┼──> plugin ──outputs──>│ the worker that reads
+//! worker ────────────result────┘                       └──call───> that worker; another one reads on
 //! ```
 
 use crate::link::{PluginGone, PluginLink};
 use crate::listener::Connection;
 use crate::log;
 use crate::ops::Hardware;
-use crate::queue::WorkQueue;
 use countersign_wire::decode_packed;
 use countersign_wire::frame::{self, HAL_MAX_BYTES};
 use countersign_wire::hal::{Event, Op, Output};
 use serde_bytes::ByteBuf;
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::io::{self, Read};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
 use std::thread::JoinHandle;
+use zeroize::Zeroize;
 
 /// The most calls that wait for a worker. The plugin bounds its own; beyond this it is out of order.
 const WAITING_CALLS_MAX: usize = 16 * 1024;
@@ -27,7 +27,7 @@ const WAITING_CALLS_MAX: usize = 16 * 1024;
 /// cannot exhaust its memory together. One request always fits.
 const UNANSWERED_MAX_BYTES: usize = 1024 * 1024;
 
-/// What is read from the plugin at once, in bytes.
+/// Room for what is read from the plugin at once, in bytes.
 const READ_BYTES: usize = 128 * 1024;
 
 /// A stack for threads that only carry bytes.
@@ -132,66 +132,6 @@ impl Switchboard {
     }
 }
 
-struct Job {
-    relay: Arc<Relay>,
-    call: u64,
-    op: Op,
-}
-
-/// The threads that do what the plugin asks.
-pub struct Workers {
-    commits: Arc<WorkQueue<Job>>,
-    others: Arc<WorkQueue<Job>>,
-    threads: Vec<JoinHandle<()>>,
-}
-
-impl Workers {
-    /// One thread for the store's commits, `count` for everything else.
-    pub fn start(hardware: &Arc<Hardware>, count: usize) -> io::Result<Self> {
-        let commits = Arc::new(WorkQueue::new(WAITING_CALLS_MAX));
-        let others = Arc::new(WorkQueue::new(WAITING_CALLS_MAX));
-        let mut threads = Vec::with_capacity(count + 1);
-        for (name, queue) in std::iter::once(("commits", &commits)).chain(vec![("calls", &others); count]) {
-            let (hardware, queue) = (Arc::clone(hardware), Arc::clone(queue));
-            let work = move || queue.work_off(|job| work(&hardware, job));
-            threads.push(std::thread::Builder::new().name(name.into()).spawn(work)?);
-        }
-        Ok(Self { commits, others, threads })
-    }
-
-    fn take(&self, relay: &Arc<Relay>, call: u64, op: Op) -> bool {
-        let queue = match op {
-            Op::Commit { .. } | Op::TruncateStore { .. } => &self.commits,
-            _ => &self.others,
-        };
-        queue.push(Job { relay: Arc::clone(relay), call, op }).is_ok()
-    }
-
-    /// Waits until no commit waits or is under way.
-    pub fn wait_for_commits(&self) {
-        self.commits.wait_until_idle();
-    }
-
-    /// Finishes what waits and ends the threads.
-    pub fn stop(self) {
-        self.commits.close();
-        self.others.close();
-        for thread in self.threads {
-            // A worker that panicked has ended the process already.
-            let _ = thread.join();
-        }
-    }
-}
-
-fn work(hardware: &Hardware, job: Job) {
-    // Nobody waits for the calls of a plugin that is gone; its successor begins with what is on the disk.
-    if job.relay.link.is_open() {
-        let result = hardware.perform(job.op);
-        // If the plugin went meanwhile, the disk decides.
-        let _ = job.relay.link.deliver(Event::Done { call: job.call, result });
-    }
-}
-
 /// What the supervisor is told about a plugin.
 #[derive(Debug)]
 pub enum Said {
@@ -203,64 +143,173 @@ pub enum Said {
     Gone(String),
 }
 
-/// Reads from the plugin until it is gone. Never waits for a client, a worker or the plugin's reading.
-pub fn read_outputs(relay: &Arc<Relay>, workers: &Workers, mut tell: impl FnMut(Said)) {
-    let mut buffer = Vec::with_capacity(READ_BYTES);
-    let why = loop {
-        match read_some(relay, &mut buffer) {
-            Ok(0) => break "it closed its socket".to_owned(),
-            Ok(_) => {}
-            Err(error) => break error.to_string(),
-        }
-        if let Err(why) = take_frames(relay, workers, &mut buffer, &mut tell) {
-            break why.to_owned();
-        }
-    };
-    relay.close();
-    tell(Said::Gone(why));
+/// The threads of one plugin: they read what it says and do what it asks.
+///
+/// They take turns at reading. Whoever reads and finds a call lets the next one read and does the call himself, so that
+/// it begins without waiting for another thread to wake. One always reads, or is free to: so the plugin never waits
+/// for threads that wait for the plugin.
+pub struct Crew {
+    relay: Arc<Relay>,
+    hardware: Arc<Hardware>,
+    reading: Mutex<Reading>,
+    calls: Mutex<Calls>,
+    most_at_once: usize,
 }
 
-fn read_some(relay: &Relay, buffer: &mut Vec<u8>) -> io::Result<usize> {
-    let filled = buffer.len();
-    buffer.resize(filled + READ_BYTES, 0);
-    let read = loop {
-        match relay.link.reader().read(&mut buffer[filled..]) {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            other => break other,
-        }
-    };
-    buffer.truncate(filled + *read.as_ref().unwrap_or(&0));
-    read
+struct Reading {
+    buffer: Vec<u8>,
+    /// How much of the buffer is read and not yet taken.
+    filled: usize,
+    tell: Box<dyn FnMut(Said) + Send>,
+    ended: bool,
 }
 
-fn take_frames(
-    relay: &Arc<Relay>,
-    workers: &Workers,
-    buffer: &mut Vec<u8>,
-    tell: &mut impl FnMut(Said),
-) -> Result<(), &'static str> {
-    let mut used = 0;
-    while let Some((payload, taken)) =
-        frame::split_first(&buffer[used..], HAL_MAX_BYTES).map_err(|_| "it sent a frame of a wrong length")?
-    {
-        match decode_packed(payload).map_err(|_| "it sent something that is no message")? {
-            Output::Reply { ticket, payload } => relay.reply(ticket, &payload),
-            Output::Call { call, op } => {
-                if !workers.take(relay, call, op) {
-                    return Err("it makes more calls than it may");
-                }
-            }
-            Output::Ready => tell(Said::Ready),
-            Output::Halt { why } => tell(Said::Halt(why)),
+/// Calls that no thread has begun yet.
+#[derive(Default)]
+struct Calls {
+    waiting: VecDeque<(u64, Op)>,
+    under_way: usize,
+}
+
+impl Crew {
+    /// Starts the threads: `workers` calls may be under way at once. They end when the plugin is gone, after what is
+    /// under way is done.
+    pub fn start(
+        relay: &Arc<Relay>,
+        hardware: &Arc<Hardware>,
+        workers: usize,
+        tell: impl FnMut(Said) + Send + 'static,
+    ) -> io::Result<Vec<JoinHandle<()>>> {
+        let reading = Reading { buffer: vec![0; READ_BYTES], filled: 0, tell: Box::new(tell), ended: false };
+        let crew = Arc::new(Self {
+            relay: Arc::clone(relay),
+            hardware: Arc::clone(hardware),
+            reading: Mutex::new(reading),
+            calls: Mutex::default(),
+            most_at_once: workers,
+        });
+        let mut threads = Vec::with_capacity(workers + 1);
+        for _ in 0..=workers {
+            let member = Arc::clone(&crew);
+            threads.push(std::thread::Builder::new().name("worker".into()).spawn(move || member.work())?);
         }
-        used += taken;
+        Ok(threads)
     }
-    // Messages may hold secrets: what was read is wiped, what is left over moves to the front.
-    let left = buffer.len() - used;
-    buffer.copy_within(used.., 0);
-    zeroize::Zeroize::zeroize(&mut buffer[left..]);
-    buffer.truncate(left);
-    Ok(())
+
+    fn work(&self) {
+        while let Some((call, op)) = self.next_call() {
+            let mut next = Some((call, op));
+            while let Some((call, op)) = next {
+                self.perform(call, op);
+                next = self.finish_and_take();
+            }
+        }
+    }
+
+    /// Reads until there is a call for this thread; `None` when the plugin is gone.
+    fn next_call(&self) -> Option<(u64, Op)> {
+        let mut reading = self.reading.lock().expect("a thread that panics ends the process");
+        loop {
+            if let Some(call) = self.take() {
+                return Some(call);
+            }
+            if reading.ended {
+                return None;
+            }
+            if let Err(why) = self.read_some(&mut reading) {
+                reading.ended = true;
+                reading.buffer.zeroize();
+                self.relay.close();
+                // Nobody waits for the calls of a plugin that is gone.
+                self.calls().waiting.clear();
+                (reading.tell)(Said::Gone(why));
+            }
+        }
+    }
+
+    /// A call that waits, unless as many are under way as may be.
+    fn take(&self) -> Option<(u64, Op)> {
+        let mut calls = self.calls();
+        if calls.under_way >= self.most_at_once {
+            return None;
+        }
+        let call = calls.waiting.pop_front()?;
+        calls.under_way += 1;
+        Some(call)
+    }
+
+    /// The next call for a thread that has just done one; it need not read for that.
+    fn finish_and_take(&self) -> Option<(u64, Op)> {
+        let mut calls = self.calls();
+        let next = calls.waiting.pop_front();
+        if next.is_none() {
+            calls.under_way -= 1;
+        }
+        next
+    }
+
+    fn perform(&self, call: u64, op: Op) {
+        // A plugin that is gone needs no results; its successor begins with what is on the disk.
+        if self.relay.link.is_open() {
+            let result = self.hardware.perform(op);
+            // If the plugin went meanwhile, the disk decides.
+            let _ = self.relay.link.deliver(Event::Done { call, result });
+        }
+    }
+
+    fn read_some(&self, reading: &mut Reading) -> Result<(), String> {
+        if reading.buffer.len() - reading.filled < READ_BYTES / 2 {
+            reading.buffer.resize(reading.filled + READ_BYTES, 0);
+        }
+        let filled = reading.filled;
+        let read = loop {
+            match self.relay.link.reader().read(&mut reading.buffer[filled..]) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                other => break other.map_err(|error| error.to_string())?,
+            }
+        };
+        if read == 0 {
+            return Err("it closed its socket".into());
+        }
+        reading.filled += read;
+        self.take_frames(reading).map_err(str::to_owned)
+    }
+
+    fn take_frames(&self, reading: &mut Reading) -> Result<(), &'static str> {
+        let Reading { buffer, filled, tell, .. } = reading;
+        let mut used = 0;
+        while let Some((payload, taken)) = frame::split_first(&buffer[used..*filled], HAL_MAX_BYTES)
+            .map_err(|_| "it sent a frame of a wrong length")?
+        {
+            match decode_packed(payload).map_err(|_| "it sent something that is no message")? {
+                Output::Reply { ticket, payload } => self.relay.reply(ticket, &payload),
+                Output::Call { call, op } => {
+                    let mut calls = self.calls();
+                    if calls.waiting.len() >= WAITING_CALLS_MAX {
+                        return Err("it makes more calls than it may");
+                    }
+                    // The plugin makes one commit at a time, and everybody waits for it.
+                    match op {
+                        Op::Commit { .. } => calls.waiting.push_front((call, op)),
+                        _ => calls.waiting.push_back((call, op)),
+                    }
+                }
+                Output::Ready => tell(Said::Ready),
+                Output::Halt { why } => tell(Said::Halt(why)),
+            }
+            used += taken;
+        }
+        // Messages may hold secrets: what was taken is wiped, what is left over moves to the front.
+        let left = *filled - used;
+        buffer.copy_within(used..*filled, 0);
+        buffer[left..*filled].zeroize();
+        *filled = left;
+        Ok(())
+    }
+
+    fn calls(&self) -> MutexGuard<'_, Calls> {
+        self.calls.lock().expect("nothing panics while it holds the calls")
+    }
 }
 
 /// Copies what the plugin writes to standard error into the log, in printable lines of bounded length.

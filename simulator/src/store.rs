@@ -1,57 +1,163 @@
-//! The store: one append-only file on the untrusted disk. Its bytes mean nothing to the firmware.
+//! The store: a log and an archive on the untrusted disk. Their bytes mean nothing to the firmware.
 //!
-//! After a failed write or sync nobody knows what the disk holds, and a second sync that succeeds proves nothing.
-//! So the first failure poisons the store: every later operation fails until the HSM is started again.
+//! ```text
+//! store/log-0000000000000000   the log's first segment: the bytes from this offset (hexadecimal) on
+//! store/log-0000000001000123   the next one begins where it ends
+//! store/archive                what only grows
+//! ```
+//!
+//! An append goes whole into one segment and is synced before it counts; a segment that has grown to
+//! [`SEGMENT_BYTES`] is followed by a new one. Discarding the front of the log removes the segments that lie wholly
+//! before it.
+//!
+//! A write that finds no room is undone: the file is cut back to where it was, and nothing has happened. After any
+//! other failed write, or a failed sync, nobody knows what the disk holds, and a second sync that succeeds proves
+//! nothing; so it poisons the store: every later operation fails until the HSM is started again.
 
-use crate::{HsmError, durable};
+use crate::{HsmError, durable, log};
+use countersign_wire::hal::Extent;
+use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::FileExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+/// A segment that has reached this length is full.
+pub const SEGMENT_BYTES: u64 = 16 * 1024 * 1024;
+
+const SEGMENT_PREFIX: &str = "log-";
+const ARCHIVE: &str = "archive";
 
 /// Why an operation on the store failed.
 #[derive(Debug)]
 pub enum StoreFault {
-    /// The operating system failed, or the file is not as the firmware left it. The store is poisoned.
+    /// The operating system failed, or a file is not as the firmware left it. The store is poisoned.
     Io(io::Error),
+    /// The disk has no room. Nothing was changed.
+    Full(io::Error),
+    /// The disk did not give what was asked for. Nothing was changed.
+    Unreadable(io::Error),
     /// An earlier operation failed.
     Poisoned,
     /// The operation does not fit the length of the store; nothing was done.
     OutOfRange,
 }
 
-/// The open store. Reads may run beside one writer; the caller sees to it that there is only one.
+/// The open store. Reads may run beside one writer of the log and one of the archive; the caller sees to it that there
+/// is only one of each.
 #[derive(Debug)]
 pub struct Store {
-    file: File,
-    length_bytes: AtomicU64,
+    folder: PathBuf,
+    segment_bytes: u64,
+    segments: RwLock<BTreeMap<u64, Arc<Segment>>>,
+    archive: RwLock<Segment>,
     poisoned: AtomicBool,
 }
 
+/// One file, and how much of it counts.
+#[derive(Debug)]
+struct Segment {
+    file: File,
+    length_bytes: AtomicU64,
+}
+
+impl Segment {
+    fn open(path: &Path) -> io::Result<Self> {
+        let file = OpenOptions::new().read(true).write(true).open(path)?;
+        let length_bytes = file.metadata()?.len().into();
+        Ok(Self { file, length_bytes })
+    }
+
+    fn length_bytes(&self) -> u64 {
+        self.length_bytes.load(Ordering::Acquire)
+    }
+
+    /// Appends and syncs. Where there is no room, the file is as it was before.
+    fn append(&self, bytes: &[u8]) -> Result<(), StoreFault> {
+        let length = self.length_bytes();
+        let found = self.file.metadata().map_err(StoreFault::Io)?.len();
+        if found != length {
+            let changed = format!("a file of it ends at {found} and was left at {length}");
+            return Err(StoreFault::Io(io::Error::other(changed)));
+        }
+        self.file.write_all_at(bytes, length).map_err(|error| {
+            if !is_full(&error) {
+                return StoreFault::Io(error);
+            }
+            // Nothing was synced and nothing names these bytes: without them the file is what it was.
+            self.file.set_len(length).map_or_else(StoreFault::Io, |()| StoreFault::Full(error))
+        })?;
+        self.file.sync_data().map_err(StoreFault::Io)?;
+        self.length_bytes.store(length + bytes.len() as u64, Ordering::Release);
+        Ok(())
+    }
+
+    fn cut(&self, length: u64) -> Result<(), StoreFault> {
+        self.file.set_len(length).and_then(|()| self.file.sync_all()).map_err(StoreFault::Io)?;
+        self.length_bytes.store(length, Ordering::Release);
+        Ok(())
+    }
+}
+
+fn is_full(error: &io::Error) -> bool {
+    use io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
+    matches!(error.kind(), StorageFull | QuotaExceeded | FileTooLarge)
+}
+
 impl Store {
-    /// Makes an empty store.
-    pub fn create(path: &Path) -> Result<(), HsmError> {
-        durable::create_file(path, b"").map(drop)
+    /// Makes an empty store in this folder, which exists.
+    pub fn create(folder: &Path) -> Result<(), HsmError> {
+        durable::create_file(&folder.join(ARCHIVE), b"")?;
+        durable::create_file(&segment_path(folder, 0), b"").map(drop)
     }
 
     /// Opens the store as it lies on the disk.
-    pub fn open(path: &Path) -> Result<Self, HsmError> {
-        let refused = |error: io::Error| {
-            HsmError::StoreRefused(format!("the store {} cannot be opened: {error}", path.display()))
+    pub fn open(folder: &Path) -> Result<Self, HsmError> {
+        Self::open_with(folder, SEGMENT_BYTES)
+    }
+
+    fn open_with(folder: &Path, segment_bytes: u64) -> Result<Self, HsmError> {
+        let refused = |path: &Path, why: &dyn core::fmt::Display| {
+            HsmError::StoreRefused(format!("the store cannot be opened: {}: {why}", path.display()))
         };
-        let file = OpenOptions::new().read(true).write(true).open(path).map_err(refused)?;
-        Self::from_file(file).map_err(refused)
+        let mut segments = BTreeMap::new();
+        for entry in std::fs::read_dir(folder).map_err(|error| refused(folder, &error))? {
+            let entry = entry.map_err(|error| refused(folder, &error))?;
+            if let Some(begin) = segment_begin(&entry.file_name()) {
+                let segment = Segment::open(&entry.path()).map_err(|error| refused(&entry.path(), &error))?;
+                segments.insert(begin, Arc::new(segment));
+            }
+        }
+        if segments.is_empty() {
+            return Err(refused(folder, &"the log has no file"));
+        }
+        let path = folder.join(ARCHIVE);
+        let archive = RwLock::new(Segment::open(&path).map_err(|error| refused(&path, &error))?);
+        let folder = folder.to_owned();
+        let (segments, poisoned) = (RwLock::new(segments), AtomicBool::new(false));
+        Ok(Self { folder, segment_bytes, segments, archive, poisoned })
     }
 
-    fn from_file(file: File) -> io::Result<Self> {
-        let length_bytes = AtomicU64::new(file.metadata()?.len());
-        Ok(Self { file, length_bytes, poisoned: AtomicBool::new(false) })
+    /// What of the log is there, in one piece from its first file on.
+    pub fn extent(&self) -> Extent {
+        let segments = self.segments();
+        let Some((begin, _)) = segments.first_key_value() else { return Extent::default() };
+        let mut end = *begin;
+        for (begin, segment) in &*segments {
+            if *begin != end {
+                // A file is missing or too short: what lies behind does not connect.
+                break;
+            }
+            end = begin.saturating_add(segment.length_bytes());
+        }
+        Extent { begin: *begin, end }
     }
 
-    /// Length in bytes.
-    pub fn length_bytes(&self) -> u64 {
-        self.length_bytes.load(Ordering::Acquire)
+    /// Length of the archive in bytes.
+    pub fn archive_bytes(&self) -> u64 {
+        self.archive.read().expect("nothing panics while it holds the archive").length_bytes()
     }
 
     /// Whether a failure made the store unusable until the HSM is started again.
@@ -64,80 +170,177 @@ impl Store {
         self.poisoned.store(true, Ordering::Release);
     }
 
-    /// Reads exactly this range.
+    /// Reads exactly this range of the log.
     pub fn read(&self, offset: u64, length_bytes: u32) -> Result<Vec<u8>, StoreFault> {
         self.usable()?;
         let end = offset.checked_add(u64::from(length_bytes)).ok_or(StoreFault::OutOfRange)?;
-        if end > self.length_bytes() {
-            return Err(StoreFault::OutOfRange);
-        }
         let mut bytes = vec![0; length_bytes as usize];
-        // A failed read says nothing about what is written, so it poisons nothing.
-        self.file.read_exact_at(&mut bytes, offset).map_err(StoreFault::Io)?;
+        let (mut at, mut left) = (offset, bytes.as_mut_slice());
+        while at < end {
+            let (begin, segment) = self.segment_at(at).ok_or(StoreFault::OutOfRange)?;
+            let there = end.min(begin + segment.length_bytes());
+            if there <= at {
+                return Err(StoreFault::OutOfRange);
+            }
+            let part = usize::try_from(there - at).expect("a part of what fits a u32");
+            let (now, rest) = left.split_at_mut(part);
+            // A failed read says nothing about what is written, so it poisons nothing.
+            segment.file.read_exact_at(now, at - begin).map_err(StoreFault::Unreadable)?;
+            (at, left) = (there, rest);
+        }
         Ok(bytes)
     }
 
-    /// Cuts the store to this length, which is not more than it has, and syncs it.
-    pub fn truncate(&self, length_bytes: u64) -> Result<(), StoreFault> {
+    /// Cuts log and archive to these ends, which are not beyond what they have, and syncs them.
+    pub fn cut(&self, end: u64, archive_bytes: u64) -> Result<(), StoreFault> {
         self.usable()?;
-        if length_bytes > self.length_bytes() {
+        let extent = self.extent();
+        if end < extent.begin || end > extent.end || archive_bytes > self.archive_bytes() {
             return Err(StoreFault::OutOfRange);
         }
-        self.or_poison(self.file.set_len(length_bytes).and_then(|()| self.file.sync_all()))?;
-        self.length_bytes.store(length_bytes, Ordering::Release);
-        Ok(())
+        self.or_poison(self.cut_log(end))?;
+        self.or_poison(self.archive().cut(archive_bytes))
     }
 
-    /// Appends at `offset`, which is where the store ends, and syncs it.
+    fn cut_log(&self, end: u64) -> Result<(), StoreFault> {
+        let mut segments = self.segments_mut();
+        // Last to first, so that a crash leaves one piece; the very first file stays.
+        while let Some((&begin, _)) = segments.last_key_value().filter(|(begin, _)| **begin >= end)
+            && segments.len() > 1
+        {
+            std::fs::remove_file(segment_path(&self.folder, begin)).map_err(StoreFault::Io)?;
+            segments.remove(&begin);
+        }
+        if let Some((begin, last)) = segments.last_key_value() {
+            last.cut(end - begin)?;
+        }
+        drop(segments);
+        durable::sync_folder(&self.folder)
+            .map_err(|error| StoreFault::Io(io::Error::other(error.to_string())))
+    }
+
+    /// Appends at `offset`, which is where the log ends, and syncs it.
     pub fn append(&self, offset: u64, bytes: &[u8]) -> Result<(), StoreFault> {
         self.usable()?;
-        if offset != self.length_bytes() {
+        let last = self.segments().last_key_value().map(|(begin, last)| (*begin, Arc::clone(last)));
+        let (begin, last) = last.ok_or(StoreFault::OutOfRange)?;
+        if begin.checked_add(last.length_bytes()) != Some(offset) {
             return Err(StoreFault::OutOfRange);
         }
         if bytes.is_empty() {
             return Ok(());
         }
-        self.or_poison(self.append_synced(offset, bytes))?;
-        self.length_bytes.store(offset + bytes.len() as u64, Ordering::Release);
-        Ok(())
+        let segment = if last.length_bytes() < self.segment_bytes {
+            last
+        } else {
+            self.or_poison(self.add_segment(offset))?
+        };
+        self.or_poison(segment.append(bytes))
     }
 
-    fn append_synced(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        let found = self.file.metadata()?.len();
-        if found != offset {
-            return Err(io::Error::other(format!("the store ends at {found} and was left at {offset}")));
+    fn add_segment(&self, begin: u64) -> Result<Arc<Segment>, StoreFault> {
+        let path = segment_path(&self.folder, begin);
+        let file =
+            OpenOptions::new().read(true).write(true).create_new(true).open(&path).map_err(|error| {
+                if is_full(&error) { StoreFault::Full(error) } else { StoreFault::Io(error) }
+            })?;
+        durable::sync_folder(&self.folder)
+            .map_err(|error| StoreFault::Io(io::Error::other(error.to_string())))?;
+        let segment = Arc::new(Segment { file, length_bytes: 0.into() });
+        self.segments_mut().insert(begin, Arc::clone(&segment));
+        Ok(segment)
+    }
+
+    /// Appends to the archive at `offset`, which is where it ends, and syncs it.
+    pub fn append_to_archive(&self, offset: u64, bytes: &[u8]) -> Result<(), StoreFault> {
+        self.usable()?;
+        if offset != self.archive_bytes() {
+            return Err(StoreFault::OutOfRange);
         }
-        self.file.write_all_at(bytes, offset)?;
-        self.file.sync_data()
+        self.or_poison(self.archive().append(bytes))
+    }
+
+    /// Forgets what lies before `offset`, as far as whole files do. What cannot be removed now is removed another time.
+    pub fn discard_before(&self, offset: u64) {
+        let outdated: Vec<u64> = {
+            let segments = self.segments();
+            let begins = segments.keys().copied();
+            let next = segments.keys().copied().skip(1);
+            begins.zip(next).take_while(|(_, next)| *next <= offset).map(|(begin, _)| begin).collect()
+        };
+        for begin in outdated {
+            // First to last, so that a crash leaves one piece.
+            if let Err(error) = std::fs::remove_file(segment_path(&self.folder, begin)) {
+                log::line(format_args!("an outdated file of the store cannot be removed: {error}"));
+                return;
+            }
+            self.segments_mut().remove(&begin);
+        }
+    }
+
+    fn segment_at(&self, offset: u64) -> Option<(u64, Arc<Segment>)> {
+        let segments = self.segments();
+        segments.range(..=offset).next_back().map(|(begin, segment)| (*begin, Arc::clone(segment)))
+    }
+
+    fn segments(&self) -> RwLockReadGuard<'_, BTreeMap<u64, Arc<Segment>>> {
+        self.segments.read().expect("nothing panics while it holds the segments")
+    }
+
+    fn segments_mut(&self) -> RwLockWriteGuard<'_, BTreeMap<u64, Arc<Segment>>> {
+        self.segments.write().expect("nothing panics while it holds the segments")
+    }
+
+    fn archive(&self) -> RwLockReadGuard<'_, Segment> {
+        self.archive.read().expect("nothing panics while it holds the archive")
     }
 
     fn usable(&self) -> Result<(), StoreFault> {
         if self.is_poisoned() { Err(StoreFault::Poisoned) } else { Ok(()) }
     }
 
-    fn or_poison(&self, result: io::Result<()>) -> Result<(), StoreFault> {
-        result.map_err(|error| {
+    fn or_poison<T>(&self, result: Result<T, StoreFault>) -> Result<T, StoreFault> {
+        if matches!(result, Err(StoreFault::Io(_))) {
             self.poison();
-            StoreFault::Io(error)
-        })
+        }
+        result
     }
+}
+
+fn segment_path(folder: &Path, begin: u64) -> PathBuf {
+    folder.join(format!("{SEGMENT_PREFIX}{begin:016x}"))
+}
+
+fn segment_begin(name: &std::ffi::OsStr) -> Option<u64> {
+    let digits = name.to_str()?.strip_prefix(SEGMENT_PREFIX)?;
+    let is_canonical = digits.len() == 16 && digits.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+    if is_canonical { u64::from_str_radix(digits, 16).ok() } else { None }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn fresh() -> (tempfile::TempDir, std::path::PathBuf, Store) {
+    const SEGMENT: u64 = 8;
+
+    fn fresh() -> (tempfile::TempDir, Store) {
         let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("log");
-        Store::create(&path).unwrap();
-        let store = Store::open(&path).unwrap();
-        (folder, path, store)
+        Store::create(folder.path()).unwrap();
+        let store = Store::open_with(folder.path(), SEGMENT).unwrap();
+        (folder, store)
+    }
+
+    fn names(folder: &tempfile::TempDir) -> Vec<String> {
+        let entries = std::fs::read_dir(folder.path()).unwrap();
+        let mut names: Vec<_> =
+            entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
     }
 
     #[test]
     fn appends_only_at_the_end_and_reads_only_what_is_there() {
-        let (_folder, path, store) = fresh();
+        let (_folder, store) = fresh();
         store.append(0, b"hello").unwrap();
         assert!(matches!(store.append(4, b"x"), Err(StoreFault::OutOfRange)));
         assert!(matches!(store.append(6, b"x"), Err(StoreFault::OutOfRange)));
@@ -145,29 +348,99 @@ mod tests {
         assert_eq!(store.read(1, 4).unwrap(), b"ello");
         assert!(matches!(store.read(6, 4), Err(StoreFault::OutOfRange)));
         assert!(matches!(store.read(u64::MAX, 4), Err(StoreFault::OutOfRange)));
-        assert!(matches!(store.truncate(10), Err(StoreFault::OutOfRange)));
-        store.truncate(2).unwrap();
+        assert!(matches!(store.cut(10, 0), Err(StoreFault::OutOfRange)));
+        assert!(matches!(store.cut(0, 1), Err(StoreFault::OutOfRange)));
+        store.cut(2, 0).unwrap();
         store.append(2, b"y").unwrap();
         assert!(!store.is_poisoned(), "asking for what is not there poisons nothing");
-        assert_eq!(std::fs::read(path).unwrap(), b"hey");
+        assert_eq!(store.read(0, 3).unwrap(), b"hey");
+    }
+
+    #[test]
+    fn a_full_segment_is_followed_by_another_and_reads_go_across() {
+        let (folder, store) = fresh();
+        for (offset, part) in [(0, "abcde"), (5, "fghij"), (10, "klm"), (13, "nopqrstu"), (21, "v")] {
+            store.append(offset, part.as_bytes()).unwrap();
+        }
+        assert_eq!(
+            names(&folder),
+            ["archive", "log-0000000000000000", "log-000000000000000a", "log-0000000000000015"]
+        );
+        assert_eq!(store.read(3, 18).unwrap(), b"defghijklmnopqrstu");
+        let reopened = Store::open_with(folder.path(), SEGMENT).unwrap();
+        assert_eq!(reopened.extent(), Extent { begin: 0, end: 22 });
+        reopened.discard_before(20);
+        assert_eq!(reopened.extent(), Extent { begin: 10, end: 22 });
+        assert!(matches!(reopened.read(9, 2), Err(StoreFault::OutOfRange)));
+        assert_eq!(reopened.read(10, 12).unwrap(), b"klmnopqrstuv");
+        reopened.discard_before(22);
+        assert_eq!(names(&folder), ["archive", "log-0000000000000015"], "the last one stays");
+    }
+
+    #[test]
+    fn cutting_removes_what_begins_behind_the_end() {
+        let (folder, store) = fresh();
+        store.append(0, b"0123456789").unwrap();
+        store.append(10, b"abcdefghij").unwrap();
+        store.append(20, b"x").unwrap();
+        store.cut(10, 0).unwrap();
+        assert_eq!(store.extent(), Extent { begin: 0, end: 10 });
+        assert_eq!(names(&folder), ["archive", "log-0000000000000000"]);
+        store.append(10, b"again").unwrap();
+        store.cut(4, 0).unwrap();
+        store.append(4, b"!").unwrap();
+        assert_eq!(store.read(0, 5).unwrap(), b"0123!");
+        store.cut(0, 0).unwrap();
+        assert_eq!(store.extent(), Extent { begin: 0, end: 0 });
+    }
+
+    #[test]
+    fn what_does_not_connect_is_not_there_and_is_cut_away() {
+        let (folder, store) = fresh();
+        store.append(0, b"0123456789").unwrap();
+        store.append(10, b"abcdefghij").unwrap();
+        store.append(20, b"x").unwrap();
+        drop(store);
+        OpenOptions::new().write(true).open(segment_path(folder.path(), 10)).unwrap().set_len(4).unwrap();
+        let store = Store::open_with(folder.path(), SEGMENT).unwrap();
+        assert_eq!(store.extent(), Extent { begin: 0, end: 14 });
+        assert!(matches!(store.append(14, b"y"), Err(StoreFault::OutOfRange)), "cut first");
+        store.cut(14, 0).unwrap();
+        store.append(14, b"y").unwrap();
+        assert_eq!(store.read(0, 15).unwrap(), b"0123456789abcdy");
+    }
+
+    #[test]
+    fn the_archive_only_grows_and_is_cut() {
+        let (folder, store) = fresh();
+        store.append_to_archive(0, b"one").unwrap();
+        assert!(matches!(store.append_to_archive(0, b"x"), Err(StoreFault::OutOfRange)));
+        store.append_to_archive(3, b"two").unwrap();
+        store.cut(0, 4).unwrap();
+        assert_eq!(store.archive_bytes(), 4);
+        assert_eq!(std::fs::read(folder.path().join(ARCHIVE)).unwrap(), b"onet");
     }
 
     #[test]
     fn a_failed_write_poisons_until_the_next_start() {
-        let (_folder, path, store) = fresh();
+        let (folder, store) = fresh();
         store.append(0, b"hello").unwrap();
-        let read_only = Store::from_file(File::open(&path).unwrap()).unwrap();
-        assert!(matches!(read_only.append(5, b"x"), Err(StoreFault::Io(_))));
-        assert!(matches!(read_only.append(5, b"x"), Err(StoreFault::Poisoned)));
-        assert!(matches!(read_only.read(0, 1), Err(StoreFault::Poisoned)));
-        assert!(matches!(read_only.truncate(0), Err(StoreFault::Poisoned)));
-        assert_eq!(Store::open(&path).unwrap().read(0, 5).unwrap(), b"hello");
+        let path = segment_path(folder.path(), 0);
+        let read_only = Arc::new(Segment { file: File::open(&path).unwrap(), length_bytes: 5.into() });
+        store.segments_mut().insert(0, read_only);
+        assert!(matches!(store.append(5, b"x"), Err(StoreFault::Io(_))));
+        assert!(matches!(store.append(5, b"x"), Err(StoreFault::Poisoned)));
+        assert!(matches!(store.read(0, 1), Err(StoreFault::Poisoned)));
+        assert!(matches!(store.cut(0, 0), Err(StoreFault::Poisoned)));
+        assert!(matches!(store.append_to_archive(0, b"x"), Err(StoreFault::Poisoned)));
+        assert_eq!(Store::open(folder.path()).unwrap().read(0, 5).unwrap(), b"hello");
     }
 
     #[test]
     fn a_store_changed_beneath_the_firmware_is_noticed_before_anything_is_appended() {
-        let (_folder, path, store) = fresh();
+        let (folder, store) = fresh();
         store.append(0, b"hello").unwrap();
+        let path = segment_path(folder.path(), 0);
         OpenOptions::new().write(true).open(&path).unwrap().set_len(3).unwrap();
         assert!(matches!(store.append(5, b"x"), Err(StoreFault::Io(_))));
         assert!(store.is_poisoned());
@@ -177,7 +450,25 @@ mod tests {
     #[test]
     fn refuses_to_open_a_store_that_is_not_there() {
         let folder = tempfile::tempdir().unwrap();
-        let refused = Store::open(&folder.path().join("log")).unwrap_err();
-        assert_eq!(refused.exit_code(), 4);
+        assert_eq!(Store::open(&folder.path().join("store")).unwrap_err().exit_code(), 4);
+        assert_eq!(Store::open(folder.path()).unwrap_err().exit_code(), 4);
+        Store::create(folder.path()).unwrap();
+        std::fs::remove_file(folder.path().join(ARCHIVE)).unwrap();
+        assert_eq!(Store::open(folder.path()).unwrap_err().exit_code(), 4);
+    }
+
+    #[test]
+    fn only_files_with_a_segments_name_are_segments() {
+        for name in [
+            "log-1",
+            "log-000000000000000G",
+            "log-000000000000000A",
+            "log",
+            "archive",
+            "log-0000000000000000.bak",
+        ] {
+            assert_eq!(segment_begin(name.as_ref()), None, "{name}");
+        }
+        assert_eq!(segment_begin("log-00000000000000ff".as_ref()), Some(255));
     }
 }

@@ -8,7 +8,7 @@ use crate::image::SealedImage;
 use crate::link::PluginLink;
 use crate::listener::{self, Admission};
 use crate::ops::Hardware;
-use crate::relay::{self, Relay, SMALL_STACK_BYTES, Said, Switchboard, Workers};
+use crate::relay::{self, Crew, Relay, SMALL_STACK_BYTES, Said, Switchboard};
 use crate::sandbox::verify::{self, Found};
 use crate::sandbox::{self, Launched, Layer, Layers};
 use crate::{HsmError, control, log};
@@ -27,7 +27,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-/// Threads for keystore and store reads. Measured: one is too few on two cores, three gain nothing.
+/// Calls of the plugin that are under way at once. Measured: one is too few on two cores, three gain nothing.
 const WORKERS: usize = 2;
 
 /// The first restart is immediate; then the wait begins here and doubles.
@@ -81,8 +81,6 @@ pub fn run(plan: RunPlan) -> Result<(), HsmError> {
     let image = SealedImage::load_pinned(&plan.image, plan.claim.fuses.measurement)?;
     let layers = available_layers(plan.weak_sandbox)?;
     let hardware = Arc::new(Hardware::open(&plan.home, plan.claim, layers.missing_words())?);
-    let workers =
-        Arc::new(Workers::start(&hardware, WORKERS).map_err(HsmError::io("start the worker threads"))?);
     let switchboard = Arc::new(Switchboard::default());
     let sockets = Sockets::open(&plan.home, &Admission::of(&plan.allow_uids), &hardware, &switchboard)?;
     let (notices, inbox) = channel();
@@ -91,7 +89,6 @@ pub fn run(plan: RunPlan) -> Result<(), HsmError> {
         image,
         layers,
         hardware,
-        workers,
         switchboard,
         notices,
         inbox,
@@ -99,9 +96,7 @@ pub fn run(plan: RunPlan) -> Result<(), HsmError> {
         starts: 0,
         announced: false,
     };
-    let result = supervisor.supervise();
-    supervisor.stop();
-    result
+    supervisor.supervise()
 }
 
 fn available_layers(weak_sandbox: bool) -> Result<Layers, HsmError> {
@@ -175,7 +170,6 @@ struct Supervisor {
     image: SealedImage,
     layers: Layers,
     hardware: Arc<Hardware>,
-    workers: Arc<Workers>,
     switchboard: Arc<Switchboard>,
     notices: Sender<Notice>,
     inbox: Receiver<Notice>,
@@ -224,9 +218,9 @@ impl Supervisor {
         let life = Life::begin(self)?;
         let end = self.watch(&life);
         self.switchboard.set(None);
+        // Nothing is read from NVRAM for the next plugin while something may still be written for this one, and the
+        // keystore's library must be idle when the process exits.
         life.end();
-        // Nothing is read from NVRAM for the next plugin while something may still be written for this one.
-        self.workers.wait_for_commits();
         end
     }
 
@@ -288,16 +282,6 @@ impl Supervisor {
             }
         }
     }
-
-    /// Lets the workers finish and end: the keystore's library must be idle when the process exits.
-    fn stop(self) {
-        let Self { workers, sockets, .. } = self;
-        drop(sockets);
-        match Arc::try_unwrap(workers) {
-            Ok(workers) => workers.stop(),
-            Err(_) => log::line("a thread still uses the workers; they end with the process"),
-        }
-    }
 }
 
 fn wait_before_restart(restarts_in_a_row: u32) -> Duration {
@@ -311,7 +295,7 @@ fn wait_before_restart(restarts_in_a_row: u32) -> Duration {
 struct Life {
     relay: Arc<Relay>,
     child: Child,
-    reader: JoinHandle<()>,
+    workers: Vec<JoinHandle<()>>,
     stderr: JoinHandle<()>,
 }
 
@@ -321,18 +305,15 @@ impl Life {
         let Launched { child, socket, stderr } = sandbox::launch(&supervisor.image, &supervisor.layers)?;
         let relay = Relay::new(PluginLink::new(Arc::clone(&supervisor.hardware), socket));
         let stderr = spawn("plugin-stderr", move || relay::log_stderr(stderr))?;
-        let (workers, notices, start) =
-            (Arc::clone(&supervisor.workers), supervisor.notices.clone(), supervisor.starts);
-        let reading = Arc::clone(&relay);
-        let reader = spawn("plugin-reader", move || {
-            relay::read_outputs(&reading, &workers, |said| {
-                // The supervisor outlives this thread.
-                let _ = notices.send(Notice::Plugin { start, said });
-            });
-        })?;
-        // If the plugin is gone already, the reader says so.
+        let (notices, start) = (supervisor.notices.clone(), supervisor.starts);
+        let workers = Crew::start(&relay, &supervisor.hardware, WORKERS, move |said| {
+            // The supervisor outlives these threads.
+            let _ = notices.send(Notice::Plugin { start, said });
+        })
+        .map_err(HsmError::io("start the worker threads"))?;
+        // If the plugin is gone already, a worker says so.
         let _ = relay.link().deliver(Event::Boot(Box::new(boot)));
-        Ok(Self { relay, child, reader, stderr })
+        Ok(Self { relay, child, workers, stderr })
     }
 
     /// A plugin without a socket ends by itself, and how it ended is worth knowing.
@@ -360,7 +341,7 @@ impl Life {
             Err(error) => log::line(format_args!("the plugin's process cannot be waited for: {error}")),
         }
         // Standard error ends when the last process that had it is gone, and that is the plugin.
-        for thread in [self.stderr, self.reader] {
+        for thread in self.workers.into_iter().chain([self.stderr]) {
             // A thread that panicked has ended the process already.
             let _ = thread.join();
         }

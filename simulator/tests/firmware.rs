@@ -270,7 +270,7 @@ fn what_the_plugin_asks_for_is_done() {
     assert!(hsm.ask("random 1025").contains("Err"), "beyond the limit");
     assert!(hsm.ask("commit first").contains("Ok"));
     assert!(hsm.ask("commit second").contains("Ok"));
-    assert_eq!(std::fs::read(hsm.home().join("store/log")).unwrap(), b"firstsecond");
+    assert_eq!(std::fs::read(hsm.home().join("store/log-0000000000000000")).unwrap(), b"firstsecond");
     assert!(hsm.stop().success());
     hsm.run(&[]);
     assert_eq!(hsm.ask("boot"), "nvram=second store=11 missing=");
@@ -423,7 +423,7 @@ fn a_store_that_the_plugin_refuses_at_start_ends_the_hsm_with_its_sentence() {
 fn a_failed_write_ends_the_hsm_when_its_plugin_goes() {
     let mut hsm = Hsm::start();
     assert!(hsm.ask("commit state").contains("Ok"));
-    std::fs::write(hsm.home().join("store/log"), b"").unwrap();
+    std::fs::write(hsm.home().join("store/log-0000000000000000"), b"").unwrap();
     assert!(hsm.ask("commit more").contains("Err"));
     assert!(hsm.ask("commit more").contains("Err"), "poisoned");
     assert_eq!(hsm.connect().ask("exit"), None);
@@ -439,7 +439,7 @@ fn a_plugin_that_halts_after_a_failed_write_ends_the_hsm_and_its_replies_are_pas
     stdout.read_line(&mut String::new()).unwrap();
     hsm.process = Some((child, stdout));
     assert!(hsm.ask("commit state").contains("Ok"));
-    std::fs::write(hsm.home().join("store/log"), b"").unwrap();
+    std::fs::write(hsm.home().join("store/log-0000000000000000"), b"").unwrap();
     let mut early = hsm.connect();
     early.send(b"big 100000");
     let mut failed = hsm.connect();

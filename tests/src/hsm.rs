@@ -333,7 +333,7 @@ impl Hsm {
 
     /// The untrusted disk.
     pub fn store(&self) -> PathBuf {
-        self.home().join("store/log")
+        self.home().join("store/log-0000000000000000")
     }
 
     /// A folder for the test's own files.

@@ -114,6 +114,8 @@ pub const fn return_value(reason: Reason, function: Function) -> CK_RV {
         Reason::MalformedRequest => CKR_GENERAL_ERROR,
         Reason::ClockUnsure
         | Reason::StoreRefused
+        | Reason::StoreFull
+        | Reason::StoreUnreadable
         | Reason::KeystoreFailed
         | Reason::HsmUnreachable
         | Reason::HsmNotReady

@@ -1,5 +1,6 @@
 //! The whole plugin over a firmware in memory: what is durable when, in which order, and what no failure may open.
 
+mod cleaning;
 mod device;
 mod faults;
 
@@ -136,11 +137,33 @@ fn i4_the_attempt_is_durable_before_the_code_is_compared_and_the_spend_before_th
     device.ops.clear();
     let code = user.code(device.time.unix_secs);
     sign(&mut device, &user, &code).unwrap();
-    assert_eq!(device.ops, ["commit", "mac", "commit", "sign"]);
+    assert_eq!(device.ops, ["mac", "commit", "commit", "sign"]);
     device.ops.clear();
     let wrong = wrong_code(&device, &user);
     assert_eq!(sign(&mut device, &user, &wrong).unwrap_err(), Reason::WrongCode);
-    assert_eq!(device.ops, ["commit", "mac", "commit"], "counted, compared, recorded; nothing signed");
+    assert_eq!(device.ops, ["mac", "commit", "commit"], "counted, compared, recorded; nothing signed");
+}
+
+#[test]
+fn i4_what_to_compare_with_may_come_early_and_nothing_is_compared_before_the_count_is_durable() {
+    for right in [true, false] {
+        let mut device = Device::ready();
+        let user = enroll(&mut device, "alice");
+        let now = device.time.unix_secs;
+        let code = if right { user.code(now) } else { wrong_code(&device, &user) };
+        let request =
+            Request { id: [1; 16].into(), api_key: Some(api_key("a")), act: sign_act(&user, 1, &code) };
+        let ticket = device.send(&request);
+        assert_eq!(device.under_way(), ["mac", "commit"]);
+        device.finish("mac");
+        assert_eq!(device.under_way(), ["commit"], "it waits for the count, whatever the code is");
+        assert!(device.reply(ticket).is_none());
+        device.finish("commit");
+        assert_eq!(device.under_way(), ["commit"], "now the spend or the refusal is made durable");
+        assert!(device.reply(ticket).is_none());
+        device.settle();
+        assert_eq!(device.reply(ticket).unwrap().is_ok(), right);
+    }
 }
 
 #[test]
@@ -153,9 +176,8 @@ fn i4_a_failure_counts_even_if_the_power_goes_before_the_comparison() {
         api_key: Some(api_key("a")),
         act: sign_act(&user, 1, &wrong),
     });
-    assert_eq!(device.under_way(), ["commit"]);
-    device.step();
-    assert_eq!(device.under_way(), ["mac"]);
+    assert_eq!(device.under_way(), ["mac", "commit"]);
+    device.finish("commit");
     assert!(device.boot());
     assert_eq!(show(&mut device, &user).failures_left, 9);
     assert_eq!(show(&mut device, &user).consecutive_failures, 1);
@@ -172,9 +194,9 @@ fn i2_many_requests_with_one_code_give_exactly_one_signature() {
             device.send(&Request { id: [n; 16].into(), api_key: Some(api_key("a")), act })
         })
         .collect();
-    assert_eq!(device.under_way(), ["commit"]);
-    device.step();
-    assert_eq!(device.under_way(), ["mac"], "one account: strictly in order");
+    assert_eq!(device.under_way(), ["mac", "commit"], "one account: strictly in order");
+    device.finish("commit");
+    assert_eq!(device.under_way(), ["mac"]);
     device.settle();
     let outcomes: Vec<_> = tickets.into_iter().map(|ticket| device.reply(ticket).unwrap()).collect();
     assert_eq!(outcomes.iter().filter(|outcome| outcome.is_ok()).count(), 1);
@@ -191,12 +213,10 @@ fn requests_on_different_accounts_share_commits_and_run_side_by_side() {
         let act = sign_act(user, n, &user.code(now));
         device.send(&Request { id: [n; 16].into(), api_key: Some(api_key("a")), act });
     }
-    assert_eq!(device.under_way(), ["commit"], "all three attempts in one commit");
-    device.step();
-    assert_eq!(device.under_way(), ["mac", "mac", "mac"]);
-    device.step();
-    device.step();
-    assert_eq!(device.under_way(), ["mac", "commit"], "a lone spend waits for nobody");
+    assert_eq!(device.under_way(), ["mac", "mac", "mac", "commit"], "all three attempts in one commit");
+    device.finish("commit");
+    device.finish("mac");
+    assert_eq!(device.under_way(), ["mac", "mac", "commit"], "a lone spend waits for nobody");
     device.settle();
     assert_eq!(device.ops.iter().filter(|op| **op == "sign").count(), 3);
     assert!(device.ops.iter().filter(|op| **op == "commit").count() <= 3);
@@ -598,7 +618,7 @@ fn i14_beyond_the_bound_the_answer_is_busy() {
         Request { id: [1; 16].into(), api_key: Some(api_key("a")), act: sign_act(&user, 1, &wrong) };
     let tickets: Vec<u64> = (0..=super::IN_FLIGHT_MAX).map(|_| device.send(&request)).collect();
     let last = *tickets.last().unwrap();
-    assert_eq!(device.under_way(), ["commit"]);
+    assert_eq!(device.under_way(), ["mac", "commit"]);
     assert_eq!(device.reply(last).unwrap().unwrap_err().reason, Reason::Busy);
     // One tenant does not fill the plugin alone: another one is served meanwhile.
     let login = Request { id: [2; 16].into(), api_key: Some(api_key("b")), act: Act::Login };

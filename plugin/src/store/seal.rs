@@ -1,6 +1,6 @@
 //! Sealing: AES-256-GCM (NIST SP 800-38D), one key for each boot, one counter for each record sealed in it.
 //!
-//! * The key of boot *e* is `HKDF-SHA256(sealing key, info = "countersign records v1" ‖ hsm id ‖ e)`. The boot count is
+//! * The key of boot *b* is `HKDF-SHA256(sealing key, info = "countersign records v2" ‖ hsm id ‖ b)`. The boot count is
 //!   raised in NVRAM before the first append of a boot, so a key is never used by two boots, and the counter never
 //!   repeats within one: no nonce repeats, not even after a crash discarded what was written last.
 //! * The associated data binds kind, name, version, boot and counter. The table remembers these for each record's newest
@@ -17,12 +17,43 @@ use sha2::Sha256;
 use std::collections::BTreeMap;
 use zeroize::Zeroizing;
 
-/// Where a record's nonce stands: the boot and the counter within it.
+/// Where a record's nonce stands: the boot in the upper 24 bits, the counter within it in the lower 40.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Position {
-    pub(crate) epoch: u64,
-    pub(crate) counter: u64,
+pub(crate) struct Position(u64);
+
+const COUNTER_BITS: u32 = 40;
+const LAST_COUNTER: u64 = (1 << COUNTER_BITS) - 1;
+
+/// The last boot that a position can name.
+pub(crate) const LAST_BOOT: u64 = (1 << (64 - COUNTER_BITS)) - 1;
+
+impl Position {
+    fn new(boot: u64, counter: u64) -> Self {
+        Self((boot << COUNTER_BITS) | counter)
+    }
+
+    /// The boot under whose key the record was sealed.
+    pub(crate) fn boot(self) -> u64 {
+        self.0 >> COUNTER_BITS
+    }
+
+    /// The record's number within the boot.
+    pub(crate) fn counter(self) -> u64 {
+        self.0 & LAST_COUNTER
+    }
+
+    pub(crate) fn to_bytes(self) -> [u8; 8] {
+        self.0.to_be_bytes()
+    }
+
+    pub(crate) fn from_bytes(bytes: [u8; 8]) -> Self {
+        Self(u64::from_be_bytes(bytes))
+    }
 }
+
+/// This boot has sealed as many records as its key may.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Exhausted;
 
 /// What a record is, whose, and which version of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,28 +71,32 @@ pub(crate) struct Sealer {
     root: Hkdf<Sha256>,
     names: Zeroizing<[u8; 32]>,
     hsm_id: [u8; 16],
-    epoch: u64,
+    boot: u64,
     last_counter: u64,
     keys: BTreeMap<u64, Aes256Gcm>,
 }
 
 impl Sealer {
-    pub(crate) fn new(sealing_key: &[u8], hsm_id: [u8; 16], epoch: u64) -> Self {
+    /// `boot` is at most [`LAST_BOOT`].
+    pub(crate) fn new(sealing_key: &[u8], hsm_id: [u8; 16], boot: u64) -> Self {
         let root = Hkdf::<Sha256>::new(Some(b"countersign sealing v1"), sealing_key);
         let names = derive(&root, &[b"countersign names v1", &hsm_id]);
-        Self { root, names, hsm_id, epoch, last_counter: 0, keys: BTreeMap::new() }
+        Self { root, names, hsm_id, boot, last_counter: 0, keys: BTreeMap::new() }
     }
 
     /// Seals a record of this boot.
-    pub(crate) fn seal(&mut self, name: Name, plain: &[u8]) -> (Position, Vec<u8>) {
-        self.last_counter = self.last_counter.checked_add(1).expect("2^64 records do not fit a boot");
-        let position = Position { epoch: self.epoch, counter: self.last_counter };
+    pub(crate) fn seal(&mut self, name: Name, plain: &[u8]) -> Result<(Position, Vec<u8>), Exhausted> {
+        if self.last_counter == LAST_COUNTER {
+            return Err(Exhausted);
+        }
+        self.last_counter += 1;
+        let position = Position::new(self.boot, self.last_counter);
         let aad = self.associated_data(name, position);
         let sealed = self
-            .key(position.epoch)
+            .key(position.boot())
             .encrypt(&nonce(position).into(), Payload { msg: plain, aad: &aad })
             .expect("records are far shorter than AES-GCM's limit of 64 GiB");
-        (position, sealed)
+        Ok((position, sealed))
     }
 
     /// Opens a record that lies at this position, and no other.
@@ -73,12 +108,23 @@ impl Sealer {
     ) -> Option<Zeroizing<Vec<u8>>> {
         let aad = self.associated_data(name, position);
         let payload = Payload { msg: sealed, aad: &aad };
-        self.key(position.epoch).decrypt(&nonce(position).into(), payload).ok().map(Zeroizing::new)
+        self.key(position.boot()).decrypt(&nonce(position).into(), payload).ok().map(Zeroizing::new)
     }
 
     /// The head of an empty log under this sealing key.
     pub(crate) fn first_head(&self) -> [u8; 32] {
-        *derive(&self.root, &[b"countersign log v1", &self.hsm_id])
+        *derive(&self.root, &[b"countersign log v2", &self.hsm_id])
+    }
+
+    /// Tells whether the sealing key is still the same.
+    pub(crate) fn key_check(&self) -> [u8; 16] {
+        let check = derive(&self.root, &[b"countersign key check v2", &self.hsm_id]);
+        *check.first_chunk().expect("32 bytes hold 16")
+    }
+
+    /// The head of an empty archive under this sealing key.
+    pub(crate) fn first_archive_head(&self) -> [u8; 32] {
+        *derive(&self.root, &[b"countersign archive v2", &self.hsm_id])
     }
 
     /// A keyed hash of a name: what stands on the disk instead of it.
@@ -116,34 +162,33 @@ impl Sealer {
         aes::Aes256::new(&(*key).into())
     }
 
-    fn key(&mut self, epoch: u64) -> &Aes256Gcm {
-        if self.keys.len() >= KEYS_MAX && !self.keys.contains_key(&epoch) {
-            self.keys.retain(|kept, _| *kept == self.epoch);
+    fn key(&mut self, boot: u64) -> &Aes256Gcm {
+        if self.keys.len() >= KEYS_MAX && !self.keys.contains_key(&boot) {
+            self.keys.retain(|kept, _| *kept == self.boot);
         }
         let (root, hsm_id) = (&self.root, &self.hsm_id);
-        self.keys.entry(epoch).or_insert_with(|| {
-            let key = derive(root, &[b"countersign records v1", hsm_id, &epoch.to_be_bytes()]);
+        self.keys.entry(boot).or_insert_with(|| {
+            let key = derive(root, &[b"countersign records v2", hsm_id, &boot.to_be_bytes()]);
             Aes256Gcm::new(&(*key).into())
         })
     }
 
     fn associated_data(&self, name: Name, position: Position) -> Vec<u8> {
         let mut data = Vec::with_capacity(80);
-        data.extend_from_slice(b"countersign record v1");
+        data.extend_from_slice(b"countersign record v2");
         data.extend_from_slice(&self.hsm_id);
         data.push(name.kind as u8);
         data.extend_from_slice(&name.id.tenant);
         data.extend_from_slice(&name.id.account);
         data.extend_from_slice(&name.version.to_be_bytes());
-        data.extend_from_slice(&position.epoch.to_be_bytes());
-        data.extend_from_slice(&position.counter.to_be_bytes());
+        data.extend_from_slice(&position.to_bytes());
         data
     }
 }
 
 fn nonce(position: Position) -> [u8; 12] {
     let mut nonce = [0; 12];
-    nonce[4..].copy_from_slice(&position.counter.to_be_bytes());
+    nonce[4..].copy_from_slice(&position.counter().to_be_bytes());
     nonce
 }
 
@@ -160,13 +205,13 @@ mod tests {
     const ID: RecordId = RecordId { tenant: [1; 8], account: [2; 8] };
     const NAME: Name = Name { kind: Kind::Account, id: ID, version: 3 };
 
-    fn sealer(epoch: u64) -> Sealer {
-        Sealer::new(&[7; 32], [8; 16], epoch)
+    fn sealer(boot: u64) -> Sealer {
+        Sealer::new(&[7; 32], [8; 16], boot)
     }
 
     #[test]
     fn i6_a_record_opens_only_as_what_it_is_and_where_it_lies() {
-        let (position, sealed) = sealer(5).seal(NAME, b"alice");
+        let (position, sealed) = sealer(5).seal(NAME, b"alice").unwrap();
         let mut later = sealer(6);
         assert_eq!(later.open(NAME, position, &sealed).unwrap().as_slice(), b"alice");
         assert!(later.open(Name { kind: Kind::Tenant, ..NAME }, position, &sealed).is_none());
@@ -174,17 +219,17 @@ mod tests {
             later.open(Name { id: RecordId { account: [3; 8], ..ID }, ..NAME }, position, &sealed).is_none()
         );
         assert!(later.open(Name { version: 2, ..NAME }, position, &sealed).is_none());
-        assert!(later.open(NAME, Position { counter: 2, ..position }, &sealed).is_none());
-        assert!(later.open(NAME, Position { epoch: 6, ..position }, &sealed).is_none());
+        assert!(later.open(NAME, Position::new(5, 2), &sealed).is_none());
+        assert!(later.open(NAME, Position::new(6, 1), &sealed).is_none());
         assert!(Sealer::new(&[7; 32], [9; 16], 6).open(NAME, position, &sealed).is_none());
         assert!(Sealer::new(&[6; 32], [8; 16], 6).open(NAME, position, &sealed).is_none());
     }
 
     #[test]
     fn i6_the_same_counter_in_another_boot_is_another_key() {
-        let (first, a) = sealer(1).seal(NAME, b"same");
-        let (second, b) = sealer(2).seal(NAME, b"same");
-        assert_eq!(first.counter, second.counter);
+        let (first, a) = sealer(1).seal(NAME, b"same").unwrap();
+        let (second, b) = sealer(2).seal(NAME, b"same").unwrap();
+        assert_eq!(first.counter(), second.counter());
         assert_ne!(a, b);
         assert_ne!(a[..4], b[..4], "the keystreams differ");
     }
@@ -198,10 +243,20 @@ mod tests {
     }
 
     #[test]
+    fn a_boot_seals_no_more_than_its_counter_can_tell_apart() {
+        let mut sealer = sealer(LAST_BOOT);
+        sealer.last_counter = LAST_COUNTER - 1;
+        let (position, _) = sealer.seal(NAME, b"last").unwrap();
+        assert_eq!((position.boot(), position.counter()), (LAST_BOOT, LAST_COUNTER));
+        assert_eq!(Position::from_bytes(position.to_bytes()), position);
+        assert_eq!(sealer.seal(NAME, b"one too many"), Err(Exhausted));
+    }
+
+    #[test]
     fn old_keys_are_derived_again_when_needed() {
         let mut sealed = Vec::new();
-        for epoch in 1..=100 {
-            sealed.push(sealer(epoch).seal(NAME, b"x"));
+        for boot in 1..=100 {
+            sealed.push(sealer(boot).seal(NAME, b"x").unwrap());
         }
         let mut reader = sealer(101);
         for (position, bytes) in &sealed {

@@ -103,12 +103,24 @@ pub struct Boot {
     pub keystore: String,
     /// What the plugin last wrote to NVRAM; `None` on the very first boot.
     pub nvram: Option<ByteBuf>,
-    /// Length of the store in bytes.
-    pub store_bytes: u64,
+    /// What of the store's log is on the disk.
+    pub store: Extent,
+    /// Length of the archive in bytes.
+    pub archive_bytes: u64,
     /// The tenants, from the ceremony folder.
     pub tenants: Vec<Tenant>,
     /// Sandbox layers that the operator allowed to be missing.
     pub missing_sandbox_layers: Vec<String>,
+}
+
+/// A range of the store's log. Offsets count from the log's very first byte and never start again, also when the
+/// front of the log is discarded.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Extent {
+    /// The first byte that is there.
+    pub begin: u64,
+    /// The first byte that is not there any more.
+    pub end: u64,
 }
 
 /// One tenant as its operator set it up, inside the boundary.
@@ -163,27 +175,40 @@ pub enum Op {
         /// How many; at most 1024.
         length_bytes: u16,
     },
-    /// Read from the store exactly `length_bytes`. Gives [`Value::Bytes`]; less is a fault.
+    /// Read from the log exactly `length_bytes`. Gives [`Value::Bytes`]; less is a fault.
     ReadStore {
         /// From where.
         offset: u64,
         /// How many; at most [`READ_MAX_BYTES`].
         length_bytes: u32,
     },
-    /// Cut the store to this length and sync it. Gives [`Value::Done`].
-    TruncateStore {
-        /// The new length in bytes; never more than the store has.
-        length_bytes: u64,
+    /// Cut the log and the archive to these ends and sync them. Gives [`Value::Done`].
+    CutStore {
+        /// The log's new end; never more than it has.
+        end: u64,
+        /// The archive's new length; never more than it has.
+        archive_bytes: u64,
     },
-    /// Write `append` to the store at `offset` (which is its end) and sync it; then write `nvram` and sync it.
-    /// Gives [`Value::Done`] when both are durable. On any fault the store and NVRAM may hold either state.
+    /// Write `append` to the log at `offset` (which is its end) and sync it; then write `nvram` and sync it; then the
+    /// firmware may forget the log before `discard_before`, in its own time. Gives [`Value::Done`] when log and NVRAM
+    /// are durable. [`Fault::StoreFull`]: neither was changed. On any other fault they may hold either state.
     Commit {
-        /// Where the store must end now.
+        /// Where the log must end now.
         offset: u64,
         /// What to append; nothing to write NVRAM alone. At most [`APPEND_MAX_BYTES`].
         append: ByteBuf,
         /// The new NVRAM content, at most [`NVRAM_MAX_BYTES`].
         nvram: ByteBuf,
+        /// What of the log is not needed any more once `nvram` is durable.
+        discard_before: u64,
+    },
+    /// Append to the archive at `offset` (which is its end) and sync it. One at a time, beside commits. Gives
+    /// [`Value::Done`]. [`Fault::StoreFull`]: it was not changed.
+    Archive {
+        /// Where the archive must end now.
+        offset: u64,
+        /// What to append; at most [`APPEND_MAX_BYTES`].
+        append: ByteBuf,
     },
     /// Make a secp256k1 key pair in the keystore. Gives [`Value::KeyPair`].
     GenerateKeyPair,
@@ -243,6 +268,10 @@ pub enum Fault {
     Rng,
     /// Store or NVRAM. After this nothing is known of either until the next start.
     Store,
+    /// The disk has no room for it. Nothing was changed, and it may be tried again.
+    StoreFull,
+    /// The disk did not give what was asked for. Nothing was changed, and it may be tried again.
+    StoreUnreadable,
     /// The keystore, or a blob that it did not make.
     Keystore,
     /// The plugin asked for something outside the limits above.
@@ -258,7 +287,12 @@ mod tests {
     fn messages_come_out_as_they_went_in() {
         let call = Output::Call {
             call: 9,
-            op: Op::Commit { offset: 1, append: ByteBuf::new(), nvram: ByteBuf::from([1]) },
+            op: Op::Commit {
+                offset: 1,
+                append: ByteBuf::new(),
+                nvram: ByteBuf::from([1]),
+                discard_before: 0,
+            },
         };
         assert_eq!(decode_packed::<Output>(&encode_packed(&call)), Ok(call));
         let done = Delivery {

@@ -135,6 +135,12 @@ reasons! {
     /// The store failed, or was changed.
     StoreRefused, "store-refused", Device,
         "The HSM's store cannot be read or written, or was changed; an operator must look at the HSM's log.";
+    /// The disk has no room.
+    StoreFull, "store-full", Device,
+        "The HSM's disk is full, so nothing was decided or changed; when there is room again the same request works.";
+    /// The disk did not give what was asked for.
+    StoreUnreadable, "store-unreadable", Device,
+        "The HSM's disk could not be read, so nothing was decided; try again, and if it lasts see the HSM's log.";
     /// The keystore failed.
     KeystoreFailed, "keystore-failed", Device,
         "The HSM's keystore failed or gave a wrong answer, and nothing was released; an operator must look at the HSM's log.";

@@ -219,13 +219,13 @@ impl Plugin {
             Cbor::Bytes(bytes) => String::from_utf8(bytes.clone()).unwrap(),
             _ => String::new(),
         };
-        let Cbor::List(layers) = boot.field(8) else { panic!("missing_sandbox_layers") };
+        let Cbor::List(layers) = boot.field(9) else { panic!("missing_sandbox_layers") };
         let words = layers.iter().map(|layer| match layer {
             Cbor::Text(word) => word.clone(),
             other => panic!("{other:?}"),
         });
         let missing_layers = words.collect();
-        Self { nvram, store_bytes: boot.field(6).number(), missing_layers, calls: BTreeMap::new(), halts: false }
+        Self { nvram, store_bytes: boot.field(6).field(1).number(), missing_layers, calls: BTreeMap::new(), halts: false }
     }
 
     fn obey(&mut self, ticket: u64, request: &str) {
@@ -299,7 +299,7 @@ impl Plugin {
         let bytes = Cbor::Bytes(text.as_bytes().to_vec());
         let offset = Cbor::Number(self.store_bytes);
         self.store_bytes += text.len() as u64;
-        self.call(ticket, variant(COMMIT, structure(vec![offset, bytes.clone(), bytes])));
+        self.call(ticket, variant(COMMIT, structure(vec![offset, bytes.clone(), bytes, Cbor::Number(0)])));
     }
 
     fn call(&mut self, ticket: u64, op: Cbor) {

@@ -2,7 +2,7 @@
 
 use super::*;
 use countersign_wire::client::ClockMode;
-use countersign_wire::hal::{Boot, Delivery, Event, Output, Secret, Time};
+use countersign_wire::hal::{Boot, Delivery, Event, Extent, Output, Secret, Time};
 use countersign_wire::{decode_packed, encode_packed};
 use serde_bytes::{ByteArray, ByteBuf};
 
@@ -58,7 +58,8 @@ fn ask_in_layer(layer: &str, request: &str) -> String {
         clock: ClockMode::Manual,
         keystore: String::new(),
         nvram: None,
-        store_bytes: 0,
+        store: Extent::default(),
+        archive_bytes: 0,
         tenants: Vec::new(),
         missing_sandbox_layers: Vec::new(),
     };

@@ -4,8 +4,8 @@
 use super::super::Plugin;
 use countersign_wire::client::{Act, Answer, ClockMode, Outcome, Reply, Request, TotpHash};
 use countersign_wire::hal::{
-    APPEND_MAX_BYTES, Boot, Delivery, Event, Fault, NVRAM_MAX_BYTES, Op, Output, READ_MAX_BYTES, Secret,
-    Tenant, Time, Value,
+    APPEND_MAX_BYTES, Boot, Delivery, Event, Extent, Fault, NVRAM_MAX_BYTES, Op, Output, READ_MAX_BYTES,
+    Secret, Tenant, Time, Value,
 };
 use countersign_wire::names::{ApiKey, TenantName};
 use countersign_wire::reason::{Reason, Refusal};
@@ -18,7 +18,10 @@ use std::collections::{BTreeMap, VecDeque};
 
 /// What survives the plugin: store, NVRAM, keystore and clock.
 pub(super) struct Device {
+    /// The log, from the offset `begin` on.
     pub(super) store: Vec<u8>,
+    pub(super) begin: u64,
+    pub(super) archive: Vec<u8>,
     pub(super) nvram: Option<Vec<u8>>,
     pub(super) time: Time,
     pub(super) ops: Vec<&'static str>,
@@ -26,6 +29,7 @@ pub(super) struct Device {
     pub(super) corrupt_signatures: bool,
     pub(super) halted: Option<String>,
     pub(super) tenants: Vec<Tenant>,
+    hsm_id: u8,
     pub(super) sealing_key: u8,
     /// Every byte string that was ever appended, also what was lost again.
     pub(super) written: Vec<Vec<u8>>,
@@ -56,8 +60,16 @@ fn tenant(name: &str) -> Tenant {
 impl Device {
     /// A fresh device with the tenants `a` and `b`, booted and ready.
     pub(super) fn ready() -> Self {
+        Self::of(7)
+    }
+
+    /// The same with another id.
+    pub(super) fn of(hsm_id: u8) -> Self {
         let mut device = Self {
+            hsm_id,
             store: Vec::new(),
+            begin: 0,
+            archive: Vec::new(),
             nvram: None,
             time: Time { unix_secs: START, running_secs: 0 },
             ops: Vec::new(),
@@ -84,13 +96,14 @@ impl Device {
         (self.plugin, self.ready, self.halted) = (Plugin::new(), false, None);
         self.queue.clear();
         let boot = Boot {
-            hsm_id: [7; 16].into(),
+            hsm_id: [self.hsm_id; 16].into(),
             sealing_key: Secret::new(vec![self.sealing_key; 32]),
             measurement: [5; 48].into(),
             clock: ClockMode::Manual,
             keystore: "memory".to_owned(),
             nvram: self.nvram.clone().map(Into::into),
-            store_bytes: self.store.len() as u64,
+            store: Extent { begin: self.begin, end: self.begin + self.store.len() as u64 },
+            archive_bytes: self.archive.len() as u64,
             tenants: self.tenants.clone(),
             missing_sandbox_layers: Vec::new(),
         };
@@ -129,6 +142,14 @@ impl Device {
         self.deliver(Event::Done { call, result });
         self.collect();
         true
+    }
+
+    /// Finishes the oldest call of this name.
+    pub(super) fn finish(&mut self, what: &str) {
+        let at = self.queue.iter().position(|(_, op)| name(op) == what).expect("such a call is under way");
+        let call = self.queue.remove(at).expect("it was found there");
+        self.queue.push_front(call);
+        assert!(self.step());
     }
 
     /// The calls under way, by name.
@@ -183,20 +204,32 @@ impl Device {
             Op::Random { length_bytes } => Ok(Value::Random(Secret::new(self.random(length_bytes.into())))),
             Op::ReadStore { offset, length_bytes } => {
                 assert!(length_bytes <= READ_MAX_BYTES);
-                let from = usize::try_from(offset).unwrap();
+                let from = usize::try_from(offset.checked_sub(self.begin).ok_or(Fault::Store)?).unwrap();
                 let bytes = self.store.get(from..from + length_bytes as usize).ok_or(Fault::Store)?;
                 Ok(Value::Bytes(bytes.to_vec().into()))
             }
-            Op::TruncateStore { length_bytes } => {
-                self.store.truncate(usize::try_from(length_bytes).unwrap());
+            Op::CutStore { end, archive_bytes } => {
+                assert!(
+                    end <= self.begin + self.store.len() as u64 && archive_bytes <= self.archive.len() as u64
+                );
+                self.store.truncate(usize::try_from(end - self.begin).unwrap());
+                self.archive.truncate(usize::try_from(archive_bytes).unwrap());
                 Ok(Value::Done)
             }
-            Op::Commit { offset, append, nvram } => {
-                assert_eq!(offset, self.store.len() as u64, "append only");
+            Op::Archive { offset, append } => {
+                assert_eq!(offset, self.archive.len() as u64, "append only");
+                assert!(append.len() <= APPEND_MAX_BYTES);
+                self.archive.extend_from_slice(&append);
+                Ok(Value::Done)
+            }
+            Op::Commit { offset, append, nvram, discard_before } => {
+                assert_eq!(offset, self.begin + self.store.len() as u64, "append only");
                 assert!(append.len() <= APPEND_MAX_BYTES && nvram.len() <= NVRAM_MAX_BYTES);
                 self.store.extend_from_slice(&append);
                 self.written.push(append.into_vec());
                 self.nvram = Some(nvram.into_vec());
+                self.store.drain(..usize::try_from(discard_before - self.begin).unwrap());
+                self.begin = discard_before;
                 Ok(Value::Done)
             }
             Op::GenerateKeyPair => {
@@ -244,7 +277,8 @@ fn name(op: &Op) -> &'static str {
     match op {
         Op::Random { .. } => "random",
         Op::ReadStore { .. } => "read",
-        Op::TruncateStore { .. } => "truncate",
+        Op::CutStore { .. } => "cut",
+        Op::Archive { .. } => "archive",
         Op::Commit { .. } => "commit",
         Op::GenerateKeyPair => "generate",
         Op::SignDigest { .. } => "sign",

@@ -1,7 +1,7 @@
 //! The store in the attacker's hands, and a firmware that fails at every place: always a refusal.
 
 use super::*;
-use crate::store::OpenError;
+use crate::store::StoreError;
 use crate::store::log::split_first;
 
 fn two_states() -> (Device, User, Vec<u8>) {
@@ -13,7 +13,7 @@ fn two_states() -> (Device, User, Vec<u8>) {
     (device, user, yesterday)
 }
 
-fn refuses(device: &mut Device, error: OpenError) {
+fn refuses(device: &mut Device, error: StoreError) {
     assert!(!device.boot());
     assert_eq!(device.halted, Some(error.to_string()));
 }
@@ -22,7 +22,7 @@ fn refuses(device: &mut Device, error: OpenError) {
 fn i6_yesterdays_store_is_refused_and_the_good_one_opens_afterwards() {
     let (mut device, user, yesterday) = two_states();
     let today = std::mem::replace(&mut device.store, yesterday);
-    refuses(&mut device, OpenError::Short);
+    refuses(&mut device, StoreError::Short);
     device.store = today;
     assert!(device.boot());
     assert_eq!(show(&mut device, &user).failures_left, 10);
@@ -47,7 +47,7 @@ fn i6_any_truncation_is_refused() {
     let good = device.store.clone();
     for length in (0..good.len()).step_by(11) {
         device.store = good[..length].to_vec();
-        refuses(&mut device, OpenError::Short);
+        refuses(&mut device, if length == 0 { StoreError::Empty } else { StoreError::Short });
     }
 }
 
@@ -73,8 +73,8 @@ fn i6_a_crash_between_store_and_nvram_loses_only_what_was_never_told() {
     let code = user.code(device.time.unix_secs);
     let request = Request { id: [1; 16].into(), api_key: Some(api_key("a")), act: sign_act(&user, 1, &code) };
     let ticket = device.send(&request);
-    assert_eq!(device.under_way(), ["commit"]);
-    device.step();
+    assert_eq!(device.under_way(), ["mac", "commit"]);
+    device.finish("commit");
     assert!(device.reply(ticket).is_none(), "no reply before the spend is durable");
     // The store was synced, NVRAM was not.
     device.nvram = nvram;
@@ -88,16 +88,16 @@ fn i6_a_crash_between_store_and_nvram_loses_only_what_was_never_told() {
 fn i6_a_store_without_its_nvram_is_refused() {
     let (mut device, ..) = two_states();
     device.nvram = None;
-    refuses(&mut device, OpenError::Foreign);
+    refuses(&mut device, StoreError::Foreign);
     device.nvram = Some(vec![0; 76]);
-    refuses(&mut device, OpenError::NvramUnreadable);
+    refuses(&mut device, StoreError::NvramUnreadable);
 }
 
 #[test]
 fn i6_a_store_of_another_sealing_key_is_refused_even_before_a_record_is_read() {
     let mut device = Device::ready();
     device.sealing_key = 10;
-    refuses(&mut device, OpenError::HeadMismatch);
+    refuses(&mut device, StoreError::OtherKey);
     device.sealing_key = 9;
     assert!(device.boot());
 }
@@ -119,7 +119,7 @@ fn i6_no_nonce_ever_repeats_not_even_after_discarded_tails() {
     for bytes in device.written.iter().filter(|bytes| !bytes.is_empty()) {
         let entry = split_first(bytes).unwrap().unwrap();
         for (name, placed) in entry.records {
-            let nonce = (placed.position.epoch, placed.position.counter);
+            let nonce = (placed.position.boot(), placed.position.counter());
             assert!(nonces.insert(nonce), "{nonce:?} was used twice, now for {name:?}");
         }
     }
