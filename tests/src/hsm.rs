@@ -113,6 +113,8 @@ pub struct Hsm {
     pub keystore: Keystore,
     /// The image it is run with.
     pub image: PathBuf,
+    /// Whether it starts although layers of the sandbox are missing.
+    pub weak_sandbox: bool,
     /// A client of its socket.
     pub client: Client,
     api_keys: BTreeMap<String, ApiKey>,
@@ -167,7 +169,16 @@ impl Hsm {
             initialised.api_keys.iter().map(|(tenant, key)| (tenant.clone(), api_key(key))).collect();
         let config = HostConfig::from_file(&folder.path().join("host.toml"));
         let client = Client::new(config.expect("host.toml has the documented form"));
-        Self { folder, initialised, keystore, image: artefacts::image(), client, api_keys, running: None }
+        Self {
+            folder,
+            initialised,
+            keystore,
+            image: artefacts::image(),
+            weak_sandbox: false,
+            client,
+            api_keys,
+            running: None,
+        }
     }
 
     /// Changes the terms of a tenant of an HSM that does not run: options of `countersign-hsm tenant set`.
@@ -211,6 +222,9 @@ impl Hsm {
         let log = OpenOptions::new().create(true).append(true).open(self.log_file()).expect("a log file");
         let mut command = hsm_command();
         command.arg("run").arg("--home").arg(self.home()).arg("--image").arg(&self.image);
+        if self.weak_sandbox {
+            command.arg("--weak-sandbox");
+        }
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log);
         command.spawn().expect("countersign-hsm can be started")
     }

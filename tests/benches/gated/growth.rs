@@ -8,6 +8,8 @@ use countersign_tests::{Hsm, Keystore};
 use countersign_wire::client::Act;
 use countersign_wire::names::KeyLabel;
 use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
+use nix::libc::RLIM_INFINITY;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use serde_json::{Value, json};
 use std::cell::RefCell;
 use std::fs::{self, File};
@@ -65,6 +67,31 @@ pub(crate) struct Starts {
     pub(crate) warm: Duration,
 }
 
+/// Whether the plugins' memory is locked, as it should be.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Memory {
+    #[default]
+    Locked,
+    /// This machine does not let so much be locked. The HSMs run without that layer of their sandbox.
+    Unlocked,
+}
+
+/// What a plugin with a million accounts may want to lock: what it may have, and its code.
+const LOCKED_BYTES: u64 = 96 * 1024 * 1024;
+
+/// Makes sure that memory is locked for all HSMs that this process starts from here on, or for none of them: a
+/// plugin that runs into the limit while it grows ends.
+pub(crate) fn settle_memory() -> Memory {
+    let (_, hard) = getrlimit(Resource::RLIMIT_MEMLOCK).expect("limits can be read");
+    let may_raise = setrlimit(Resource::RLIMIT_MEMLOCK, RLIM_INFINITY, RLIM_INFINITY).is_ok();
+    if may_raise || hard >= LOCKED_BYTES {
+        return Memory::Locked;
+    }
+    eprintln!("only {} KiB may be locked into memory (memlock): the HSMs run without", hard / 1024);
+    setrlimit(Resource::RLIMIT_MEMLOCK, 0, 0).expect("a limit can be lowered");
+    Memory::Unlocked
+}
+
 /// One size that was grown to.
 pub(crate) struct Grown {
     population: Population,
@@ -73,7 +100,8 @@ pub(crate) struct Grown {
 
 impl Grown {
     /// Starts the HSM, several times if starts are measured.
-    pub(crate) fn start(mut population: Population, measure_starts: bool) -> Self {
+    pub(crate) fn start(mut population: Population, memory: Memory, measure_starts: bool) -> Self {
+        population.hsm.weak_sandbox = memory == Memory::Unlocked;
         let starts = measure_starts.then(|| {
             let starts = starts(&mut population);
             eprintln!("{}: {starts:?}", population.len());

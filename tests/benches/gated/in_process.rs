@@ -1,9 +1,11 @@
 //! The plugin's core in this process, over the simulator's own parts: what an HSM does, without its processes.
 
 use countersign_plugin::machine::Plugin;
+use countersign_simulator::clock::Clock;
 use countersign_simulator::home::Home;
 use countersign_simulator::keystore::softhsm_token::TokenFiles;
 use countersign_simulator::ops::Hardware;
+use countersign_wire::client::ClockMode;
 use countersign_wire::hal::{Delivery, Event, Fault, Op, Output, Time, Value};
 use serde_bytes::ByteBuf;
 use std::path::{Path, PathBuf};
@@ -11,8 +13,8 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
-/// One of these threads may wait for a sync while the others work.
-const WORKERS: usize = 3;
+/// Two of these threads may wait for a sync, of the log and of the archive, while the others work.
+const WORKERS: usize = 4;
 
 /// Calls that one worker is handed at once.
 const CHUNK: usize = 16;
@@ -24,6 +26,14 @@ type Results = Vec<(u64, Result<Value, Fault>)>;
 pub(crate) fn softhsm_configuration(home: &Path) -> PathBuf {
     let home = Home::at(home).expect("the path of an HSM");
     TokenFiles::in_folder(&home.keystore()).configuration()
+}
+
+/// Moves the clock of the HSM in this home, which does not run.
+pub(crate) fn advance_clock(home: &Path, secs: u64) {
+    let home = Home::at(home).expect("the path of an HSM");
+    let _lock = home.lock().expect("nobody else runs this HSM");
+    let clock = Clock::open(ClockMode::Manual, &home.nvram_clock()).expect("a manual clock");
+    clock.advance(secs).expect("a manual clock can be advanced");
 }
 
 /// One HSM, booted.

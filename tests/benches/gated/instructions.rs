@@ -15,7 +15,7 @@ use countersign_simulator::image;
 use countersign_simulator::link::PluginLink;
 use countersign_simulator::listener::{self, Admission};
 use countersign_simulator::ops::Hardware;
-use countersign_simulator::relay::{Relay, Said, Switchboard, Workers, read_outputs};
+use countersign_simulator::relay::{Crew, Relay, Said, Switchboard};
 use countersign_tests::{Keystore, artefacts, processes};
 use countersign_wire::hal::Event;
 use cryptoki_sys::CKM_ECDSA;
@@ -201,7 +201,6 @@ impl Firmware {
         let home = Home::at(&self.home).expect("the path of an HSM");
         let claim = home.claim().expect("nobody else runs this HSM");
         let hardware = Arc::new(Hardware::open(&home, claim, Vec::new()).expect("an HSM's parts"));
-        let workers = Workers::start(&hardware, WORKERS).expect("threads can be started");
         let (ours, plugins) = UnixStream::pair().expect("a socket pair");
         let mut plugin = callgrind(&self.callgrind_out, &[]);
         plugin.arg(&self.executable).stdin(Stdio::from(std::os::fd::OwnedFd::from(plugins)));
@@ -209,30 +208,25 @@ impl Firmware {
         let boot = hardware.boot().expect("an HSM that is whole");
         let relay = Relay::new(PluginLink::new(Arc::clone(&hardware), ours));
         let (tell, told) = mpsc::channel();
-        let reading = Arc::clone(&relay);
-        let reader = named("plugin-reader", move || {
-            read_outputs(&reading, &workers, |said| {
-                // Only the first thing it says is waited for.
-                let _ = tell.send(said);
-            });
+        let crew = Crew::start(&relay, &hardware, WORKERS, move |said| {
+            // Only the first thing it says is waited for.
+            let _ = tell.send(said);
         });
+        let crew = crew.expect("threads can be started");
         relay.link().deliver(Event::Boot(Box::new(boot))).expect("the plugin listens");
         assert!(matches!(told.recv(), Ok(Said::Ready)), "the plugin opens its store");
         let switchboard = Arc::new(Switchboard::default());
         switchboard.set(Some(Arc::clone(&relay)));
         let admission = Admission::of(&[]);
         let clients = listener::bind(&home.socket(), &admission).expect("a socket in the home");
-        named("listener", move || listener::serve(&clients, &admission, &switchboard));
+        let listen = move || listener::serve(&clients, &admission, &switchboard);
+        std::thread::Builder::new().name("listener".into()).spawn(listen).expect("a thread can be started");
         done();
         relay.close();
-        reader.join().expect("the reading thread ends with the plugin");
+        crew.into_iter().for_each(|worker| worker.join().expect("no worker panics"));
         assert!(plugin.wait().expect("a child can be waited for").success());
         std::process::exit(0);
     }
-}
-
-fn named(name: &str, body: impl FnOnce() + Send + 'static) -> std::thread::JoinHandle<()> {
-    std::thread::Builder::new().name(name.into()).spawn(body).expect("a thread can be started")
 }
 
 /// One client, which signs for a number of users.

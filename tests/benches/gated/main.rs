@@ -231,9 +231,12 @@ fn count_instructions(results: &mut Results, size: Size, folder: &Path) {
 fn grow(results: &mut Results, peers: &Peers, size: Size, folder: &Path, rounds: bool, starts: bool) {
     let embedded = size.embedded.iter().map(|accounts| (Keystore::Embedded, *accounts));
     let softhsm = size.softhsm.iter().map(|accounts| (Keystore::Softhsm, *accounts));
+    results.memory = growth::settle_memory();
     let grown: Vec<Grown> = embedded
         .chain(softhsm)
-        .map(|(keystore, accounts)| Grown::start(Population::provide(folder, keystore, accounts), starts))
+        .map(|(keystore, accounts)| {
+            Grown::start(Population::provide(folder, keystore, accounts), results.memory, starts)
+        })
         .collect();
     if rounds {
         let mut contenders: Vec<Box<dyn Contender + '_>> = Vec::new();

@@ -8,7 +8,7 @@
 //! It runs as a process of its own ([`Order::carry_out`]): a keystore library belongs to one process, and memory
 //! that was needed for this is gone when something is measured.
 
-use crate::in_process::InProcess;
+use crate::in_process::{InProcess, advance_clock};
 use countersign_tests::backend::{enroll_act, two_codes};
 use countersign_tests::hsm::{Keystore, TENANT};
 use countersign_tests::{Hsm, phone::Phone};
@@ -52,6 +52,8 @@ impl Population {
         // The secrets are written last.
         if own.join(SECRETS).exists() {
             eprintln!("{accounts} accounts on {} are there already", keystore.word());
+            // Codes of the present step may have been used.
+            advance_clock(&own.join("hsm"), 30);
         } else {
             let mut hsm = Hsm::init_at(&own, keystore);
             hsm.set_tenant(TENANT, &["--accounts-max", &accounts.to_string()]);

@@ -1,6 +1,6 @@
 //! The tables for people, in Markdown: the same on the terminal as in the record.
 
-use crate::growth::{Starts, megabytes};
+use crate::growth::{Memory, Starts, megabytes};
 use crate::results::{Results, Section};
 use crate::rounds::Figures;
 use crate::{growth, syncs, targets};
@@ -146,11 +146,17 @@ fn growth_table(text: &mut String, growth: &Section, results: &Results) {
         row.push(grouped(footprint.store_bytes_per_account()));
         table.row(row);
     }
+    let unlocked = match results.memory {
+        Memory::Locked => "",
+        Memory::Unlocked => {
+            " This machine does not let so much memory be locked (memlock); the HSMs ran without that layer of the sandbox."
+        }
+    };
     let prose = format!(
         "{} native clients; the number at the end of a name is that of accounts. The users of a round are drawn at random \
          over all accounts. With SoftHSM `hit` are users whose keys are open in the keystore, `miss` users whose keys are \
          not. Memory is what a process has for itself and its share of what it has in common with others; disk is what \
-         the files of the store take.",
+         the files of the store take.{unlocked}",
         growth::CLIENTS
     );
     section(text, "Growth", &prose, &table);

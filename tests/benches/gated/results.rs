@@ -1,6 +1,6 @@
 //! Everything that one run measured, and how it stands beside the peers.
 
-use crate::growth::Footprint;
+use crate::growth::{Footprint, Memory};
 use crate::instructions::Cost;
 use crate::rounds::Figures;
 use serde_json::{Map, Value, json};
@@ -64,6 +64,8 @@ pub(crate) struct Results {
     pub(crate) commits: usize,
     pub(crate) growth: Option<Section>,
     pub(crate) footprints: Vec<Footprint>,
+    /// How the HSMs of growth ran.
+    pub(crate) memory: Memory,
     pub(crate) costs: Vec<Cost>,
 }
 

@@ -9,15 +9,25 @@ const CACHE_BYTES: u64 = 64 * 1024 * 1024;
 
 pub(crate) struct Fjall {
     folder: PathBuf,
-    database: Database,
-    records: Keyspace,
+    /// Nothing only while it is closed to be opened again.
+    open: Option<(Database, Keyspace)>,
+}
+
+fn open(folder: &Path) -> (Database, Keyspace) {
+    let database = Database::builder(folder).cache_size(CACHE_BYTES).open().expect("the database opens");
+    let records = database.keyspace("records", KeyspaceCreateOptions::default).expect("the keyspace opens");
+    (database, records)
 }
 
 impl Fjall {
     pub(crate) fn create(folder: &Path) -> Self {
-        let database = Database::builder(folder).cache_size(CACHE_BYTES).open().expect("a new database");
-        let records = database.keyspace("records", KeyspaceCreateOptions::default).expect("a new keyspace");
-        Self { folder: folder.to_owned(), database, records }
+        Self { folder: folder.to_owned(), open: Some(open(folder)) }
+    }
+}
+
+impl Fjall {
+    fn parts(&self) -> &(Database, Keyspace) {
+        self.open.as_ref().expect("it is open")
     }
 }
 
@@ -27,15 +37,16 @@ impl Store for Fjall {
     }
 
     fn commit(&mut self, records: &[(u64, Vec<u8>)]) {
-        let mut batch = self.database.batch().durability(Some(PersistMode::SyncData));
+        let (database, keyspace) = self.parts();
+        let mut batch = database.batch().durability(Some(PersistMode::SyncData));
         for (id, record) in records {
-            batch.insert(&self.records, id.to_be_bytes(), record.as_slice());
+            batch.insert(keyspace, id.to_be_bytes(), record.as_slice());
         }
         batch.commit().expect("the commit is durable");
     }
 
     fn read(&self, id: u64) -> Vec<u8> {
-        let found = self.records.get(id.to_be_bytes()).expect("the disk gives it back");
+        let found = self.parts().1.get(id.to_be_bytes()).expect("the disk gives it back");
         found.expect("the record is there").to_vec()
     }
 
@@ -44,7 +55,11 @@ impl Store for Fjall {
     }
 
     fn settle(&mut self) {
-        self.records.rotate_memtable_and_wait().expect("what is in memory goes to the disk");
-        self.records.major_compact().expect("the tree is merged");
+        let keyspace = &self.parts().1;
+        keyspace.rotate_memtable_and_wait().expect("what is in memory goes to the disk");
+        keyspace.major_compact().expect("the tree is merged");
+        // What was merged and journals that are not needed go when it is opened the next time.
+        drop(self.open.take());
+        self.open = Some(open(&self.folder));
     }
 }

@@ -25,12 +25,12 @@ const GROUPS: [usize; 3] = [1, 8, 32];
 const RECORDS: u64 = 100_000;
 
 /// Commits of each size in one round.
-const COMMITS: usize = 60;
+const COMMITS: usize = 20;
 
 /// Reads of one round.
-const READS: usize = 2_000;
+const READS: usize = 1_000;
 
-const ROUNDS: usize = 5;
+const ROUNDS: usize = 20;
 
 /// Records that one commit writes while the store is filled.
 const FILL_GROUP: u64 = 1_000;
