@@ -1,9 +1,10 @@
-//! What one signature costs each station, in instructions of user code, counted by callgrind.
+//! What one signature costs each station, in instructions of user code.
 //!
-//! Virtual machines seldom have counters for `perf stat`, and callgrind tells threads apart. It counts by running
-//! the program on a processor of its own making, so the firmware cannot start its sandbox under it: here the
-//! firmware's parts ([`Firmware`]) run the image's executable without one. Everything that is counted is the code
-//! that ships: relay, listener, workers, the image's executable, the client, the module.
+//! Two meters count them. `perf stat` asks the processor, which virtual machines seldom let it; it tells processes
+//! apart. Callgrind works everywhere and tells threads apart, on a processor of its own making, under which the
+//! firmware cannot start its sandbox. So here the firmware's parts ([`Firmware`]) run the image's executable without
+//! one. Everything that is counted is the code that ships: relay, listener, workers, the image's executable, the
+//! client, the module.
 //!
 //! Every run starts all processes anew, with one client, which signs for a number of users; the difference between
 //! a long and a short run is what the further signatures cost.
@@ -38,11 +39,12 @@ const SIGNATURES: [usize; 2] = [8, 40];
 /// Fewer instructions than these come from the way the runs end.
 const NOISE: f64 = 500.0;
 
-/// Accounts that all runs on one HSM use up.
+/// Accounts that all runs of one meter on one HSM use up.
 pub(crate) const ACCOUNTS: usize = 2 * (SIGNATURES[0] + SIGNATURES[1]);
 
 /// Instructions by station, for one signature.
 pub(crate) struct Cost {
+    pub(crate) meter: Meter,
     pub(crate) keystore: Keystore,
     pub(crate) way: Way,
     pub(crate) stations: Vec<(String, f64)>,
@@ -50,7 +52,7 @@ pub(crate) struct Cost {
 
 impl Cost {
     pub(crate) fn name(&self) -> String {
-        format!("instructions/{}/{}", self.keystore.word(), self.way.word())
+        format!("instructions/{}/{}/{}", self.meter.word(), self.keystore.word(), self.way.word())
     }
 
     pub(crate) fn total(&self) -> f64 {
@@ -58,22 +60,85 @@ impl Cost {
     }
 }
 
-/// Whether callgrind is there.
-pub(crate) fn can_be_counted() -> bool {
-    let mut version = Command::new("valgrind");
-    version.arg("--version").stdout(Stdio::null()).stderr(Stdio::null());
-    version.status().is_ok_and(|status| status.success())
+/// What counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Meter {
+    /// The processor's own counters.
+    Perf,
+    /// Valgrind's callgrind.
+    Callgrind,
 }
 
-/// Counts what a signature costs, both ways.
-pub(crate) fn count(population: &Population) -> Vec<Cost> {
-    let mut unused = 0..population.len();
-    let mut of = |way: Way| {
+impl Meter {
+    /// Those that work on this machine.
+    pub(crate) fn all_that_work() -> Vec<Self> {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        [Self::Perf, Self::Callgrind]
+            .into_iter()
+            .filter(|meter| meter.works(&folder.path().join("out")))
+            .collect()
+    }
+
+    fn works(self, out: &Path) -> bool {
+        let mut nothing = self.command(out, false);
+        nothing.arg("true").stdout(Stdio::null()).stderr(Stdio::null());
+        nothing.status().is_ok_and(|status| status.success()) && self.read(out).is_some()
+    }
+
+    pub(crate) const fn word(self) -> &'static str {
+        match self {
+            Self::Perf => "perf",
+            Self::Callgrind => "callgrind",
+        }
+    }
+
+    /// Counts what the program does whose name and arguments are to follow.
+    fn command(self, out: &Path, by_thread: bool) -> Command {
+        match self {
+            Self::Perf => {
+                let mut command = Command::new("perf");
+                command
+                    .args(["stat", "--field-separator=,", "--event", PERF_EVENT, "--output"])
+                    .arg(out)
+                    .arg("--");
+                command
+            }
+            Self::Callgrind => {
+                let mut command = Command::new("valgrind");
+                command.args(["--quiet", "--tool=callgrind"]);
+                command.arg(format!("--callgrind-out-file={}", out.display()));
+                if by_thread {
+                    command.arg("--separate-threads=yes");
+                }
+                command
+            }
+        }
+    }
+
+    /// What was counted, if anything was.
+    fn read(self, out: &Path) -> Option<f64> {
+        let text = fs::read_to_string(out).ok()?;
+        let mut lines = text.lines();
+        let count = match self {
+            Self::Perf => lines.find(|line| line.contains(PERF_EVENT))?.split(',').next()?,
+            Self::Callgrind => lines.find_map(|line| line.strip_prefix("totals: "))?,
+        };
+        count.trim().parse().ok()
+    }
+}
+
+const PERF_EVENT: &str = "instructions:u";
+
+/// Counts what a signature costs, both ways. The HSM has [`ACCOUNTS`] for each meter.
+pub(crate) fn count(population: &Population, meters: &[Meter]) -> Vec<Cost> {
+    let mut unused = 0;
+    let mut costs = Vec::new();
+    for (meter, way) in meters.iter().flat_map(|meter| Way::ALL.map(|way| (*meter, way))) {
         eprintln!("counting instructions: {}, {}", population.hsm.keystore.word(), way.word());
         let [short, long] = SIGNATURES.map(|signatures| {
-            let users: Vec<usize> = unused.by_ref().take(signatures).collect();
-            let (first, last) = (users[0], users[signatures - 1]);
-            run(population, way, first..last + 1)
+            let users = unused..unused + signatures;
+            unused = users.end;
+            run(population, meter, way, users)
         });
         let further = crate::rounds::as_f64(SIGNATURES[1] - SIGNATURES[0]);
         let stations = long.into_iter().map(|(station, instructions)| {
@@ -82,24 +147,24 @@ pub(crate) fn count(population: &Population) -> Vec<Cost> {
         });
         // What a thread does that waits for something else belongs to no signature.
         let stations = stations.filter(|(_, instructions)| *instructions >= NOISE).collect();
-        Cost { keystore: population.hsm.keystore, way, stations }
-    };
-    Way::ALL.map(&mut of).into()
+        costs.push(Cost { meter, keystore: population.hsm.keystore, way, stations });
+    }
+    costs
 }
 
-/// Signs for these users with everything under callgrind: instructions by station.
-fn run(population: &Population, way: Way, users: Range<usize>) -> BTreeMap<String, f64> {
+/// Signs for these users with everything under the meter: instructions by station.
+fn run(population: &Population, meter: Meter, way: Way, users: Range<usize>) -> BTreeMap<String, f64> {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let [firmware_out, plugin_out, client_out] =
         ["firmware", "plugin", "client"].map(|name| folder.path().join(name));
-    let executable = unpack_image(folder.path());
     let home = population.hsm.home();
-    let mut firmware = callgrind(&firmware_out, &["--separate-threads=yes"]);
+    let mut firmware = meter.command(&firmware_out, true);
     firmware.arg(own_path()).arg("firmware").arg("--home").arg(&home);
-    firmware.arg("--executable").arg(&executable).arg("--callgrind-out").arg(&plugin_out);
+    firmware.arg("--executable").arg(unpack_image(folder.path()));
+    firmware.arg("--meter").arg(meter.word()).arg("--plugin-out").arg(&plugin_out);
     firmware.env("SOFTHSM2_CONF", crate::in_process::softhsm_configuration(&home));
     let firmware = Errand::start(firmware);
-    let mut client = callgrind(&client_out, &[]);
+    let mut client = meter.command(&client_out, false);
     client.arg(own_path()).arg("sign").arg("--folder").arg(population.hsm.folder());
     client.args(["--keystore", population.hsm.keystore.word(), "--way", way.word()]);
     client.args(["--from", &users.start.to_string(), "--to", &users.end.to_string()]);
@@ -107,15 +172,21 @@ fn run(population: &Population, way: Way, users: Range<usize>) -> BTreeMap<Strin
     let threads = processes::threads(firmware.process.id());
     client.end();
     firmware.end();
-    let mut stations = BTreeMap::from([
-        ("client".to_owned(), instructions(&client_out)),
-        ("plugin".to_owned(), instructions(&plugin_out)),
-    ]);
+    let read = |out: &Path| meter.read(out).expect("the meter counted");
+    let plugin = read(&plugin_out);
+    let mut stations =
+        BTreeMap::from([("client".to_owned(), read(&client_out)), ("plugin".to_owned(), plugin)]);
+    if meter == Meter::Perf {
+        // It counts what a process starts together with the process.
+        stations.insert("firmware".to_owned(), read(&firmware_out) - plugin);
+        return stations;
+    }
     for (number, thread) in threads.iter().enumerate() {
         let out = folder.path().join(format!("firmware-{:02}", number + 1));
         // The first thread has the name of the program.
         let thread = if number == 0 { "main" } else { thread };
-        *stations.entry(format!("firmware {thread}")).or_default() += instructions(&out);
+        // A thread that did nothing has no total.
+        *stations.entry(format!("firmware {thread}")).or_default() += meter.read(&out).unwrap_or_default();
     }
     stations
 }
@@ -128,7 +199,7 @@ struct Errand {
 impl Errand {
     fn start(mut command: Command) -> Self {
         let mut process =
-            command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("valgrind can be started");
+            command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("the meter can be started");
         let stdout = process.stdout.take().expect("its output is piped");
         let said = BufReader::new(stdout).lines().next();
         assert!(matches!(&said, Some(Ok(line)) if line == DONE), "it ended before it was done: {said:?}");
@@ -155,24 +226,6 @@ fn own_path() -> PathBuf {
     std::env::current_exe().expect("this program has a path")
 }
 
-fn callgrind(out: &Path, options: &[&str]) -> Command {
-    let mut command = Command::new("valgrind");
-    command.args(["--quiet", "--tool=callgrind"]).args(options);
-    command.arg(format!("--callgrind-out-file={}", out.display()));
-    command
-}
-
-/// The total of a file that callgrind wrote.
-fn instructions(out: &Path) -> f64 {
-    let text = fs::read_to_string(out)
-        .unwrap_or_else(|error| panic!("callgrind wrote no {}: {error}", out.display()));
-    let total = text
-        .lines()
-        .find_map(|line| line.strip_prefix("totals: "))
-        .map_or(Ok(0.0), |total| total.trim().parse());
-    total.expect("callgrind writes numbers")
-}
-
 fn unpack_image(folder: &Path) -> PathBuf {
     let packed = image::read_file(&artefacts::image()).expect("the image can be read");
     let (_, executable) = image::parse(&packed).expect("an image");
@@ -190,9 +243,12 @@ pub(crate) struct Firmware {
     /// The image's executable
     #[arg(long)]
     executable: PathBuf,
-    /// Where callgrind writes what it counted of the executable
+    /// What counts the executable's instructions
     #[arg(long)]
-    callgrind_out: PathBuf,
+    meter: Meter,
+    /// Where it writes them
+    #[arg(long)]
+    plugin_out: PathBuf,
 }
 
 impl Firmware {
@@ -202,9 +258,9 @@ impl Firmware {
         let claim = home.claim().expect("nobody else runs this HSM");
         let hardware = Arc::new(Hardware::open(&home, claim, Vec::new()).expect("an HSM's parts"));
         let (ours, plugins) = UnixStream::pair().expect("a socket pair");
-        let mut plugin = callgrind(&self.callgrind_out, &[]);
+        let mut plugin = self.meter.command(&self.plugin_out, false);
         plugin.arg(&self.executable).stdin(Stdio::from(std::os::fd::OwnedFd::from(plugins)));
-        let mut plugin = plugin.spawn().expect("valgrind can be started");
+        let mut plugin = plugin.spawn().expect("the meter can be started");
         let boot = hardware.boot().expect("an HSM that is whole");
         let relay = Relay::new(PluginLink::new(Arc::clone(&hardware), ours));
         let (tell, told) = mpsc::channel();

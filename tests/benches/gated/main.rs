@@ -33,6 +33,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 use countersign_tests::Keystore;
 use gated::{Bench, Gated, Way};
 use growth::{Grown, Growth, Users};
+use instructions::Meter;
 use peers::{Peer, Peers};
 use population::Population;
 use record::Record;
@@ -218,13 +219,14 @@ fn throughput(results: &mut Results, peers: &Peers, size: Size, folder: &Path) {
 }
 
 fn count_instructions(results: &mut Results, size: Size, folder: &Path) {
-    if !instructions::can_be_counted() {
-        eprintln!("valgrind is not there: instructions are not counted");
+    let meters = Meter::all_that_work();
+    if meters.is_empty() {
+        eprintln!("neither perf nor valgrind can count here: instructions are not counted");
         return;
     }
     for keystore in size.counted {
-        let population = Population::provide(folder, *keystore, instructions::ACCOUNTS);
-        results.costs.extend(instructions::count(&population));
+        let population = Population::provide(folder, *keystore, meters.len() * instructions::ACCOUNTS);
+        results.costs.extend(instructions::count(&population, &meters));
     }
 }
 

@@ -115,7 +115,7 @@ fn by_accounts(section: &Section, results: &Results) -> Panel {
         Line { legend, look: *look, points: points.collect() }
     };
     Panel {
-        title: "The same at 32 native clients, by accounts",
+        title: "÷ raw SoftHSM, 32 native clients",
         axis: "accounts",
         left: 540.0,
         right: 920.0,

@@ -1,6 +1,7 @@
 //! The tables for people, in Markdown: the same on the terminal as in the record.
 
 use crate::growth::{Memory, Starts, megabytes};
+use crate::instructions::Meter;
 use crate::results::{Results, Section};
 use crate::rounds::Figures;
 use crate::{growth, syncs, targets};
@@ -120,10 +121,17 @@ fn instructions(text: &mut String, results: &Results) {
         let row = [format!("`{}`", cost.name()), grouped(cost.total() / 1e3)].into_iter().chain(cells);
         table.row(row.collect());
     }
-    let prose = "Thousands of instructions in user code for one signature of a lone client, counted by callgrind. Its \
-        processor has no instructions for SHA, so hashing weighs more than on a real one; what the kernel does is not \
-        counted.";
-    section(text, "Instructions by station", prose, &table);
+    let perf = if results.costs.iter().any(|cost| cost.meter == Meter::Perf) {
+        ""
+    } else {
+        " The processor's own counters (`perf stat`) are not available on this machine."
+    };
+    let prose = format!(
+        "Thousands of instructions in user code for one signature of a lone client, by process and, with callgrind, by \
+         thread in the firmware. Callgrind's processor has no instructions for SHA, so hashing weighs more than on a real \
+         one; what the kernel does is not counted.{perf}"
+    );
+    section(text, "Instructions by station", &prose, &table);
 }
 
 fn growth_table(text: &mut String, growth: &Section, results: &Results) {
