@@ -3,7 +3,7 @@
 //! Each connection has a thread that reads frames and hands their payloads on unread. Replies are written by the
 //! thread that reads from the plugin, which waits for nobody: a client that does not read loses its connection.
 
-use crate::relay::{SMALL_STACK_BYTES, Switchboard};
+use crate::relay::{NotTaken, SMALL_STACK_BYTES, Switchboard};
 use crate::{HsmError, log};
 use countersign_wire::client::{Outcome, Reply, Request, RequestId};
 use countersign_wire::frame::{self, CLIENT_MAX_BYTES};
@@ -227,12 +227,14 @@ impl Connection {
                 break;
             }
             let Some(relay) = switchboard.current() else {
-                self.answer_not_ready(payload);
+                self.refuse(payload, Reason::HsmNotReady);
                 continue;
             };
-            // If the plugin goes now, the relay drops this connection with all others that wait.
-            if relay.request(self, payload).is_err() {
-                self.drop_now();
+            match relay.request(self, payload) {
+                Ok(()) => {}
+                Err(NotTaken::Busy(payload)) => self.refuse(payload, Reason::Busy),
+                // The relay drops this connection with all others that wait.
+                Err(NotTaken::Gone) => self.drop_now(),
             }
         }
         frames.buffer.zeroize();
@@ -309,11 +311,12 @@ impl Connection {
         }
     }
 
-    fn answer_not_ready(&self, mut payload: Vec<u8>) {
+    /// Answers a request that does not go to the plugin.
+    fn refuse(&self, mut payload: Vec<u8>, reason: Reason) {
         let request = countersign_wire::decode::<Request>(&payload);
         payload.zeroize();
         let id = request.map_or(RequestId::new([0; 16]), |request| request.id);
-        let outcome = Outcome::Refused(Reason::HsmNotReady.into());
+        let outcome = Outcome::Refused(reason.into());
         self.answer(&countersign_wire::encode(&Reply { id, outcome }));
     }
 

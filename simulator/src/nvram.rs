@@ -24,15 +24,18 @@ const CHECKSUM_BYTES: usize = 32;
 const SECTOR_BYTES: usize = 512;
 
 /// Length of one slot of the plugin's NVRAM.
-pub const STATE_SLOT_BYTES: usize = 3 * SECTOR_BYTES;
+pub const STATE_SLOT_BYTES: usize = 2 * SECTOR_BYTES;
 
 /// Length of one slot of the manual clock.
 pub const CLOCK_SLOT_BYTES: usize = SECTOR_BYTES;
 
-/// The whole NVRAM of the HSM: both files together.
-pub const NVRAM_BYTES: usize = 2 * (STATE_SLOT_BYTES + CLOCK_SLOT_BYTES);
+/// What changes of the HSM's NVRAM: both files together.
+pub const SLOTS_BYTES: usize = 2 * (STATE_SLOT_BYTES + CLOCK_SLOT_BYTES);
 
-const _: () = assert!(NVRAM_BYTES <= 4096, "the boundary has 4 KiB of NVRAM");
+/// The most that the fuses take.
+pub const FUSES_MAX_BYTES: usize = 1024;
+
+const _: () = assert!(SLOTS_BYTES + FUSES_MAX_BYTES <= 4096, "the boundary has 4 KiB of NVRAM");
 const _: () = assert!(
     HEADER_BYTES + countersign_wire::hal::NVRAM_MAX_BYTES + CHECKSUM_BYTES <= STATE_SLOT_BYTES,
     "what the plugin may keep fits its slot"

@@ -255,6 +255,20 @@ mod tests {
     }
 
     #[test]
+    fn nvram_takes_no_more_than_4_kib_whatever_the_plugin_keeps_in_it() {
+        let (folder, home) = fresh();
+        let hardware = open(&home, Vec::new()).unwrap();
+        for _ in 0..5 {
+            hardware.perform(commit(0, b"", &[0xff; NVRAM_MAX_BYTES])).unwrap();
+            hardware.clock().advance(30).unwrap();
+        }
+        let files = std::fs::read_dir(folder.path().join("hsm/nvram")).unwrap();
+        let lengths = files.map(|file| file.unwrap().metadata().unwrap().len());
+        assert!(lengths.sum::<u64>() <= 4096);
+        assert!(std::fs::metadata(home.fuses()).unwrap().len() <= crate::nvram::FUSES_MAX_BYTES as u64);
+    }
+
+    #[test]
     fn a_commit_at_the_wrong_offset_changes_neither_store_nor_nvram() {
         let (_folder, home) = fresh();
         let hardware = open(&home, Vec::new()).unwrap();

@@ -16,16 +16,16 @@ use countersign_wire::hal::{Event, Op, Output};
 use serde_bytes::ByteBuf;
 use std::collections::{HashMap, VecDeque};
 use std::io::{self, Read};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::thread::JoinHandle;
 use zeroize::Zeroize;
 
 /// The most calls that wait for a worker. The plugin bounds its own; beyond this it is out of order.
 const WAITING_CALLS_MAX: usize = 16 * 1024;
 
-/// The most bytes of requests that the plugin holds unanswered. Beyond, clients wait for each other, so that they
-/// cannot exhaust its memory together. One request always fits.
-const UNANSWERED_MAX_BYTES: usize = 1024 * 1024;
+/// The most bytes of requests that the plugin holds unanswered. Beyond, the answer is `busy`, so that clients cannot
+/// exhaust its memory together. One request always fits.
+const UNANSWERED_MAX_BYTES: usize = 2 * 1024 * 1024;
 
 /// Room for what is read from the plugin at once, in bytes.
 const READ_BYTES: usize = 128 * 1024;
@@ -37,7 +37,15 @@ pub const SMALL_STACK_BYTES: usize = 256 * 1024;
 pub struct Relay {
     link: PluginLink,
     waiting: Mutex<Waiting>,
-    answered: Condvar,
+}
+
+/// Why a request was not handed to the plugin. Gives it back where it can be answered.
+#[derive(Debug)]
+pub enum NotTaken {
+    /// As much is unanswered as may be.
+    Busy(Vec<u8>),
+    /// The plugin is gone.
+    Gone,
 }
 
 #[derive(Default)]
@@ -52,7 +60,7 @@ struct Waiting {
 impl Relay {
     /// A relay to the plugin at the other end of `link`.
     pub fn new(link: PluginLink) -> Arc<Self> {
-        Arc::new(Self { link, waiting: Mutex::default(), answered: Condvar::new() })
+        Arc::new(Self { link, waiting: Mutex::default() })
     }
 
     /// The way to the plugin.
@@ -61,18 +69,15 @@ impl Relay {
     }
 
     /// Hands a request to the plugin, under a ticket that is never used again.
-    pub fn request(&self, client: &Arc<Connection>, payload: Vec<u8>) -> Result<(), PluginGone> {
+    pub fn request(&self, client: &Arc<Connection>, payload: Vec<u8>) -> Result<(), NotTaken> {
         let ticket = {
             let length = payload.len();
             let mut waiting = self.waiting();
-            while !waiting.closed
-                && !waiting.clients.is_empty()
-                && waiting.unanswered_bytes + length > UNANSWERED_MAX_BYTES
-            {
-                waiting = self.answered.wait(waiting).expect("nothing panics while it holds the tickets");
-            }
             if waiting.closed {
-                return Err(PluginGone);
+                return Err(NotTaken::Gone);
+            }
+            if !waiting.clients.is_empty() && waiting.unanswered_bytes + length > UNANSWERED_MAX_BYTES {
+                return Err(NotTaken::Busy(payload));
             }
             waiting.last_ticket += 1;
             waiting.unanswered_bytes += length;
@@ -81,7 +86,8 @@ impl Relay {
             ticket
         };
         // If the link breaks here, `close` drops the client: whether the plugin saw the request is not known.
-        self.link.deliver(Event::Request { ticket, payload: ByteBuf::from(payload) })
+        let payload = ByteBuf::from(payload);
+        self.link.deliver(Event::Request { ticket, payload }).map_err(|PluginGone| NotTaken::Gone)
     }
 
     fn reply(&self, ticket: u64, payload: &[u8]) {
@@ -92,7 +98,6 @@ impl Relay {
             answered
         };
         if let Some((client, _)) = answered {
-            self.answered.notify_all();
             client.answer(payload);
         }
     }
@@ -105,7 +110,6 @@ impl Relay {
             waiting.closed = true;
             std::mem::take(&mut waiting.clients)
         };
-        self.answered.notify_all();
         for (client, _) in clients.into_values() {
             client.drop_now();
         }

@@ -306,15 +306,24 @@ fn requests_sent_together_are_all_answered() {
 }
 
 #[test]
-fn large_requests_of_many_clients_wait_for_each_other_and_are_all_answered() {
+fn large_requests_of_many_clients_are_answered_or_told_to_try_again() {
     let hsm = Hsm::start();
     let text = "x".repeat(CLIENT_MAX_BYTES - 5);
     std::thread::scope(|scope| {
         for _ in 0..16 {
             scope.spawn(|| {
                 let mut connection = hsm.connect();
-                for _ in 0..4 {
-                    assert!(connection.ask(&format!("echo {text}")).unwrap() == text);
+                let mut answered = 0;
+                while answered < 4 {
+                    connection.send(format!("echo {text}").as_bytes());
+                    let answer = connection.receive().unwrap();
+                    match countersign_wire::decode::<Reply>(&answer) {
+                        Ok(reply) => assert_eq!(reply.outcome, Outcome::Refused(Reason::Busy.into())),
+                        Err(_) => {
+                            assert!(answer == text.as_bytes());
+                            answered += 1;
+                        }
+                    }
                 }
             });
         }
@@ -481,6 +490,23 @@ fn idle_connections_lock_nobody_out() {
     waiting.0.set_nonblocking(true).unwrap();
     let unanswered = waiting.0.read(&mut [0]).unwrap_err();
     assert_eq!(unanswered.kind(), std::io::ErrorKind::WouldBlock, "a connection that waits stays");
+}
+
+#[test]
+fn when_the_plugin_holds_as_much_as_it_may_the_answer_is_busy_at_once() {
+    let hsm = Hsm::start();
+    let large = [b"ignore ".as_slice(), &vec![b'x'; 150_000]].concat();
+    let mut waiting: Vec<_> = (0..13).map(|_| hsm.connect()).collect();
+    for client in &mut waiting {
+        client.send(&large);
+        // In order, so that the plugin has it before the next one comes.
+        assert_eq!(client.ask("echo taken").unwrap(), "taken");
+    }
+    let mut refused = hsm.connect();
+    refused.send(&large);
+    let reply: Reply = countersign_wire::decode(&refused.receive().unwrap()).unwrap();
+    assert_eq!(reply.outcome, Outcome::Refused(Reason::Busy.into()));
+    assert_eq!(refused.ask("echo small ones pass").unwrap(), "small ones pass");
 }
 
 #[test]

@@ -11,7 +11,7 @@ use serde_bytes::{ByteArray, ByteBuf};
 use zeroize::Zeroize;
 
 /// What the firmware keeps in one NVRAM slot for the plugin, at most, in bytes.
-pub const NVRAM_MAX_BYTES: usize = 1024;
+pub const NVRAM_MAX_BYTES: usize = 768;
 
 /// The most bytes one [`Op::ReadStore`] may ask for.
 pub const READ_MAX_BYTES: u32 = 256 * 1024;
