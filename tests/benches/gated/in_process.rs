@@ -43,7 +43,14 @@ pub(crate) struct InProcess {
     calls: Option<Sender<Calls>>,
     results: Receiver<Results>,
     workers: Vec<JoinHandle<()>>,
-    commits: usize,
+    commits: Commits,
+}
+
+/// What was asked of the disk.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Commits {
+    pub(crate) count: usize,
+    pub(crate) appended_bytes: usize,
 }
 
 impl InProcess {
@@ -64,7 +71,8 @@ impl InProcess {
         let mut plugin = Plugin::new();
         let boot = hardware.boot().expect("an HSM that is whole");
         plugin.deliver(Delivery { time: hardware.now(), event: Event::Boot(Box::new(boot)) });
-        let mut hsm = Self { plugin, hardware, calls: Some(calls), results, workers, commits: 0 };
+        let mut hsm =
+            Self { plugin, hardware, calls: Some(calls), results, workers, commits: Commits::default() };
         while !hsm.step().1 {}
         hsm
     }
@@ -75,7 +83,7 @@ impl InProcess {
     }
 
     /// Commits that were asked for since the start.
-    pub(crate) fn commits(&self) -> usize {
+    pub(crate) fn commits(&self) -> Commits {
         self.commits
     }
 
@@ -97,7 +105,10 @@ impl InProcess {
             match output {
                 Output::Reply { ticket, payload } => replies.push((ticket, payload.into_vec())),
                 Output::Call { call, op } => {
-                    self.commits += usize::from(matches!(op, Op::Commit { .. }));
+                    if let Op::Commit { append, .. } = &op {
+                        self.commits.count += 1;
+                        self.commits.appended_bytes += append.len();
+                    }
                     calls.push((call, op));
                 }
                 Output::Ready => ready = true,

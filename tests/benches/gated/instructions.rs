@@ -279,7 +279,9 @@ impl Firmware {
         std::thread::Builder::new().name("listener".into()).spawn(listen).expect("a thread can be started");
         done();
         relay.close();
-        crew.into_iter().for_each(|worker| worker.join().expect("no worker panics"));
+        for worker in crew {
+            worker.join().expect("no worker panics");
+        }
         assert!(plugin.wait().expect("a child can be waited for").success());
         std::process::exit(0);
     }

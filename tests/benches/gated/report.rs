@@ -71,9 +71,9 @@ fn one_client(text: &mut String, results: &Results) {
     }
     let prose = format!(
         "Where a lone native request's time goes, medians in µs. Signing is that of the library alone (`k256`, SoftHSM). \
-         Syncs are those that the request waits for: {} commits, each an append to the store and a write of NVRAM, \
-         each synced, done by the benchmark on the same disk in its turn.",
-        results.commits
+         Syncs are those that the request waits for: {} commits, together {} bytes appended to the store, and after each a \
+         write of NVRAM, all of them synced, done by the benchmark on the same disk in its turn.",
+        results.commits.count, results.commits.appended_bytes
     );
     section(text, "One client", &prose, &table);
 }

@@ -1,6 +1,7 @@
 //! Everything that one run measured, and how it stands beside the peers.
 
 use crate::growth::{Footprint, Memory};
+use crate::in_process::Commits;
 use crate::instructions::Cost;
 use crate::rounds::Figures;
 use serde_json::{Map, Value, json};
@@ -61,7 +62,7 @@ impl Section {
 pub(crate) struct Results {
     pub(crate) throughput: Option<Section>,
     /// Commits that a lone native signature waits for.
-    pub(crate) commits: usize,
+    pub(crate) commits: Commits,
     pub(crate) growth: Option<Section>,
     pub(crate) footprints: Vec<Footprint>,
     /// How the HSMs of growth ran.

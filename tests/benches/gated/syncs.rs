@@ -1,9 +1,10 @@
 //! What a lone request waits for on the disk, and nothing else.
 
 use crate::gated::key_label;
-use crate::in_process::InProcess;
+use crate::in_process::{Commits, InProcess};
 use crate::population::Population;
 use crate::rounds::{Contender, Round, Work, measure};
+use countersign_simulator::nvram::STATE_SLOT_BYTES;
 use countersign_tests::backend::{digest, sign_act};
 use countersign_wire::client::{Outcome, Reply, Request};
 use countersign_wire::{decode, encode};
@@ -13,38 +14,33 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// About what one commit of a lone request appends to the store.
-const APPENDED_BYTES: usize = 1024;
-
-/// What one write of NVRAM writes.
-const NVRAM_BYTES: usize = 1536;
-
 /// Two files on the same disk as the HSMs', written as they write theirs.
 pub(crate) struct Syncs {
     store: File,
     nvram: File,
     end: AtomicU64,
-    /// Commits that one signature waits for.
-    commits: usize,
+    /// What one signature waits for.
+    commits: Commits,
     signatures: usize,
 }
 
 impl Syncs {
-    pub(crate) fn new(folder: &Path, commits: usize, signatures: usize) -> Self {
+    pub(crate) fn new(folder: &Path, commits: Commits, signatures: usize) -> Self {
         let create = |name: &str| File::create(folder.join(name)).expect("a file can be made");
         let nvram = create("nvram");
-        nvram.write_all_at(&[0; 2 * NVRAM_BYTES], 0).expect("a file can be written");
+        nvram.write_all_at(&[0; 2 * STATE_SLOT_BYTES], 0).expect("a file can be written");
         Self { store: create("store"), nvram, end: AtomicU64::new(0), commits, signatures }
     }
 }
 
 impl Work for Syncs {
     fn sign(&self, _thread: usize, _number: usize) {
-        for _ in 0..self.commits {
-            let end = self.end.fetch_add(APPENDED_BYTES as u64, Ordering::Relaxed);
-            self.store.write_all_at(&[1; APPENDED_BYTES], end).expect("the disk takes it");
+        let appended_bytes = self.commits.appended_bytes / self.commits.count;
+        for _ in 0..self.commits.count {
+            let end = self.end.fetch_add(appended_bytes as u64, Ordering::Relaxed);
+            self.store.write_all_at(&vec![1; appended_bytes], end).expect("the disk takes it");
             self.store.sync_data().expect("the disk syncs");
-            self.nvram.write_all_at(&[1; NVRAM_BYTES], 0).expect("the disk takes it");
+            self.nvram.write_all_at(&[1; STATE_SLOT_BYTES], 0).expect("the disk takes it");
             self.nvram.sync_data().expect("the disk syncs");
         }
     }
@@ -63,8 +59,8 @@ impl Contender for Syncs {
 /// What the figures are called.
 pub(crate) const NAME: &str = "syncs/1";
 
-/// How many commits one native signature waits for, counted in process on an HSM that does not run.
-pub(crate) fn commits_of_a_signature(population: &Population) -> usize {
+/// The commits that one native signature waits for, counted in process on an HSM that does not run.
+pub(crate) fn commits_of_a_signature(population: &Population) -> Commits {
     let hsm = &population.hsm;
     let mut plugin = InProcess::start(&hsm.home());
     let code = population.phone(0).code(plugin.now().unix_secs);
@@ -77,9 +73,12 @@ pub(crate) fn commits_of_a_signature(population: &Population) -> usize {
             break reply;
         }
     };
-    let commits = plugin.commits() - before;
+    let after = plugin.commits();
     let reply: Reply = decode(&reply).expect("the plugin answers in its own language");
     assert!(matches!(reply.outcome, Outcome::Done(_)), "{:?}", reply.outcome);
     plugin.stop();
-    commits
+    Commits {
+        count: after.count - before.count,
+        appended_bytes: after.appended_bytes - before.appended_bytes,
+    }
 }
