@@ -43,7 +43,9 @@ fn main() -> ExitCode {
         }
         let halted = encode_all(plugin.turn(), &mut sending);
         let sent = send(&sending);
-        sending.zeroize();
+        // Only what was used: wiping the whole room each time took a seventh of the plugin's time.
+        sending.as_mut_slice().zeroize();
+        sending.clear();
         if halted || sent.is_err() {
             return ExitCode::from(HALTED);
         }
@@ -88,7 +90,7 @@ fn encode_all(outputs: Vec<Output>, sending: &mut Vec<u8>) -> bool {
         halted |= matches!(output, Output::Halt { .. });
         let mut payload = encode_packed(&output);
         frame::append(sending, &payload);
-        payload.zeroize();
+        payload.as_mut_slice().zeroize();
         if let Output::Reply { payload, .. } = &mut output {
             payload.as_mut_slice().zeroize();
         }
