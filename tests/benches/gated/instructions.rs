@@ -181,10 +181,9 @@ fn run(population: &Population, meter: Meter, way: Way, users: Range<usize>) -> 
         stations.insert("firmware".to_owned(), read(&firmware_out) - plugin);
         return stations;
     }
-    for (number, thread) in threads.iter().enumerate() {
+    // The first thread starts and ends the program; no signature passes through it.
+    for (number, thread) in threads.iter().enumerate().skip(1) {
         let out = folder.path().join(format!("firmware-{:02}", number + 1));
-        // The first thread has the name of the program.
-        let thread = if number == 0 { "main" } else { thread };
         // A thread that did nothing has no total.
         *stations.entry(format!("firmware {thread}")).or_default() += meter.read(&out).unwrap_or_default();
     }
