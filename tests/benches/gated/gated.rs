@@ -88,6 +88,10 @@ impl Contender for Gated<'_> {
         format!("gated/{}/{}/{}", self.bench.keystore().word(), self.way.word(), self.threads)
     }
 
+    fn threads(&self) -> usize {
+        self.threads
+    }
+
     fn round(&self) -> Round {
         let population = &self.bench.population;
         let now = population.hsm.advance(30);

@@ -260,6 +260,10 @@ impl Contender for Growth<'_> {
         name(self.grown.keystore(), self.users, self.grown.accounts())
     }
 
+    fn threads(&self) -> usize {
+        CLIENTS
+    }
+
     fn round(&self) -> Round {
         let population = &self.grown.population;
         let now = population.hsm.advance(30);

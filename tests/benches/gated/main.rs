@@ -38,7 +38,7 @@ use peers::{Peer, Peers};
 use population::Population;
 use record::Record;
 use results::{Results, Section};
-use rounds::{Contender, take_turns};
+use rounds::{Contender, LONE_TURNS, take_turns};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use syncs::Syncs;
@@ -96,10 +96,10 @@ impl Size {
         counted: &[Keystore::Embedded],
     };
 
-    /// Signatures of one round: fewer where fewer threads make them, so that rounds take about as long.
+    /// Signatures of one turn: fewer where fewer threads make them, so that rounds take about as long.
     fn signatures(self, threads: usize) -> usize {
         match threads {
-            1 => self.accounts / 8,
+            1 => self.accounts / 8 / LONE_TURNS,
             2 => self.accounts / 4,
             8 => self.accounts / 2,
             _ => self.accounts,

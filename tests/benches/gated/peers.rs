@@ -234,6 +234,10 @@ impl Contender for Signer<'_> {
         format!("{}/{}", self.peer.word(), self.threads)
     }
 
+    fn threads(&self) -> usize {
+        self.threads
+    }
+
     fn round(&self) -> Round {
         let Peers { local, remote, k256, .. } = self.peers;
         let (library, key) = match self.peer {

@@ -10,9 +10,15 @@ use std::time::{Duration, Instant};
 pub(crate) trait Contender {
     /// What the figures are called.
     fn name(&self) -> String;
-    /// One round.
+    /// On how many threads it signs.
+    fn threads(&self) -> usize;
+    /// One turn of a round.
     fn round(&self) -> Round;
 }
+
+/// Turns that a contender on one thread takes in a round, where others take one: their times are set off against each
+/// other, so they are measured close together.
+pub(crate) const LONE_TURNS: usize = 8;
 
 /// A process whose CPU time is told apart.
 #[derive(Clone, Copy, Debug)]
@@ -159,11 +165,16 @@ pub(crate) fn take_turns(what: &str, contenders: &[Box<dyn Contender + '_>], rou
     let mut figures: Vec<Figures> =
         contenders.iter().map(|contender| Figures::of(contender.name())).collect();
     for round in 0..=rounds {
-        for (contender, figures) in contenders.iter().zip(&mut figures) {
-            let outcome = contender.round();
-            // The first round fills caches and connections; it does not count.
-            if round > 0 {
-                figures.add(outcome);
+        for turn in 0..LONE_TURNS {
+            for (contender, figures) in contenders.iter().zip(&mut figures) {
+                if turn > 0 && contender.threads() > 1 {
+                    continue;
+                }
+                let outcome = contender.round();
+                // The first round fills caches and connections; it does not count.
+                if round > 0 {
+                    figures.add(outcome);
+                }
             }
         }
         eprintln!("{what}: round {round} of {rounds}");

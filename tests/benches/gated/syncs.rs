@@ -51,6 +51,10 @@ impl Contender for Syncs {
         NAME.to_owned()
     }
 
+    fn threads(&self) -> usize {
+        1
+    }
+
     fn round(&self) -> Round {
         measure(1, self.signatures, &[], self)
     }
