@@ -22,7 +22,8 @@
 //! | [`terminal`] | a program at a terminal of its own |
 //! | [`transactions`] | Ethereum transactions, and an independent reading of what was signed |
 //!
-//! The tests themselves are in `it/`, the benchmark in `benches/gated/`.
+//! The tests themselves are in `it/`, the benchmarks in `benches/`: `gated` is `cargo xtask bench`, `storage` compares
+//! ways to keep records.
 
 pub mod artefacts;
 pub mod backend;
