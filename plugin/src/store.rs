@@ -558,8 +558,8 @@ fn seal_into(
     name: Name,
     plain: &[u8],
 ) -> Result<Placed, Exhausted> {
-    let (position, sealed) = sealer.seal(name, plain)?;
-    Ok(entry.push(name, position, &sealed))
+    let (position, ciphertext) = sealer.seal(name, plain)?;
+    Ok(entry.push(name, position, &ciphertext))
 }
 
 fn reason_of(error: StoreError) -> Reason {

@@ -8,7 +8,7 @@ use countersign_wire::client::{Act, Answer, Status};
 use countersign_wire::names::ApiKey;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{BufRead, BufReader, Write};
@@ -22,6 +22,9 @@ use tempfile::TempDir;
 
 /// Longer than anything takes; what takes longer hangs.
 const PATIENCE: Duration = Duration::from_mins(1);
+
+/// What `init` said, in the folder of an HSM that is kept.
+const INITIALISED: &str = "initialised.json";
 
 /// The tenant that an HSM has unless told otherwise.
 pub const TENANT: &str = "default";
@@ -46,7 +49,7 @@ impl Keystore {
 }
 
 /// What `countersign-hsm init` prints.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Initialised {
     /// Which HSM it is.
@@ -85,15 +88,34 @@ struct Running {
     ready: Ready,
 }
 
-/// One HSM with a manual clock, in a temporary folder.
+/// Where an HSM and what belongs to it lie.
+enum Folder {
+    /// Removed with the HSM.
+    Temporary(TempDir),
+    /// Left where it is.
+    Kept(PathBuf),
+}
+
+impl Folder {
+    fn path(&self) -> &Path {
+        match self {
+            Self::Temporary(folder) => folder.path(),
+            Self::Kept(path) => path,
+        }
+    }
+}
+
+/// One HSM with a manual clock, in a temporary folder unless told otherwise.
 pub struct Hsm {
-    folder: TempDir,
+    folder: Folder,
     /// What `init` said.
     pub initialised: Initialised,
     /// Its keystore.
     pub keystore: Keystore,
     /// The image it is run with.
     pub image: PathBuf,
+    /// Whether it starts although layers of the sandbox are missing.
+    pub weak_sandbox: bool,
     /// A client of its socket.
     pub client: Client,
     faults: Option<Faults>,
@@ -112,19 +134,63 @@ impl Hsm {
     /// A new HSM with these tenants, not running yet.
     pub fn init(keystore: Keystore, tenants: &[&str]) -> Self {
         let folder = tempfile::Builder::new().prefix("countersign-").tempdir().expect("a temporary folder");
-        let (home, image) = (folder.path().join("hsm"), artefacts::image());
+        Self::init_in(Folder::Temporary(folder), keystore, tenants)
+    }
+
+    /// A new HSM with the tenant [`TENANT`] in a folder that stays, not running yet.
+    pub fn init_at(folder: &Path, keystore: Keystore) -> Self {
+        fs::create_dir_all(folder).expect("a folder can be made");
+        let hsm = Self::init_in(Folder::Kept(folder.to_owned()), keystore, &[TENANT]);
+        let text = serde_json::to_vec(&hsm.initialised).expect("plain data");
+        fs::write(folder.join(INITIALISED), text).expect("a file can be written");
+        hsm
+    }
+
+    /// The HSM that [`Self::init_at`] made in that folder, not running yet.
+    pub fn found_at(folder: &Path, keystore: Keystore) -> Self {
+        let text = fs::read(folder.join(INITIALISED)).expect("the folder of an HSM that was kept");
+        let initialised = serde_json::from_slice(&text).expect("what init_at wrote");
+        Self::not_running(Folder::Kept(folder.to_owned()), keystore, initialised)
+    }
+
+    fn init_in(folder: Folder, keystore: Keystore, tenants: &[&str]) -> Self {
+        let home = folder.path().join("hsm");
         let mut command = hsm_command();
-        command.arg("init").arg("--home").arg(&home).arg("--image").arg(&image);
+        command.arg("init").arg("--home").arg(&home).arg("--image").arg(artefacts::image());
         command.args(["--keystore", keystore.word(), "--clock", "manual"]);
         for tenant in tenants {
             command.args(["--tenant", tenant]);
         }
         let initialised: Initialised = one_line(&command.output().expect("countersign-hsm can be started"));
+        write_host_config(folder.path(), &home, &initialised.api_keys[tenants[0]]);
+        Self::not_running(folder, keystore, initialised)
+    }
+
+    fn not_running(folder: Folder, keystore: Keystore, initialised: Initialised) -> Self {
         let api_keys =
             initialised.api_keys.iter().map(|(tenant, key)| (tenant.clone(), api_key(key))).collect();
-        let config = write_host_config(folder.path(), &home, &initialised.api_keys[tenants[0]]);
-        let client = Client::new(HostConfig::from_file(&config).expect("host.toml has the documented form"));
-        Self { folder, initialised, keystore, image, client, faults: None, api_keys, running: None }
+        let config = HostConfig::from_file(&folder.path().join("host.toml"));
+        let client = Client::new(config.expect("host.toml has the documented form"));
+        Self {
+            folder,
+            initialised,
+            keystore,
+            image: artefacts::image(),
+            weak_sandbox: false,
+            client,
+            faults: None,
+            api_keys,
+            running: None,
+        }
+    }
+
+    /// Changes the terms of a tenant of an HSM that does not run: options of `countersign-hsm tenant set`.
+    pub fn set_tenant(&mut self, name: &str, options: &[&str]) {
+        assert!(self.running.is_none(), "tenants are changed while the HSM is stopped");
+        let mut command = hsm_command();
+        command.args(["tenant", "set", "--home"]).arg(self.home()).args(["--name", name]).args(options);
+        let output = command.output().expect("countersign-hsm can be started");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     }
 
     /// Gives it a disk that can fail, from its next start on.
@@ -166,6 +232,9 @@ impl Hsm {
         let log = OpenOptions::new().create(true).append(true).open(self.log_file()).expect("a log file");
         let mut command = hsm_command();
         command.arg("run").arg("--home").arg(self.home()).arg("--image").arg(&self.image);
+        if self.weak_sandbox {
+            command.arg("--weak-sandbox");
+        }
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log);
         if let Some(faults) = &self.faults {
             faults.preload(&mut command);
@@ -405,7 +474,7 @@ fn one_line<T: serde::de::DeserializeOwned>(output: &Output) -> T {
     serde_json::from_str(&stdout).unwrap_or_else(|error| panic!("{error}: {stdout}"))
 }
 
-fn write_host_config(folder: &Path, home: &Path, api_key: &str) -> PathBuf {
+fn write_host_config(folder: &Path, home: &Path, api_key: &str) {
     let (config, key_file) = (folder.join("host.toml"), folder.join("api-key"));
     fs::write(&key_file, api_key).expect("the API key can be written");
     let private = Permissions::from_mode(0o600);
@@ -414,7 +483,6 @@ fn write_host_config(folder: &Path, home: &Path, api_key: &str) -> PathBuf {
     let lines = [("socket", &socket), ("control", &control), ("api_key_file", &key_file)];
     let lines = lines.map(|(name, path)| format!("{name} = {}\n", toml_string(path)));
     fs::write(&config, lines.concat()).expect("host.toml can be written");
-    config
 }
 
 /// A path as TOML has strings. Temporary folders have plain names.

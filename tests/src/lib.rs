@@ -24,8 +24,9 @@
 //! | [`terminal`] | a program at a terminal of its own |
 //! | [`transactions`] | Ethereum transactions, and an independent reading of what was signed |
 //!
-//! The tests themselves are in `it/`, the benchmark in `benches/gated/`. `model/` checks the protocol without any
-//! process; `faults/` is what is preloaded into the HSM's.
+//! The tests themselves are in `it/`, the benchmarks in `benches/`: `gated` is `cargo xtask bench`, `storage` compares
+//! ways to keep records. `model/` checks the protocol without any process; `faults/` is what is preloaded into the
+//! HSM's.
 
 pub mod artefacts;
 pub mod backend;

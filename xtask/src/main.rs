@@ -47,12 +47,8 @@ enum Command {
     DemoOnStage(demo::Stage),
     /// Install what the tests need, build everything, and run all tests
     Test,
-    /// Run the benchmarks
-    Bench {
-        /// Short runs: shows that it works, measures little
-        #[arg(long)]
-        quick: bool,
-    },
+    /// Run the benchmarks; a full run records itself in docs/benchmarks
+    Bench(suite::BenchArguments),
     /// Run an HSM with enrolled accounts in the foreground, for development
     Dev(dev::Arguments),
     /// Build the frozen image: the same bytes from any folder
@@ -78,7 +74,7 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Demo(arguments) => demo::prepare_and_play(&arguments),
         Command::DemoOnStage(stage) => Ok(demo::play(&stage)),
         Command::Test => suite::test(),
-        Command::Bench { quick } => suite::bench(quick),
+        Command::Bench(arguments) => suite::bench(&arguments),
         Command::Dev(arguments) => dev::run(&arguments),
         Command::Image { out } => {
             let image = artefacts::build_image(&artefacts::build_simulator()?, out.as_deref())?;

@@ -19,7 +19,7 @@ use countersign_wire::hal::{APPEND_MAX_BYTES, Fault, Op};
 use std::collections::VecDeque;
 
 /// The chain is remembered about every so many bytes: a region lies between two such marks.
-pub(crate) const REGION_BYTES: u64 = 256 * 1024;
+pub(crate) const REGION_BYTES: u32 = 256 * 1024;
 
 // A region ends with the first entry that reaches over its length, so its events are those of so many bytes and of one
 // more entry.
@@ -43,7 +43,7 @@ impl Marks {
     /// Notes where the chain stands after an entry, if it is far enough from the mark before.
     pub(crate) fn note(&mut self, tail: &Chain, chain: &Chain) {
         let last = self.0.back().unwrap_or(tail).length_bytes();
-        if chain.length_bytes() - last >= REGION_BYTES {
+        if chain.length_bytes() - last >= u64::from(REGION_BYTES) {
             self.0.push_back(chain.clone());
         }
     }
@@ -84,6 +84,7 @@ pub(crate) struct Region {
 }
 
 /// A record that goes from one place in the log to another, as it is.
+#[derive(Clone, Copy)]
 pub(crate) struct Moved {
     pub(crate) name: Name,
     /// Where it lies in the region.
@@ -108,8 +109,9 @@ impl Region {
 
     /// Puts the record into an entry.
     pub(crate) fn push_into(&self, entry: &mut EntryBuilder, moved: &Moved) -> Placed {
-        let begin =
-            usize::try_from(moved.from.offset).unwrap_or(usize::MAX).saturating_add(RECORD_HEADER_BYTES);
+        let begin = usize::try_from(moved.from.offset)
+            .unwrap_or(usize::MAX)
+            .saturating_add(RECORD_HEADER_BYTES as usize);
         let sealed = self.bytes.get(begin..).and_then(|rest| rest.get(..moved.from.sealed_bytes as usize));
         entry.push(moved.name, moved.from.position, sealed.expect("the record was found in these bytes"))
     }

@@ -41,9 +41,9 @@ const MAGIC: [u8; 4] = *b"CSE2";
 const MAGIC_OF_ANY_VERSION: &[u8] = b"CSE";
 
 /// Length of an entry without its records.
-pub(crate) const ENTRY_HEADER_BYTES: usize = 35;
+pub(crate) const ENTRY_HEADER_BYTES: u32 = 35;
 /// Length of a record without its sealed bytes.
-pub(crate) const RECORD_HEADER_BYTES: usize = 37;
+pub(crate) const RECORD_HEADER_BYTES: u32 = 37;
 
 /// What a record is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -184,7 +184,9 @@ pub(crate) enum Foreign {
 
 /// Whether the beginning of a log looks like ours. It proves nothing: it only chooses what an operator is told.
 pub(crate) fn look_at(beginning: &[u8], owner: Owner) -> Result<(), Foreign> {
-    let Some(header) = beginning.first_chunk::<ENTRY_HEADER_BYTES>() else { return Err(Foreign::NotALog) };
+    let Some(header) = beginning.first_chunk::<{ ENTRY_HEADER_BYTES as usize }>() else {
+        return Err(Foreign::NotALog);
+    };
     if !header.starts_with(&MAGIC) {
         let other = header.starts_with(MAGIC_OF_ANY_VERSION) && header[3].is_ascii_digit();
         return Err(if other { Foreign::OtherVersion } else { Foreign::NotALog });
@@ -213,7 +215,7 @@ pub(crate) struct NotAnEntry;
 /// Cuts the first whole entry off. `None`: more bytes are needed. The result is untrusted until the chain over it
 /// ended in the head that NVRAM holds.
 pub(crate) fn split_first(buffer: &[u8]) -> Result<Option<Entry<'_>>, NotAnEntry> {
-    if buffer.len() < ENTRY_HEADER_BYTES {
+    if buffer.len() < ENTRY_HEADER_BYTES as usize {
         return Ok(None);
     }
     let mut reader = Reader { bytes: buffer, at: 0 };
@@ -221,7 +223,7 @@ pub(crate) fn split_first(buffer: &[u8]) -> Result<Option<Entry<'_>>, NotAnEntry
         return Err(NotAnEntry);
     }
     let length = u32::from_be_bytes(reader.array()?) as usize;
-    if !(ENTRY_HEADER_BYTES..=APPEND_MAX_BYTES).contains(&length) {
+    if !(ENTRY_HEADER_BYTES as usize..=APPEND_MAX_BYTES).contains(&length) {
         return Err(NotAnEntry);
     }
     let Some(bytes) = buffer.get(..length) else { return Ok(None) };
@@ -230,7 +232,7 @@ pub(crate) fn split_first(buffer: &[u8]) -> Result<Option<Entry<'_>>, NotAnEntry
     let sequence = u64::from_be_bytes(reader.array()?);
     let _owner: [u8; 9] = reader.array()?;
     let count = u16::from_be_bytes(reader.array()?);
-    let mut records = Vec::with_capacity(usize::from(count).min(length / RECORD_HEADER_BYTES));
+    let mut records = Vec::with_capacity(usize::from(count).min(length / RECORD_HEADER_BYTES as usize));
     for _ in 0..count {
         let offset = reader.at as u64;
         let (name, position, sealed_bytes) = reader.record_header()?;
@@ -298,8 +300,8 @@ mod tests {
             [(Kind::Account, account, 7, &b"account"[..]), (Kind::Audit, audit, 1, b"events")]
         {
             let name = Name { kind, id, version };
-            let (position, sealed) = sealer.seal(name, plain).unwrap();
-            entry.push(name, position, &sealed);
+            let (position, ciphertext) = sealer.seal(name, plain).unwrap();
+            entry.push(name, position, &ciphertext);
         }
         entry.finish()
     }
@@ -314,7 +316,7 @@ mod tests {
         let (name, placed) = first.records[0];
         assert_eq!((name.kind, name.id.account, name.version), (Kind::Account, [5; 8], 7));
         let at = usize::try_from(placed.offset).unwrap();
-        let record = &bytes[at..at + RECORD_HEADER_BYTES + placed.sealed_bytes as usize];
+        let record = &bytes[at..at + RECORD_HEADER_BYTES as usize + placed.sealed_bytes as usize];
         let (again, position, sealed) = read_record(record).unwrap();
         assert_eq!((again, position), (name, placed.position));
         let plain = Sealer::new(&[1; 32], [2; 16], 9).open(name, position, sealed).unwrap();

@@ -95,10 +95,10 @@ async fn look(hal: &Hal, store: Extent, nvram: &Nvram, owner: Owner) -> Result<(
     if there == 0 {
         return Err(StoreError::Empty);
     }
-    if there < ENTRY_HEADER_BYTES as u64 {
+    if there < u64::from(ENTRY_HEADER_BYTES) {
         return Err(StoreError::Short);
     }
-    let beginning = hal.read_store(store.begin, ENTRY_HEADER_BYTES as u32).await?;
+    let beginning = hal.read_store(store.begin, ENTRY_HEADER_BYTES).await?;
     log::look_at(&beginning, owner).map_err(|foreign| match foreign {
         Foreign::NotALog => StoreError::NotALog,
         Foreign::OtherVersion => StoreError::OtherVersion,

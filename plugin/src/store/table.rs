@@ -43,7 +43,7 @@ impl Packed {
     }
 
     fn length_bytes(self) -> u32 {
-        RECORD_HEADER_BYTES as u32 + u32::from(u16::from_be_bytes(self.sealed_bytes))
+        RECORD_HEADER_BYTES + u32::from(u16::from_be_bytes(self.sealed_bytes))
     }
 }
 
@@ -61,7 +61,8 @@ pub(crate) struct Table {
 
 /// The lower half of a version.
 pub(crate) fn low_version(version: u64) -> u32 {
-    (version & u64::from(u32::MAX)) as u32
+    let [_, _, _, _, a, b, c, d] = version.to_be_bytes();
+    u32::from_be_bytes([a, b, c, d])
 }
 
 impl Table {

@@ -255,7 +255,7 @@ fn i6_each_wrong_store_is_refused_for_its_own_reason_and_the_good_one_opens_afte
         bytes
     };
     let exchanged = exchange_records(&good);
-    let random: Vec<u8> = (0..good.len()).map(|at| (at * 7919 % 251) as u8).collect();
+    let random: Vec<u8> = (0..=250u8).cycle().take(good.len()).map(|at| at.wrapping_mul(97)).collect();
     for (what, store, begin, error) in [
         ("random bytes", random, begin, StoreError::NotALog),
         ("nothing", Vec::new(), begin, StoreError::Empty),
