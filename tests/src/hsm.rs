@@ -1,6 +1,7 @@
 //! One HSM: its home, its process, its clock. Dropping it stops what it started and removes the home.
 
 use crate::artefacts;
+use crate::faults::Faults;
 use crate::processes;
 use countersign_client::{Client, HostConfig};
 use countersign_wire::client::{Act, Answer, Status};
@@ -117,6 +118,7 @@ pub struct Hsm {
     pub weak_sandbox: bool,
     /// A client of its socket.
     pub client: Client,
+    faults: Option<Faults>,
     api_keys: BTreeMap<String, ApiKey>,
     running: Option<Running>,
 }
@@ -176,6 +178,7 @@ impl Hsm {
             image: artefacts::image(),
             weak_sandbox: false,
             client,
+            faults: None,
             api_keys,
             running: None,
         }
@@ -188,6 +191,13 @@ impl Hsm {
         command.args(["tenant", "set", "--home"]).arg(self.home()).args(["--name", name]).args(options);
         let output = command.output().expect("countersign-hsm can be started");
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+
+    /// Gives it a disk that can fail, from its next start on.
+    pub fn with_faults(mut self) -> (Self, Faults) {
+        let faults = Faults::none_in(self.folder.path());
+        self.faults = Some(faults.clone());
+        (self, faults)
     }
 
     /// Adds a tenant to an HSM that does not run.
@@ -226,6 +236,9 @@ impl Hsm {
             command.arg("--weak-sandbox");
         }
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log);
+        if let Some(faults) = &self.faults {
+            faults.preload(&mut command);
+        }
         command.spawn().expect("countersign-hsm can be started")
     }
 
@@ -256,10 +269,7 @@ impl Hsm {
 
     /// Stops it as an operator does (SIGTERM), and waits until it has ended.
     pub fn stop(&mut self) {
-        let Running { mut child, .. } = self.running.take().expect("the HSM runs");
-        signal(child.id(), Signal::SIGTERM);
-        let status = child.wait().expect("the HSM can be waited for");
-        assert_eq!(status.code(), Some(0), "a stopped HSM exits with 0; its log:\n{}", self.log());
+        assert_eq!(self.end(), Some(0), "a stopped HSM exits with 0; its log:\n{}", self.log());
     }
 
     /// kill -9 of the whole HSM: firmware first, then the plugin.
@@ -286,6 +296,18 @@ impl Hsm {
     pub fn kill_and_run(&mut self) {
         self.kill();
         self.run();
+    }
+
+    /// Stops it as an operator does, if it did not end before: its exit code, and none where a signal ended it.
+    pub fn end(&mut self) -> Option<i32> {
+        signal(self.ready().pid, Signal::SIGTERM);
+        self.wait_for_end()
+    }
+
+    /// Waits until it has ended by itself: its exit code, and none where a signal ended it.
+    pub fn wait_for_end(&mut self) -> Option<i32> {
+        let Running { mut child, .. } = self.running.take().expect("the HSM runs");
+        child.wait().expect("the HSM can be waited for").code()
     }
 
     /// What it said when it was started.
@@ -323,7 +345,8 @@ impl Hsm {
         self.try_status().expect("the HSM answers")
     }
 
-    fn try_status(&self) -> Option<Status> {
+    /// How it is, if it answers.
+    pub fn try_status(&self) -> Option<Status> {
         match self.client.call(None, Act::Status) {
             Ok(Answer::Status(status)) => Some(status),
             _ => None,
@@ -343,6 +366,11 @@ impl Hsm {
     /// The home folder.
     pub fn home(&self) -> PathBuf {
         self.folder.path().join("hsm")
+    }
+
+    /// The untrusted disk's folder.
+    pub fn store_folder(&self) -> PathBuf {
+        self.home().join("store")
     }
 
     /// The untrusted disk.

@@ -2,7 +2,7 @@
 //!
 //! Tests that span crates find what was built through environment variables, and fail without them.
 
-use crate::artefacts::{Programs, build_image, build_programs};
+use crate::artefacts::{Programs, build_faults, build_image, build_programs};
 use crate::setup::{Package, ensure_packages, ensure_python};
 use crate::workspace::{cargo, output, root, say};
 use anyhow::{Context, Result};
@@ -15,6 +15,8 @@ use std::time::Instant;
 struct Artefacts {
     programs: Programs,
     image: PathBuf,
+    /// What the tests preload into the HSM.
+    faults: Option<PathBuf>,
     python: Option<PathBuf>,
 }
 
@@ -25,23 +27,26 @@ impl Artefacts {
             .env("COUNTERSIGN_TEST_HSM", &self.programs.hsm)
             .env("COUNTERSIGN_TEST_CLI", &self.programs.cli)
             .env("COUNTERSIGN_TEST_MODULE", &self.programs.module);
+        if let Some(faults) = &self.faults {
+            command.env("COUNTERSIGN_TEST_FAULTS", faults);
+        }
         if let Some(python) = &self.python {
             command.env("COUNTERSIGN_TEST_PYTHON", python);
         }
     }
 }
 
-fn build(python: Option<PathBuf>) -> Result<Artefacts> {
+fn build(faults: Option<PathBuf>, python: Option<PathBuf>) -> Result<Artefacts> {
     let programs = build_programs()?;
     let image = build_image(&programs.hsm, None)?.image;
-    Ok(Artefacts { programs, image, python })
+    Ok(Artefacts { programs, image, faults, python })
 }
 
 /// Installs what is missing, builds everything and runs all tests.
 pub(crate) fn test() -> Result<ExitCode> {
     let began = Instant::now();
     ensure_packages(&[Package::SoftHsm2, Package::OpenSc, Package::PythonVenv])?;
-    let artefacts = build(Some(ensure_python()?))?;
+    let artefacts = build(Some(build_faults()?), Some(ensure_python()?))?;
     say("running the tests");
     let mut tests = cargo();
     tests.args(["test", "--locked", "--workspace", "--no-fail-fast"]).stdout(Stdio::piped());
@@ -132,7 +137,7 @@ fn clean_commit() -> Result<Option<String>> {
 /// Runs the benchmarks.
 pub(crate) fn bench(arguments: &BenchArguments) -> Result<ExitCode> {
     ensure_packages(&[Package::SoftHsm2, Package::P11Kit, Package::P11KitModules, Package::Valgrind])?;
-    let artefacts = build(None)?;
+    let artefacts = build(None, None)?;
     say("running the benchmarks");
     let mut bench = cargo();
     bench.args(["bench", "--locked", "-p", "countersign-tests", "--bench", "gated", "--"]);
