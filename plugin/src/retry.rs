@@ -13,8 +13,8 @@ use std::collections::{BTreeMap, VecDeque};
 /// How long a signature can be asked for again.
 const KEEP_SECS: u64 = 10 * 60;
 
-/// How many are kept at the most: about 10 MiB. Where more than this are made in ten minutes, the oldest go first.
-const KEEP_MAX: usize = 65_536;
+/// How many are kept at the most: about 8 MiB. Where more than this are made in ten minutes, the oldest go first.
+const KEEP_MAX: usize = 32_768;
 
 /// What makes a request the same one: a hash of key, digest and approval under this boot's random salt, so that it is
 /// of no use for searching codes.

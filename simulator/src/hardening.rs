@@ -54,3 +54,20 @@ pub fn lock_memory() {
         log::line(format_args!("the firmware's own memory is not locked: {error}"));
     }
 }
+
+/// What a plugin with a million accounts may want to lock, in bytes.
+const LOCKED_MEMORY_WANTED: u64 = 96 * 1024 * 1024;
+
+/// Says so if the limit on locked memory is one that a plugin with many accounts can run into: it then ends at the
+/// allocation that does not fit.
+pub fn locked_memory_is_short() -> Option<String> {
+    let limit = rustix::process::getrlimit(Resource::Memlock).current?;
+    let mib = |bytes: u64| bytes / (1024 * 1024);
+    (limit < LOCKED_MEMORY_WANTED).then(|| {
+        format!(
+            "it may lock only {} MiB of memory (memlock), and a million accounts need {} MiB: raise the limit",
+            mib(limit),
+            mib(LOCKED_MEMORY_WANTED)
+        )
+    })
+}

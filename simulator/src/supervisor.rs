@@ -11,7 +11,7 @@ use crate::ops::Hardware;
 use crate::relay::{self, Crew, Relay, SMALL_STACK_BYTES, Said, Switchboard};
 use crate::sandbox::verify::{self, Found};
 use crate::sandbox::{self, Launched, Layer, Layers};
-use crate::{HsmError, control, log};
+use crate::{HsmError, control, hardening, log};
 use countersign_wire::client::ClockMode;
 use countersign_wire::hal::Event;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -200,9 +200,11 @@ impl Supervisor {
                 return Err(HsmError::StoreRefused(refused.into()));
             }
             if !self.announced && restarts_in_a_row >= FIRST_STARTS {
-                return Err(HsmError::Plugin(
-                    "the plugin was started several times and was never ready".into(),
-                ));
+                let failed = "the plugin was started several times and was never ready";
+                return Err(HsmError::Plugin(match hardening::locked_memory_is_short() {
+                    Some(limit) => format!("{failed}; {limit}"),
+                    None => failed.into(),
+                }));
             }
             let wait = wait_before_restart(restarts_in_a_row);
             log::line(format_args!("the plugin is started again in {} ms", wait.as_millis()));

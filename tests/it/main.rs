@@ -5,6 +5,7 @@
 mod approvals;
 mod cli;
 mod crash;
+mod disk_faults;
 mod enrolment;
 mod frames;
 mod image;

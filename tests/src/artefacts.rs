@@ -30,6 +30,11 @@ pub fn module() -> PathBuf {
     named("COUNTERSIGN_TEST_MODULE")
 }
 
+/// `libcountersign_faults.so`.
+pub fn faults() -> PathBuf {
+    named("COUNTERSIGN_TEST_FAULTS")
+}
+
 /// A Python interpreter that has python-pkcs11.
 pub fn python() -> PathBuf {
     named("COUNTERSIGN_TEST_PYTHON")

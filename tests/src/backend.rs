@@ -108,12 +108,13 @@ impl Hsm {
 
     /// Shows the codes of the two time steps before the present one: those of the present and the next stay fresh.
     pub fn confirm(&self, user: &User) -> Result<AccountInfo, Refusal> {
-        let now = self.now();
-        let codes = two_codes(
-            &user.account,
-            &user.phone.code_steps_off(now, -2),
-            &user.phone.code_steps_off(now, -1),
-        );
+        self.confirm_at(user, self.now())
+    }
+
+    /// The same for whoever knows the time, in seconds since 1970.
+    pub fn confirm_at(&self, user: &User, now: u64) -> Result<AccountInfo, Refusal> {
+        let code = |steps| user.phone.code_steps_off(now, steps);
+        let codes = two_codes(&user.account, &code(-2), &code(-1));
         account_of(self.client.call(Some(&user.api_key), Act::Confirm(codes)))
     }
 

@@ -1,13 +1,14 @@
 //! One HSM: its home, its process, its clock. Dropping it stops what it started and removes the home.
 
 use crate::artefacts;
+use crate::faults::Faults;
 use crate::processes;
 use countersign_client::{Client, HostConfig};
 use countersign_wire::client::{Act, Answer, Status};
 use countersign_wire::names::ApiKey;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{BufRead, BufReader, Write};
@@ -21,6 +22,9 @@ use tempfile::TempDir;
 
 /// Longer than anything takes; what takes longer hangs.
 const PATIENCE: Duration = Duration::from_mins(1);
+
+/// What `init` said, in the folder of an HSM that is kept.
+const INITIALISED: &str = "initialised.json";
 
 /// The tenant that an HSM has unless told otherwise.
 pub const TENANT: &str = "default";
@@ -45,7 +49,7 @@ impl Keystore {
 }
 
 /// What `countersign-hsm init` prints.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Initialised {
     /// Which HSM it is.
@@ -84,17 +88,37 @@ struct Running {
     ready: Ready,
 }
 
-/// One HSM with a manual clock, in a temporary folder.
+/// Where an HSM and what belongs to it lie.
+enum Folder {
+    /// Removed with the HSM.
+    Temporary(TempDir),
+    /// Left where it is.
+    Kept(PathBuf),
+}
+
+impl Folder {
+    fn path(&self) -> &Path {
+        match self {
+            Self::Temporary(folder) => folder.path(),
+            Self::Kept(path) => path,
+        }
+    }
+}
+
+/// One HSM with a manual clock, in a temporary folder unless told otherwise.
 pub struct Hsm {
-    folder: TempDir,
+    folder: Folder,
     /// What `init` said.
     pub initialised: Initialised,
     /// Its keystore.
     pub keystore: Keystore,
     /// The image it is run with.
     pub image: PathBuf,
+    /// Whether it starts although layers of the sandbox are missing.
+    pub weak_sandbox: bool,
     /// A client of its socket.
     pub client: Client,
+    faults: Option<Faults>,
     api_keys: BTreeMap<String, ApiKey>,
     running: Option<Running>,
 }
@@ -110,19 +134,70 @@ impl Hsm {
     /// A new HSM with these tenants, not running yet.
     pub fn init(keystore: Keystore, tenants: &[&str]) -> Self {
         let folder = tempfile::Builder::new().prefix("countersign-").tempdir().expect("a temporary folder");
-        let (home, image) = (folder.path().join("hsm"), artefacts::image());
+        Self::init_in(Folder::Temporary(folder), keystore, tenants)
+    }
+
+    /// A new HSM with the tenant [`TENANT`] in a folder that stays, not running yet.
+    pub fn init_at(folder: &Path, keystore: Keystore) -> Self {
+        fs::create_dir_all(folder).expect("a folder can be made");
+        let hsm = Self::init_in(Folder::Kept(folder.to_owned()), keystore, &[TENANT]);
+        let text = serde_json::to_vec(&hsm.initialised).expect("plain data");
+        fs::write(folder.join(INITIALISED), text).expect("a file can be written");
+        hsm
+    }
+
+    /// The HSM that [`Self::init_at`] made in that folder, not running yet.
+    pub fn found_at(folder: &Path, keystore: Keystore) -> Self {
+        let text = fs::read(folder.join(INITIALISED)).expect("the folder of an HSM that was kept");
+        let initialised = serde_json::from_slice(&text).expect("what init_at wrote");
+        Self::not_running(Folder::Kept(folder.to_owned()), keystore, initialised)
+    }
+
+    fn init_in(folder: Folder, keystore: Keystore, tenants: &[&str]) -> Self {
+        let home = folder.path().join("hsm");
         let mut command = hsm_command();
-        command.arg("init").arg("--home").arg(&home).arg("--image").arg(&image);
+        command.arg("init").arg("--home").arg(&home).arg("--image").arg(artefacts::image());
         command.args(["--keystore", keystore.word(), "--clock", "manual"]);
         for tenant in tenants {
             command.args(["--tenant", tenant]);
         }
         let initialised: Initialised = one_line(&command.output().expect("countersign-hsm can be started"));
+        write_host_config(folder.path(), &home, &initialised.api_keys[tenants[0]]);
+        Self::not_running(folder, keystore, initialised)
+    }
+
+    fn not_running(folder: Folder, keystore: Keystore, initialised: Initialised) -> Self {
         let api_keys =
             initialised.api_keys.iter().map(|(tenant, key)| (tenant.clone(), api_key(key))).collect();
-        let config = write_host_config(folder.path(), &home, &initialised.api_keys[tenants[0]]);
-        let client = Client::new(HostConfig::from_file(&config).expect("host.toml has the documented form"));
-        Self { folder, initialised, keystore, image, client, api_keys, running: None }
+        let config = HostConfig::from_file(&folder.path().join("host.toml"));
+        let client = Client::new(config.expect("host.toml has the documented form"));
+        Self {
+            folder,
+            initialised,
+            keystore,
+            image: artefacts::image(),
+            weak_sandbox: false,
+            client,
+            faults: None,
+            api_keys,
+            running: None,
+        }
+    }
+
+    /// Changes the terms of a tenant of an HSM that does not run: options of `countersign-hsm tenant set`.
+    pub fn set_tenant(&mut self, name: &str, options: &[&str]) {
+        assert!(self.running.is_none(), "tenants are changed while the HSM is stopped");
+        let mut command = hsm_command();
+        command.args(["tenant", "set", "--home"]).arg(self.home()).args(["--name", name]).args(options);
+        let output = command.output().expect("countersign-hsm can be started");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+
+    /// Gives it a disk that can fail, from its next start on.
+    pub fn with_faults(mut self) -> (Self, Faults) {
+        let faults = Faults::none_in(self.folder.path());
+        self.faults = Some(faults.clone());
+        (self, faults)
     }
 
     /// Adds a tenant to an HSM that does not run.
@@ -157,7 +232,13 @@ impl Hsm {
         let log = OpenOptions::new().create(true).append(true).open(self.log_file()).expect("a log file");
         let mut command = hsm_command();
         command.arg("run").arg("--home").arg(self.home()).arg("--image").arg(&self.image);
+        if self.weak_sandbox {
+            command.arg("--weak-sandbox");
+        }
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log);
+        if let Some(faults) = &self.faults {
+            faults.preload(&mut command);
+        }
         command.spawn().expect("countersign-hsm can be started")
     }
 
@@ -188,10 +269,7 @@ impl Hsm {
 
     /// Stops it as an operator does (SIGTERM), and waits until it has ended.
     pub fn stop(&mut self) {
-        let Running { mut child, .. } = self.running.take().expect("the HSM runs");
-        signal(child.id(), Signal::SIGTERM);
-        let status = child.wait().expect("the HSM can be waited for");
-        assert_eq!(status.code(), Some(0), "a stopped HSM exits with 0; its log:\n{}", self.log());
+        assert_eq!(self.end(), Some(0), "a stopped HSM exits with 0; its log:\n{}", self.log());
     }
 
     /// kill -9 of the whole HSM: firmware first, then the plugin.
@@ -218,6 +296,18 @@ impl Hsm {
     pub fn kill_and_run(&mut self) {
         self.kill();
         self.run();
+    }
+
+    /// Stops it as an operator does, if it did not end before: its exit code, and none where a signal ended it.
+    pub fn end(&mut self) -> Option<i32> {
+        signal(self.ready().pid, Signal::SIGTERM);
+        self.wait_for_end()
+    }
+
+    /// Waits until it has ended by itself: its exit code, and none where a signal ended it.
+    pub fn wait_for_end(&mut self) -> Option<i32> {
+        let Running { mut child, .. } = self.running.take().expect("the HSM runs");
+        child.wait().expect("the HSM can be waited for").code()
     }
 
     /// What it said when it was started.
@@ -255,7 +345,8 @@ impl Hsm {
         self.try_status().expect("the HSM answers")
     }
 
-    fn try_status(&self) -> Option<Status> {
+    /// How it is, if it answers.
+    pub fn try_status(&self) -> Option<Status> {
         match self.client.call(None, Act::Status) {
             Ok(Answer::Status(status)) => Some(status),
             _ => None,
@@ -275,6 +366,11 @@ impl Hsm {
     /// The home folder.
     pub fn home(&self) -> PathBuf {
         self.folder.path().join("hsm")
+    }
+
+    /// The untrusted disk's folder.
+    pub fn store_folder(&self) -> PathBuf {
+        self.home().join("store")
     }
 
     /// The untrusted disk.
@@ -378,7 +474,7 @@ fn one_line<T: serde::de::DeserializeOwned>(output: &Output) -> T {
     serde_json::from_str(&stdout).unwrap_or_else(|error| panic!("{error}: {stdout}"))
 }
 
-fn write_host_config(folder: &Path, home: &Path, api_key: &str) -> PathBuf {
+fn write_host_config(folder: &Path, home: &Path, api_key: &str) {
     let (config, key_file) = (folder.join("host.toml"), folder.join("api-key"));
     fs::write(&key_file, api_key).expect("the API key can be written");
     let private = Permissions::from_mode(0o600);
@@ -387,7 +483,6 @@ fn write_host_config(folder: &Path, home: &Path, api_key: &str) -> PathBuf {
     let lines = [("socket", &socket), ("control", &control), ("api_key_file", &key_file)];
     let lines = lines.map(|(name, path)| format!("{name} = {}\n", toml_string(path)));
     fs::write(&config, lines.concat()).expect("host.toml can be written");
-    config
 }
 
 /// A path as TOML has strings. Temporary folders have plain names.

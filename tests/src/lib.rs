@@ -18,21 +18,27 @@
 //! | [`module`] | the PKCS#11 module through the `cryptoki` crate |
 //! | [`raw`] | the PKCS#11 module call by call, for what no well-behaved client does |
 //! | [`disk`] | what an attacker does to the untrusted disk |
+//! | [`faults`] | kills at a write, and a disk that fails, in the HSM's own process |
+//! | [`store_files`] | the store's folder, file by file |
 //! | [`processes`] | what `/proc` says of a process |
 //! | [`terminal`] | a program at a terminal of its own |
 //! | [`transactions`] | Ethereum transactions, and an independent reading of what was signed |
 //!
-//! The tests themselves are in `it/`, the benchmark in `benches/gated/`.
+//! The tests themselves are in `it/`, the benchmarks in `benches/`: `gated` is `cargo xtask bench`, `storage` compares
+//! ways to keep records. `model/` checks the protocol without any process; `faults/` is what is preloaded into the
+//! HSM's.
 
 pub mod artefacts;
 pub mod backend;
 pub mod cli;
 pub mod disk;
+pub mod faults;
 pub mod hsm;
 pub mod module;
 pub mod phone;
 pub mod processes;
 pub mod raw;
+pub mod store_files;
 pub mod terminal;
 pub mod transactions;
 

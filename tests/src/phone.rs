@@ -20,6 +20,12 @@ impl Phone {
         Self { totp, otpauth: otpauth.to_owned() }
     }
 
+    /// The authenticator of a factor with the default parameters whose secret is known.
+    pub fn of_secret(secret: &[u8]) -> Self {
+        let secret = data_encoding::BASE32_NOPAD.encode(secret);
+        Self::scan(&format!("otpauth://totp/Countersign:user?secret={secret}&issuer=Countersign"))
+    }
+
     /// What was scanned.
     pub fn otpauth(&self) -> &str {
         &self.otpauth

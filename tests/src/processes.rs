@@ -45,13 +45,37 @@ pub fn open_files(pid: u32) -> Vec<String> {
         .collect()
 }
 
-/// CPU time that a process has used, in clock ticks: in user code, in the kernel.
-pub fn cpu_ticks(pid: u32) -> (u64, u64) {
-    let text = fs::read_to_string(format!("/proc/{pid}/stat")).expect("the process runs");
-    // The name in parentheses may hold anything; what follows are numbers, the first of them field 3.
-    let fields: Vec<&str> = text.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
-    let ticks = |field: usize| fields[field - 3].parse().expect("fields 14 and 15 are numbers");
-    (ticks(14), ticks(15))
+/// The names of a process's threads, in the order in which they were started.
+pub fn threads(pid: u32) -> Vec<String> {
+    tasks(pid).into_iter().map(|(_, name)| name).collect()
+}
+
+/// CPU time that each thread of a process has used, in nanoseconds, with the thread's name.
+pub fn thread_cpu_ns(pid: u32) -> Vec<(String, u64)> {
+    let spent = |task: u32| {
+        let text = fs::read_to_string(format!("/proc/{pid}/task/{task}/schedstat")).ok()?;
+        text.split(' ').next()?.parse().ok()
+    };
+    tasks(pid).into_iter().filter_map(|(task, name)| Some((name, spent(task)?))).collect()
+}
+
+fn tasks(pid: u32) -> Vec<(u32, String)> {
+    let entries = fs::read_dir(format!("/proc/{pid}/task")).expect("the process runs");
+    let mut tasks: Vec<u32> =
+        entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).collect();
+    tasks.sort_unstable();
+    // A thread may end while it is looked at.
+    let name = |task: &u32| fs::read_to_string(format!("/proc/{pid}/task/{task}/comm")).ok();
+    tasks.iter().filter_map(|task| Some((*task, name(task)?.trim_end().to_owned()))).collect()
+}
+
+/// Memory of a process in bytes: what it has for itself and its share of what it has in common with others. Where
+/// the kernel does not tell that to this user, all that is resident.
+pub fn memory_bytes(pid: u32) -> u64 {
+    let rollup = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap_or_default();
+    let pss =
+        rollup.lines().find_map(|line| line.strip_prefix("Pss:")?.split_whitespace().next()?.parse().ok());
+    pss.unwrap_or_else(|| status_number(pid, "VmRSS")) * 1024
 }
 
 /// All processes that descend from `pid`, parents before children.

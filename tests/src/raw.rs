@@ -106,11 +106,24 @@ impl Raw {
         slot
     }
 
+    /// The first slot of a module that may have several.
+    pub fn first_slot(&self) -> CK_SLOT_ID {
+        let mut slots = [0; 16];
+        let mut count = slots.len().try_into().expect("a short list");
+        check(call!(self, C_GetSlotList(1, slots.as_mut_ptr(), &raw mut count))).expect("C_GetSlotList");
+        slots[0]
+    }
+
     /// A session that may write.
     pub fn open_session(&self) -> Result<CK_SESSION_HANDLE, CK_RV> {
+        self.open_session_on(self.slot())
+    }
+
+    /// A session on this slot that may write.
+    pub fn open_session_on(&self, slot: CK_SLOT_ID) -> Result<CK_SESSION_HANDLE, CK_RV> {
         let mut session = 0;
         let flags = CKF_SERIAL_SESSION | CKF_RW_SESSION;
-        check(call!(self, C_OpenSession(self.slot(), flags, null_mut(), None, &raw mut session)))?;
+        check(call!(self, C_OpenSession(slot, flags, null_mut(), None, &raw mut session)))?;
         Ok(session)
     }
 
@@ -144,7 +157,12 @@ impl Raw {
 
     /// The private key of that name, if there is one.
     pub fn find(&self, session: CK_SESSION_HANDLE, label: &KeyLabel) -> Option<CK_OBJECT_HANDLE> {
-        let (mut class, mut label) = (CKO_PRIVATE_KEY.to_ne_bytes(), label.to_string().into_bytes());
+        self.find_labelled(session, label.to_string().as_bytes())
+    }
+
+    /// The private key with that `CKA_LABEL`, if there is one; of any module.
+    pub fn find_labelled(&self, session: CK_SESSION_HANDLE, label: &[u8]) -> Option<CK_OBJECT_HANDLE> {
+        let (mut class, mut label) = (CKO_PRIVATE_KEY.to_ne_bytes(), label.to_vec());
         let mut template = [attribute(CKA_CLASS, &mut class), attribute(CKA_LABEL, &mut label)];
         check(call!(self, C_FindObjectsInit(session, template.as_mut_ptr(), 2))).expect("C_FindObjectsInit");
         let (mut found, mut count) = (0, 0);

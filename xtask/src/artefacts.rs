@@ -64,6 +64,13 @@ pub(crate) fn build_programs() -> Result<Programs> {
     })
 }
 
+/// Builds what the tests preload into the HSM, so that its disk fails.
+pub(crate) fn build_faults() -> Result<PathBuf> {
+    say("building the faults for the tests");
+    build_release(&["countersign-faults"])?;
+    Ok(target().join("release/libcountersign_faults.so"))
+}
+
 /// Builds the simulator alone: it packs the image.
 pub(crate) fn build_simulator() -> Result<PathBuf> {
     say("building the simulator");

@@ -48,12 +48,8 @@ enum Command {
     DemoOnStage(demo::Stage),
     /// Install what the tests need, build everything, and run all tests
     Test,
-    /// Run the benchmarks
-    Bench {
-        /// Short runs: shows that it works, measures little
-        #[arg(long)]
-        quick: bool,
-    },
+    /// Run the benchmarks; a full run records itself in docs/benchmarks
+    Bench(suite::BenchArguments),
     /// Run simulated histories of the plugin under faults and attacks, and judge them
     Simulate(simulate::Arguments),
     /// Run an HSM with enrolled accounts in the foreground, for development
@@ -81,7 +77,7 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Demo(arguments) => demo::prepare_and_play(&arguments),
         Command::DemoOnStage(stage) => Ok(demo::play(&stage)),
         Command::Test => suite::test(),
-        Command::Bench { quick } => suite::bench(quick),
+        Command::Bench(arguments) => suite::bench(&arguments),
         Command::Simulate(arguments) => simulate::run(&arguments),
         Command::Dev(arguments) => dev::run(&arguments),
         Command::Image { out } => {

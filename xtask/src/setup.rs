@@ -16,6 +16,14 @@ const SOFTHSM_PATHS: &[&str] = &[
     "/usr/local/lib/softhsm/libsofthsm2.so",
 ];
 
+/// Where distributions put the library that speaks to `p11-kit server`.
+const P11_KIT_CLIENT_PATHS: &[&str] = &[
+    "/usr/lib/x86_64-linux-gnu/pkcs11/p11-kit-client.so",
+    "/usr/lib/aarch64-linux-gnu/pkcs11/p11-kit-client.so",
+    "/usr/lib64/pkcs11/p11-kit-client.so",
+    "/usr/lib/pkcs11/p11-kit-client.so",
+];
+
 /// A Debian package that something here needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Package {
@@ -23,6 +31,12 @@ pub(crate) enum Package {
     SoftHsm2,
     /// OpenSC, for `pkcs11-tool`.
     OpenSc,
+    /// p11-kit's tools, for `p11-kit server`.
+    P11Kit,
+    /// p11-kit's modules, for `p11-kit-client.so`.
+    P11KitModules,
+    /// Valgrind, for callgrind.
+    Valgrind,
     /// Python, with what makes virtual environments.
     PythonVenv,
 }
@@ -32,6 +46,9 @@ impl Package {
         match self {
             Self::SoftHsm2 => "softhsm2",
             Self::OpenSc => "opensc",
+            Self::P11Kit => "p11-kit",
+            Self::P11KitModules => "p11-kit-modules",
+            Self::Valgrind => "valgrind",
             Self::PythonVenv => "python3-venv",
         }
     }
@@ -40,7 +57,10 @@ impl Package {
     fn is_present(self) -> bool {
         match self {
             Self::SoftHsm2 => SOFTHSM_PATHS.iter().any(|path| Path::new(path).exists()),
-            Self::OpenSc => succeeds(Command::new("sh").args(["-c", "command -v pkcs11-tool"])),
+            Self::OpenSc => is_on_the_path("pkcs11-tool"),
+            Self::P11Kit => is_on_the_path("p11-kit"),
+            Self::P11KitModules => P11_KIT_CLIENT_PATHS.iter().any(|path| Path::new(path).exists()),
+            Self::Valgrind => is_on_the_path("valgrind"),
             Self::PythonVenv => succeeds(Command::new("python3").args(["-c", "import ensurepip, venv"])),
         }
     }
@@ -89,6 +109,10 @@ fn apt(root: bool) -> Command {
         .stdin(Stdio::null())
         .stdout(std::io::stderr());
     command
+}
+
+fn is_on_the_path(program: &str) -> bool {
+    succeeds(Command::new("sh").args(["-c", &format!("command -v {program}")]))
 }
 
 fn succeeds(command: &mut Command) -> bool {

@@ -2,9 +2,9 @@
 //!
 //! Tests that span crates find what was built through environment variables, and fail without them.
 
-use crate::artefacts::{Programs, build_image, build_programs};
+use crate::artefacts::{Programs, build_faults, build_image, build_programs};
 use crate::setup::{Package, ensure_packages, ensure_python};
-use crate::workspace::{cargo, say};
+use crate::workspace::{cargo, output, root, say};
 use anyhow::{Context, Result};
 use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
@@ -15,6 +15,8 @@ use std::time::Instant;
 struct Artefacts {
     programs: Programs,
     image: PathBuf,
+    /// What the tests preload into the HSM.
+    faults: Option<PathBuf>,
     python: Option<PathBuf>,
 }
 
@@ -25,23 +27,26 @@ impl Artefacts {
             .env("COUNTERSIGN_TEST_HSM", &self.programs.hsm)
             .env("COUNTERSIGN_TEST_CLI", &self.programs.cli)
             .env("COUNTERSIGN_TEST_MODULE", &self.programs.module);
+        if let Some(faults) = &self.faults {
+            command.env("COUNTERSIGN_TEST_FAULTS", faults);
+        }
         if let Some(python) = &self.python {
             command.env("COUNTERSIGN_TEST_PYTHON", python);
         }
     }
 }
 
-fn build(python: Option<PathBuf>) -> Result<Artefacts> {
+fn build(faults: Option<PathBuf>, python: Option<PathBuf>) -> Result<Artefacts> {
     let programs = build_programs()?;
     let image = build_image(&programs.hsm, None)?.image;
-    Ok(Artefacts { programs, image, python })
+    Ok(Artefacts { programs, image, faults, python })
 }
 
 /// Installs what is missing, builds everything and runs all tests.
 pub(crate) fn test() -> Result<ExitCode> {
     let began = Instant::now();
     ensure_packages(&[Package::SoftHsm2, Package::OpenSc, Package::PythonVenv])?;
-    let artefacts = build(Some(ensure_python()?))?;
+    let artefacts = build(Some(build_faults()?), Some(ensure_python()?))?;
     say("running the tests");
     let mut tests = cargo();
     tests.args(["test", "--locked", "--workspace", "--no-fail-fast"]).stdout(Stdio::piped());
@@ -51,16 +56,93 @@ pub(crate) fn test() -> Result<ExitCode> {
     Ok(exit_code(status))
 }
 
+/// What `cargo xtask bench` takes. All but the record is passed on.
+#[derive(clap::Args)]
+pub(crate) struct BenchArguments {
+    /// Short runs: shows that it works, measures little, takes less than a minute
+    #[arg(long)]
+    quick: bool,
+    /// Fail if a target was missed
+    #[arg(long)]
+    check: bool,
+    /// Write the results into this file, too
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// What to measure: throughput, growth, instructions, start [default: everything]
+    #[arg(long, value_name = "PART", num_args = 1.., value_delimiter = ',')]
+    only: Vec<String>,
+    /// Keep the HSMs with their accounts in this folder, and use those that are there
+    #[arg(long, value_name = "DIR")]
+    home_cache: Option<PathBuf>,
+    /// Record in docs/benchmarks what is not a full run
+    #[arg(long)]
+    record: bool,
+}
+
+impl BenchArguments {
+    /// Whether docs/benchmarks is written: a part of a run, or a quick one, does not replace a full one unasked.
+    fn is_recorded(&self) -> bool {
+        self.record || !self.quick && self.only.is_empty()
+    }
+
+    /// The command as the record names it.
+    fn command(&self) -> String {
+        let mut command = "cargo xtask bench".to_owned();
+        if self.quick {
+            command.push_str(" --quick");
+        }
+        if !self.only.is_empty() {
+            command.push_str(" --only ");
+            command.push_str(&self.only.join(","));
+        }
+        if self.home_cache.is_some() {
+            command.push_str(" --home-cache DIR");
+        }
+        command
+    }
+
+    /// Paths are made absolute: cargo starts the benchmarks in another folder.
+    fn pass_on(&self, bench: &mut Command) -> Result<()> {
+        for (flag, is_set) in [("--quick", self.quick), ("--check", self.check)] {
+            if is_set {
+                bench.arg(flag);
+            }
+        }
+        if !self.only.is_empty() {
+            bench.arg("--only").arg(self.only.join(","));
+        }
+        for (flag, path) in [("--json", &self.json), ("--home-cache", &self.home_cache)] {
+            if let Some(path) = path {
+                bench.arg(flag).arg(std::path::absolute(path)?);
+            }
+        }
+        if self.is_recorded() {
+            bench.arg("--record").arg(root().join("docs/benchmarks")).arg("--command").arg(self.command());
+            if let Some(commit) = clean_commit()? {
+                bench.arg("--commit").arg(commit);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The commit that the working tree is, if nothing in it was changed but the record itself.
+fn clean_commit() -> Result<Option<String>> {
+    let git = |arguments: &[&str]| output(Command::new("git").current_dir(root()).args(arguments));
+    let is_clean = git(&["status", "--porcelain", "--", ".", ":!docs/benchmarks"])?.trim().is_empty();
+    let commit = git(&["rev-parse", "--short=12", "HEAD"])?;
+    Ok(is_clean.then(|| commit.trim().to_owned()))
+}
+
 /// Runs the benchmarks.
-pub(crate) fn bench(quick: bool) -> Result<ExitCode> {
-    ensure_packages(&[Package::SoftHsm2])?;
-    let artefacts = build(None)?;
+pub(crate) fn bench(arguments: &BenchArguments) -> Result<ExitCode> {
+    ensure_packages(&[Package::SoftHsm2, Package::P11Kit, Package::P11KitModules, Package::Valgrind])?;
+    let artefacts = build(None, None)?;
     say("running the benchmarks");
     let mut bench = cargo();
-    bench.args(["bench", "--locked", "-p", "countersign-tests", "--bench", "gated"]).stdout(Stdio::inherit());
-    if quick {
-        bench.args(["--", "--quick"]);
-    }
+    bench.args(["bench", "--locked", "-p", "countersign-tests", "--bench", "gated", "--"]);
+    bench.stdout(Stdio::inherit());
+    arguments.pass_on(&mut bench)?;
     artefacts.name_to(&mut bench);
     Ok(exit_code(bench.status().context("cannot start cargo")?))
 }
@@ -117,6 +199,27 @@ fn run_and_count(tests: &mut Command) -> Result<(ExitStatus, Total)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_a_full_run_replaces_the_record_unasked() {
+        let full = || BenchArguments {
+            quick: false,
+            check: true,
+            json: None,
+            only: Vec::new(),
+            home_cache: None,
+            record: false,
+        };
+        assert!(full().is_recorded());
+        assert_eq!(full().command(), "cargo xtask bench");
+        let quick = BenchArguments { quick: true, ..full() };
+        assert!(!quick.is_recorded());
+        let part = BenchArguments { only: vec!["growth".into(), "start".into()], ..full() };
+        assert!(!part.is_recorded());
+        let asked = BenchArguments { record: true, ..part };
+        assert!(asked.is_recorded());
+        assert_eq!(asked.command(), "cargo xtask bench --only growth,start");
+    }
 
     #[test]
     fn adds_up_the_results_of_all_test_programs() {

@@ -22,11 +22,16 @@ const DIRECTIONS: &[(&str, &[&str])] = &[
     ("countersign-pkcs11", &["countersign-client", "countersign-wire"]),
     ("countersign-tests", &["countersign-client", "countersign-wire"]),
     ("countersign-simulation", &["countersign-plugin", "countersign-wire"]),
+    ("countersign-faults", &[]),
     ("xtask", &["countersign-client", "countersign-wire"]),
 ];
 
 /// What a crate may import on top of that in its own tests.
-const IN_TESTS: &[(&str, &[&str])] = &[("countersign-simulator", &["countersign-plugin"])];
+const IN_TESTS: &[(&str, &[&str])] = &[
+    ("countersign-simulator", &["countersign-plugin"]),
+    // The benchmarks fill HSMs with accounts faster than a client could.
+    ("countersign-tests", &["countersign-plugin", "countersign-simulator"]),
+];
 
 /// Every crate that is linked into the plugin. None of them reads a file, a socket, a clock or the system's
 /// randomness. A new one is a decision: look at what it does before it goes in here.

@@ -1,14 +1,16 @@
-//! An HSM with many users, signed for through the module and natively.
+//! HSMs with many users, signed for through the module and natively.
 
-use crate::rounds::{Contender, Round, measure};
-use countersign_tests::backend::{digest, enroll_act};
+use crate::population::{Population, account_name};
+use crate::rounds::{Contender, Round, Watched, Work, measure};
+use countersign_tests::Keystore;
+use countersign_tests::backend::{FIRST_KEY, digest, label, sign_act};
 use countersign_tests::raw::Raw;
-use countersign_tests::{Hsm, Keystore, User};
-use countersign_wire::client::Mechanism;
+use countersign_wire::client::Act;
+use countersign_wire::names::KeyLabel;
 use cryptoki_sys::{CK_OBJECT_HANDLE, CK_SESSION_HANDLE, CKM_ECDSA};
 
 /// How the backend asks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Way {
     /// Init, Login, Sign through the module.
     Pkcs11,
@@ -18,58 +20,52 @@ pub(crate) enum Way {
 
 impl Way {
     pub(crate) const ALL: [Self; 2] = [Self::Pkcs11, Self::Native];
+
+    pub(crate) const fn word(self) -> &'static str {
+        match self {
+            Self::Pkcs11 => "pkcs11",
+            Self::Native => "native",
+        }
+    }
 }
 
-/// Threads that enrol users before anything is measured.
-const ENROLLERS: usize = 16;
+/// The full name of the key of the account of that number.
+pub(crate) fn key_label(number: usize) -> KeyLabel {
+    label(&format!("{}/{FIRST_KEY}", account_name(number)))
+}
 
-/// An HSM, its users, and the module with every user's key found.
+/// A running HSM whose users each sign once in a round.
 pub(crate) struct Bench {
-    hsm: Hsm,
+    population: Population,
+    labels: Vec<KeyLabel>,
+    module: Module,
+}
+
+/// The module, with every user's key found.
+struct Module {
     raw: Raw,
-    users: Vec<(User, CK_OBJECT_HANDLE)>,
+    keys: Vec<CK_OBJECT_HANDLE>,
     sessions: Vec<CK_SESSION_HANDLE>,
 }
 
 impl Bench {
-    pub(crate) fn prepare(keystore: Keystore, accounts: usize) -> Self {
-        eprintln!("enrolling {accounts} users on {}", keystore.word());
-        let hsm = Hsm::start(keystore);
-        let users = enroll(&hsm, accounts);
+    /// Starts the HSM; the module gets this many sessions.
+    pub(crate) fn start(mut population: Population, sessions: usize) -> Self {
+        population.hsm.run();
+        let hsm = &population.hsm;
+        let labels: Vec<KeyLabel> = (0..population.len()).map(key_label).collect();
         let raw = hsm.raw();
         let first = raw.session(hsm.api_key());
-        let users = users
-            .into_iter()
-            .map(|user| {
-                let key = raw.find(first, &user.key.label).expect("every user's key is found");
-                (user, key)
-            })
-            .collect();
-        let most = *crate::THREADS.iter().max().expect("some threads are measured");
-        let others = (1..most).map(|_| raw.open_session().expect("C_OpenSession"));
-        let sessions = [first].into_iter().chain(others).collect();
-        Self { hsm, raw, users, sessions }
+        let found = |label| raw.find(first, label).expect("every user's key is found");
+        let keys = labels.iter().map(found).collect();
+        let others = (1..sessions).map(|_| raw.open_session().expect("C_OpenSession"));
+        let sessions = std::iter::once(first).chain(others).collect();
+        Self { module: Module { raw, keys, sessions }, labels, population }
     }
-}
 
-fn enroll(hsm: &Hsm, accounts: usize) -> Vec<User> {
-    let numbers: Vec<usize> = (0..accounts).collect();
-    std::thread::scope(|scope| {
-        let enrollers: Vec<_> = numbers
-            .chunks(accounts.div_ceil(ENROLLERS))
-            .map(|numbers| {
-                scope.spawn(move || numbers.iter().map(|number| user(hsm, *number)).collect::<Vec<_>>())
-            })
-            .collect();
-        enrollers.into_iter().flat_map(|enroller| enroller.join().expect("every user is enrolled")).collect()
-    })
-}
-
-fn user(hsm: &Hsm, number: usize) -> User {
-    let act = enroll_act(&format!("user-{number:04}"), &[Mechanism::Digest]);
-    let user = hsm.enroll(hsm.api_key(), act).expect("a new user");
-    hsm.confirm(&user).expect("two right codes");
-    user
+    pub(crate) fn keystore(&self) -> Keystore {
+        self.population.hsm.keystore
+    }
 }
 
 /// One way of signing on so many threads.
@@ -82,43 +78,77 @@ pub(crate) struct Gated<'a> {
 
 impl<'a> Gated<'a> {
     pub(crate) fn new(bench: &'a Bench, way: Way, threads: usize, signatures: usize) -> Self {
-        assert!(signatures <= bench.users.len(), "each user signs once in a round");
+        assert!(signatures <= bench.labels.len(), "each user signs once in a round");
         Self { bench, way, threads, signatures }
-    }
-
-    fn sign(&self, thread: usize, number: usize, code: &str) {
-        let Bench { hsm, raw, users, sessions } = self.bench;
-        let (user, key) = &users[number];
-        match self.way {
-            Way::Pkcs11 => {
-                let session = sessions[thread];
-                raw.sign_init(session, CKM_ECDSA, *key).expect("C_SignInit");
-                raw.context_login(session, code).expect("C_Login");
-                raw.sign(session, &[7; 32], 64).expect("C_Sign");
-            }
-            Way::Native => {
-                hsm.sign(user, digest(7), code).expect("a right code signs");
-            }
-        }
     }
 }
 
 impl Contender for Gated<'_> {
     fn name(&self) -> String {
-        let way = match self.way {
-            Way::Pkcs11 => "pkcs11",
-            Way::Native => "native",
-        };
-        format!("gated/{}/{way}/{}", self.bench.hsm.keystore.word(), self.threads)
+        format!("gated/{}/{}/{}", self.bench.keystore().word(), self.way.word(), self.threads)
+    }
+
+    fn threads(&self) -> usize {
+        self.threads
     }
 
     fn round(&self) -> Round {
-        let hsm = &self.bench.hsm;
-        let now = hsm.advance(30);
-        let codes: Vec<String> = self.bench.users.iter().map(|(user, _)| user.phone.code(now)).collect();
-        let pids = [hsm.ready().pid, hsm.plugin_pid()];
-        measure(self.threads, self.signatures, &pids, |thread, number| {
-            self.sign(thread, number, &codes[number]);
-        })
+        let population = &self.bench.population;
+        let now = population.hsm.advance(30);
+        let codes = (0..self.signatures).map(|number| population.phone(number).code(now)).collect();
+        let work = Signing { bench: self.bench, way: self.way, codes };
+        measure(self.threads, self.signatures, &stations(population), &work)
     }
+}
+
+/// The processes of an HSM.
+pub(crate) fn stations(population: &Population) -> [Watched; 2] {
+    let hsm = &population.hsm;
+    [
+        Watched { name: "firmware", pid: hsm.ready().pid, by_thread: true },
+        Watched { name: "plugin", pid: hsm.plugin_pid(), by_thread: false },
+    ]
+}
+
+struct Signing<'a> {
+    bench: &'a Bench,
+    way: Way,
+    /// Of each user, in order.
+    codes: Vec<String>,
+}
+
+impl Work for Signing<'_> {
+    fn warm_up(&self, thread: usize) {
+        match self.way {
+            Way::Pkcs11 => {
+                self.bench
+                    .module
+                    .raw
+                    .random(self.bench.module.sessions[thread], 8)
+                    .expect("C_GenerateRandom");
+            }
+            Way::Native => {
+                self.bench.population.hsm.client.call(None, Act::Status).expect("the HSM answers");
+            }
+        }
+    }
+
+    fn sign(&self, thread: usize, number: usize) {
+        let code = &self.codes[number];
+        match self.way {
+            Way::Pkcs11 => {
+                let Module { raw, keys, sessions } = &self.bench.module;
+                let session = sessions[thread];
+                raw.sign_init(session, CKM_ECDSA, keys[number]).expect("C_SignInit");
+                raw.context_login(session, code).expect("C_Login");
+                raw.sign(session, &[7; 32], 64).expect("C_Sign");
+            }
+            Way::Native => sign_natively(&self.bench.population, &self.bench.labels[number], code),
+        }
+    }
+}
+
+/// One request that approves and signs.
+pub(crate) fn sign_natively(population: &Population, key: &KeyLabel, code: &str) {
+    population.hsm.ask(sign_act(key, digest(7), Some(code))).expect("a right code signs");
 }

@@ -1,6 +1,8 @@
 //! One round on many threads, and what comes out of many.
 
-use countersign_tests::processes::cpu_ticks;
+use countersign_tests::processes::thread_cpu_ns;
+use nix::time::{ClockId, clock_gettime};
+use std::collections::BTreeMap;
 use std::sync::Barrier;
 use std::time::{Duration, Instant};
 
@@ -8,61 +10,100 @@ use std::time::{Duration, Instant};
 pub(crate) trait Contender {
     /// What the figures are called.
     fn name(&self) -> String;
-    /// One round.
+    /// On how many threads it signs.
+    fn threads(&self) -> usize;
+    /// One turn of a round.
     fn round(&self) -> Round;
 }
 
-/// CPU time that a process spent in a round, in clock ticks: in user code, in the kernel.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Cpu {
-    pub(crate) user: u64,
-    pub(crate) system: u64,
+/// Turns that a contender on one thread takes in a round, where others take one: their times are set off against each
+/// other, so they are measured close together.
+pub(crate) const LONE_TURNS: usize = 8;
+
+/// A process whose CPU time is told apart.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Watched {
+    pub(crate) name: &'static str,
+    pub(crate) pid: u32,
+    /// Whether its threads are told apart by their names.
+    pub(crate) by_thread: bool,
 }
 
-/// Processes whose CPU time is told apart.
-pub(crate) const PROCESSES: [&str; 3] = ["client", "firmware", "plugin"];
+/// CPU time in nanoseconds by station: `client`, and the name of each watched process, its threads' behind it.
+pub(crate) type Cpu = BTreeMap<String, u64>;
 
 /// What one round took.
 pub(crate) struct Round {
     wall: Duration,
     latencies: Vec<Duration>,
-    cpu: [Cpu; 3],
+    cpu: Cpu,
 }
 
-/// Runs `work(thread, number)` for every number below `signatures`, the numbers dealt out to the threads, and
-/// takes the time of each and of all. `pids` are the processes besides this one, in the order of [`PROCESSES`].
-pub(crate) fn measure(
-    threads: usize,
-    signatures: usize,
-    pids: &[u32],
-    work: impl Fn(usize, usize) + Sync,
-) -> Round {
-    let all: Vec<u32> = [std::process::id()].into_iter().chain(pids.iter().copied()).collect();
-    let start = Barrier::new(threads + 1);
-    let (wall, latencies, before) = std::thread::scope(|scope| {
+/// What the threads of a round do.
+pub(crate) trait Work: Sync {
+    /// Before the time that counts: whatever a client that has been running for a while has done already.
+    fn warm_up(&self, _thread: usize) {}
+    /// The signature of that number.
+    fn sign(&self, thread: usize, number: usize);
+}
+
+/// Signs every number below `signatures`, the numbers dealt out to the threads, and takes the time of each and of all.
+pub(crate) fn measure(threads: usize, signatures: usize, watched: &[Watched], work: &impl Work) -> Round {
+    let (warm, start) = (Barrier::new(threads + 1), Barrier::new(threads + 1));
+    let (shares, before) = std::thread::scope(|scope| {
         let workers: Vec<_> = (0..threads)
             .map(|thread| {
-                let (start, work) = (&start, &work);
+                let (warm, start) = (&warm, &start);
                 scope.spawn(move || {
+                    work.warm_up(thread);
+                    warm.wait();
                     start.wait();
+                    let began = Instant::now();
                     let numbers = (thread..signatures).step_by(threads);
-                    numbers.map(|number| timed(|| work(thread, number))).collect::<Vec<Duration>>()
+                    let latencies = numbers.map(|number| timed(|| work.sign(thread, number))).collect();
+                    Share { began, ended: Instant::now(), latencies }
                 })
             })
             .collect();
-        let before: Vec<_> = all.iter().map(|pid| cpu_ticks(*pid)).collect();
+        warm.wait();
+        let before = cpu_now(watched);
         start.wait();
-        let began = Instant::now();
-        let latencies: Vec<_> =
-            workers.into_iter().flat_map(|worker| worker.join().expect("every signature succeeds")).collect();
-        (began.elapsed(), latencies, before)
+        let joined = workers.into_iter().map(|worker| worker.join().expect("every signature succeeds"));
+        (joined.collect::<Vec<Share>>(), before)
     });
-    let mut cpu = [Cpu::default(); 3];
-    for ((spent, pid), (user, system)) in cpu.iter_mut().zip(&all).zip(before) {
-        let after = cpu_ticks(*pid);
-        *spent = Cpu { user: after.0 - user, system: after.1 - system };
+    let mut cpu = cpu_now(watched);
+    for (station, spent) in &mut cpu {
+        // A thread that ended meanwhile takes its time with it: connections come and go.
+        *spent = spent.saturating_sub(before.get(station).copied().unwrap_or_default());
     }
-    Round { wall, latencies, cpu }
+    let began = shares.iter().map(|share| share.began).min().expect("a round has threads");
+    let ended = shares.iter().map(|share| share.ended).max().expect("a round has threads");
+    let latencies = shares.into_iter().flat_map(|share| share.latencies).collect();
+    Round { wall: ended - began, latencies, cpu }
+}
+
+/// What one thread did in a round.
+struct Share {
+    began: Instant,
+    ended: Instant,
+    latencies: Vec<Duration>,
+}
+
+fn cpu_now(watched: &[Watched]) -> Cpu {
+    let own = clock_gettime(ClockId::CLOCK_PROCESS_CPUTIME_ID).expect("Linux has this clock");
+    let own = Duration::from(own);
+    let mut cpu = Cpu::from([("client".to_owned(), u64::try_from(own.as_nanos()).expect("a short run"))]);
+    for process in watched {
+        for (thread, spent) in thread_cpu_ns(process.pid) {
+            let name = if process.by_thread {
+                format!("{} {thread}", process.name)
+            } else {
+                process.name.to_owned()
+            };
+            *cpu.entry(name).or_default() += spent;
+        }
+    }
+    cpu
 }
 
 fn timed(work: impl FnOnce()) -> Duration {
@@ -76,20 +117,19 @@ pub(crate) struct Figures {
     pub(crate) name: String,
     per_second: Vec<f64>,
     latencies: Vec<Duration>,
-    cpu: [Cpu; 3],
+    cpu: Cpu,
 }
 
 impl Figures {
-    pub(crate) fn of(name: String) -> Self {
-        Self { name, per_second: Vec::new(), latencies: Vec::new(), cpu: [Cpu::default(); 3] }
+    fn of(name: String) -> Self {
+        Self { name, per_second: Vec::new(), latencies: Vec::new(), cpu: Cpu::new() }
     }
 
-    pub(crate) fn add(&mut self, round: Round) {
+    fn add(&mut self, round: Round) {
         self.per_second.push(as_f64(round.latencies.len()) / round.wall.as_secs_f64());
         self.latencies.extend(round.latencies);
-        for (sum, spent) in self.cpu.iter_mut().zip(round.cpu) {
-            sum.user += spent.user;
-            sum.system += spent.system;
+        for (station, spent) in round.cpu {
+            *self.cpu.entry(station).or_default() += spent;
         }
     }
 
@@ -102,22 +142,47 @@ impl Figures {
 
     /// Latency that so many of a hundred signatures stay below, in microseconds.
     pub(crate) fn percentile_us(&self, percent: usize) -> f64 {
-        let mut sorted = self.latencies.clone();
-        sorted.sort();
-        sorted[(sorted.len() * percent / 100).min(sorted.len() - 1)].as_secs_f64() * 1e6
+        percentile_us(&self.latencies, percent)
     }
 
-    /// CPU time per signature of each of [`PROCESSES`], in microseconds: in user code, in the kernel.
-    pub(crate) fn cpu_us(&self) -> [(f64, f64); 3] {
-        // Linux has counted in hundredths of a second for user space on every architecture for decades.
-        let per_signature = |ticks: u64| {
-            let ticks = usize::try_from(ticks).expect("a short run");
-            as_f64(ticks) * 10_000.0 / as_f64(self.latencies.len())
-        };
-        self.cpu.map(|cpu| (per_signature(cpu.user), per_signature(cpu.system)))
+    /// CPU time per signature of each station, in microseconds.
+    pub(crate) fn cpu_us(&self) -> Vec<(&str, f64)> {
+        let signatures = as_f64(self.latencies.len());
+        let per_signature = |spent: u64| Duration::from_nanos(spent).as_secs_f64() * 1e6 / signatures;
+        self.cpu.iter().map(|(station, spent)| (station.as_str(), per_signature(*spent))).collect()
     }
 }
 
-fn as_f64(count: usize) -> f64 {
-    f64::from(u32::try_from(count).expect("a benchmark makes fewer than four billion signatures"))
+/// The latency that so many of a hundred stay below, in microseconds.
+pub(crate) fn percentile_us(latencies: &[Duration], percent: usize) -> f64 {
+    let mut sorted = latencies.to_vec();
+    sorted.sort();
+    sorted[(sorted.len() * percent / 100).min(sorted.len() - 1)].as_secs_f64() * 1e6
+}
+
+/// Lets the contenders take turns, round after round, so that what else the machine does falls on all of them.
+pub(crate) fn take_turns(what: &str, contenders: &[Box<dyn Contender + '_>], rounds: usize) -> Vec<Figures> {
+    let mut figures: Vec<Figures> =
+        contenders.iter().map(|contender| Figures::of(contender.name())).collect();
+    for round in 0..=rounds {
+        for turn in 0..LONE_TURNS {
+            for (contender, figures) in contenders.iter().zip(&mut figures) {
+                if turn > 0 && contender.threads() > 1 {
+                    continue;
+                }
+                let outcome = contender.round();
+                // The first round fills caches and connections; it does not count.
+                if round > 0 {
+                    figures.add(outcome);
+                }
+            }
+        }
+        eprintln!("{what}: round {round} of {rounds}");
+    }
+    figures
+}
+
+/// Counts as numbers to divide.
+pub(crate) fn as_f64(count: usize) -> f64 {
+    f64::from(u32::try_from(count).expect("a benchmark counts to fewer than four billion"))
 }

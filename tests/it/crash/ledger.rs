@@ -14,6 +14,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Lost;
 
+/// How a code and what it is for reach the HSM.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Way {
+    /// In one request.
+    Native,
+    /// As the PKCS#11 module sends them: first the code, then the data.
+    Pkcs11,
+}
+
 /// One user's acknowledged past.
 pub(crate) struct Ledger {
     user: User,
@@ -29,8 +38,8 @@ pub(crate) struct Ledger {
     /// Names of acknowledged keys, and of all that were ever asked for.
     keys: BTreeSet<String>,
     keys_asked_for: usize,
-    /// Acknowledged enrolments of others.
-    enrolled: Vec<User>,
+    /// Acknowledged enrolments of others, and whether their confirmation was acknowledged.
+    enrolled: Vec<(User, bool)>,
     enrolments_asked_for: usize,
     /// Signatures that were received.
     pub(crate) signatures: usize,
@@ -41,7 +50,7 @@ pub(crate) struct Ledger {
 }
 
 /// The answer, unless there was none.
-fn answered<T>(result: Result<T, Refusal>) -> Result<Result<T, Refusal>, Lost> {
+pub(crate) fn answered<T>(result: Result<T, Refusal>) -> Result<Result<T, Refusal>, Lost> {
     match result {
         Err(refusal) if matches!(refusal.reason, Reason::HsmUnreachable | Reason::HsmNotReady) => Err(Lost),
         Err(refusal) if refusal.reason.blame() == Blame::Device => {
@@ -78,18 +87,26 @@ impl Ledger {
         let outcome = match random.u8(0..100) {
             0..6 if self.failures < 2 => self.fail(hsm, now),
             6..10 if self.keys_asked_for < 15 => self.create_key(hsm),
-            10..14 if self.enrolments_asked_for < 40 => self.enroll(hsm),
-            _ => self.sign(hsm, random, now),
+            10..14 if self.enrolments_asked_for < 40 => self.enroll(hsm, now),
+            _ => {
+                let way = if random.bool() { Way::Native } else { Way::Pkcs11 };
+                self.sign(hsm, way, random.u8(..), now)
+            }
         };
         if outcome.is_err() {
-            self.in_doubt += 1;
-            self.cut_off = true;
+            self.was_cut_off();
         }
         outcome
     }
 
+    /// Nobody knows what became of the last request.
+    pub(crate) fn was_cut_off(&mut self) {
+        self.in_doubt += 1;
+        self.cut_off = true;
+    }
+
     /// A code that was never sent, or nothing where the window holds none; then time goes on.
-    pub(crate) fn sign(&mut self, hsm: &Hsm, random: &mut Rng, now: &AtomicU64) -> Result<(), Lost> {
+    pub(crate) fn sign(&mut self, hsm: &Hsm, way: Way, number: u8, now: &AtomicU64) -> Result<(), Lost> {
         let step = now.load(Ordering::Relaxed) / STEP_SECS;
         let next = (self.highest_sent + 1).max(step - 1);
         if next > step + 1 {
@@ -100,21 +117,22 @@ impl Ledger {
             return Ok(());
         }
         self.highest_sent = next;
-        let (code, number) = (self.user.phone.code(next * STEP_SECS), random.u8(..));
+        let code = self.user.phone.code(next * STEP_SECS);
         let logged_in_after = now.load(Ordering::Relaxed);
-        let answer = if random.bool() {
-            answered(hsm.sign(&self.user, digest(number), &code))?
-        } else {
-            let operation = operation(&self.user.key, Digest);
-            if let Err(refusal) = answered(hsm.context_login(&self.user, &operation, &code))? {
-                Err(refusal)
-            } else {
-                self.accepted(next);
-                let answer = answered(hsm.context_sign(&self.user, &operation, digest(number)))?;
-                if answer.as_ref().is_err_and(|refusal| refusal.reason == Reason::ApprovalMissing) {
-                    return self.grant_is_gone(hsm, logged_in_after);
+        let answer = match way {
+            Way::Native => answered(hsm.sign(&self.user, digest(number), &code))?,
+            Way::Pkcs11 => {
+                let operation = operation(&self.user.key, Digest);
+                if let Err(refusal) = answered(hsm.context_login(&self.user, &operation, &code))? {
+                    Err(refusal)
+                } else {
+                    self.accepted(next);
+                    let answer = answered(hsm.context_sign(&self.user, &operation, digest(number)))?;
+                    if answer.as_ref().is_err_and(|refusal| refusal.reason == Reason::ApprovalMissing) {
+                        return self.grant_is_gone(hsm, logged_in_after);
+                    }
+                    answer
                 }
-                answer
             }
         };
         self.check(next, number, answer);
@@ -160,7 +178,8 @@ impl Ledger {
         }
     }
 
-    fn fail(&mut self, hsm: &Hsm, now: &AtomicU64) -> Result<(), Lost> {
+    /// A wrong code.
+    pub(crate) fn fail(&mut self, hsm: &Hsm, now: &AtomicU64) -> Result<(), Lost> {
         let wrong = self.user.phone.wrong_code(now.load(Ordering::Relaxed));
         match answered(hsm.sign(&self.user, digest(0), &wrong))? {
             Err(refusal) if refusal.reason == Reason::WrongCode => self.failed(),
@@ -170,7 +189,8 @@ impl Ledger {
         Ok(())
     }
 
-    fn create_key(&mut self, hsm: &Hsm) -> Result<(), Lost> {
+    /// A further key.
+    pub(crate) fn create_key(&mut self, hsm: &Hsm) -> Result<(), Lost> {
         self.keys_asked_for += 1;
         let name = format!("key-{}", self.keys_asked_for);
         answered(hsm.create_key(&self.user, &name, &[Digest]))?.expect("a new key of a new name");
@@ -178,12 +198,19 @@ impl Ledger {
         Ok(())
     }
 
-    fn enroll(&mut self, hsm: &Hsm) -> Result<(), Lost> {
+    /// A new account, enrolled and confirmed.
+    pub(crate) fn enroll(&mut self, hsm: &Hsm, now: &AtomicU64) -> Result<(), Lost> {
         self.enrolments_asked_for += 1;
         let name = format!("{}-{}", self.user.account, self.enrolments_asked_for);
         let user =
             answered(hsm.enroll(&self.user.api_key, enroll_act(&name, &[Digest])))?.expect("a new name");
-        self.enrolled.push(user);
+        self.enrolled.push((user.clone(), false));
+        match answered(hsm.confirm_at(&user, now.load(Ordering::Relaxed)))? {
+            Ok(_) => self.enrolled.last_mut().expect("it was put there").1 = true,
+            // Another thread moved the clock on.
+            Err(refusal) if refusal.reason == Reason::WrongCode => {}
+            Err(refusal) => panic!("two right codes: {refusal}"),
+        }
         Ok(())
     }
 
@@ -204,11 +231,12 @@ impl Ledger {
             "{when}: {} failures were told, {} are known",
             self.failures, info.consecutive_failures
         );
-        for enrolled in self.enrolled.drain(..) {
+        for (enrolled, confirmed) in self.enrolled.drain(..) {
             let info = hsm
                 .show(&enrolled)
                 .unwrap_or_else(|refusal| panic!("{when}: {}: {refusal}", enrolled.account));
             assert_eq!(info.keys, [enrolled.key], "{when}");
+            assert!(info.confirmed || !confirmed, "{when}: {} was confirmed", enrolled.account);
         }
         let code = self.user.phone.code(self.highest_accepted * STEP_SECS);
         let again =

@@ -1,0 +1,173 @@
+//! What is promised, in one table, and whether it was kept.
+
+use crate::growth::{self, Footprint, Users, megabytes};
+use crate::results::{Results, Section};
+use crate::rounds::Figures;
+use crate::syncs;
+use countersign_tests::Keystore;
+
+/// Which side of a bound is good.
+#[derive(Clone, Copy)]
+enum Bound {
+    AtLeast(f64),
+    AtMost(f64),
+}
+
+/// One promise.
+struct Target {
+    what: &'static str,
+    unit: &'static str,
+    bound: Bound,
+    /// `None`: this run did not measure it.
+    measure: fn(&Results) -> Option<f64>,
+}
+
+/// Accounts below which the fixed part of a store would decide what one account takes.
+const STORE_ACCOUNTS_MIN: usize = 100_000;
+
+const TARGETS: &[Target] = &[
+    Target {
+        what: "module, SoftHSM keystore, 32 clients ÷ raw SoftHSM",
+        unit: "",
+        bound: Bound::AtLeast(0.45),
+        measure: |results| raw_ratio(results, "gated/softhsm/pkcs11/32"),
+    },
+    Target {
+        what: "module, SoftHSM keystore, 32 clients ÷ SoftHSM's always-authenticate",
+        unit: "",
+        bound: Bound::AtLeast(2.0),
+        measure: |results| ratios(results, "gated/softhsm/pkcs11/32").map(|(_, always)| always),
+    },
+    Target {
+        what: "native client, SoftHSM keystore, 32 clients ÷ raw SoftHSM",
+        unit: "",
+        bound: Bound::AtLeast(0.5),
+        measure: |results| raw_ratio(results, "gated/softhsm/native/32"),
+    },
+    Target {
+        what: "module, embedded keystore, 32 clients ÷ raw SoftHSM",
+        unit: "",
+        bound: Bound::AtLeast(1.0),
+        measure: |results| raw_ratio(results, "gated/embedded/pkcs11/32"),
+    },
+    Target {
+        what: "one native client, SoftHSM keystore: p50 beyond raw SoftHSM and syncs",
+        unit: "µs",
+        bound: Bound::AtMost(250.0),
+        measure: |results| one_client(results, Keystore::Softhsm).map(|alone| alone.beyond),
+    },
+    Target {
+        what: "one native client, embedded keystore: p50 beyond raw k256 and syncs",
+        unit: "µs",
+        bound: Bound::AtMost(250.0),
+        measure: |results| one_client(results, Keystore::Embedded).map(|alone| alone.beyond),
+    },
+    Target {
+        what: "throughput at most accounts ÷ at fewest, embedded keystore",
+        unit: "",
+        bound: Bound::AtLeast(0.85),
+        measure: |results| over_growth(results, Figures::per_second),
+    },
+    Target {
+        what: "p99 at most accounts ÷ at fewest, embedded keystore",
+        unit: "",
+        bound: Bound::AtMost(2.0),
+        measure: |results| over_growth(results, |figures| figures.percentile_us(99)),
+    },
+    Target {
+        what: "memory of the plugin at most accounts",
+        unit: "MiB",
+        bound: Bound::AtMost(64.0),
+        measure: |results| largest(results).map(|footprint| megabytes(footprint.plugin_bytes)),
+    },
+    Target {
+        what: "cold start at most accounts",
+        unit: "s",
+        bound: Bound::AtMost(10.0),
+        measure: |results| largest(results)?.starts.map(|starts| starts.cold.as_secs_f64()),
+    },
+    Target {
+        what: "store for each account, at 100,000 and more",
+        unit: "bytes",
+        bound: Bound::AtMost(1536.0),
+        measure: |results| {
+            let large = largest(results).filter(|footprint| footprint.accounts >= STORE_ACCOUNTS_MIN);
+            large.map(Footprint::store_bytes_per_account)
+        },
+    },
+];
+
+/// How one promise stands.
+pub(crate) struct Outcome {
+    pub(crate) what: &'static str,
+    pub(crate) wanted: String,
+    pub(crate) found: String,
+    pub(crate) is_met: bool,
+}
+
+/// How those promises stand that this run measured.
+pub(crate) fn outcomes(results: &Results) -> Vec<Outcome> {
+    TARGETS
+        .iter()
+        .filter_map(|target| {
+            let found = (target.measure)(results)?;
+            let (wanted, is_met) = match target.bound {
+                Bound::AtLeast(least) => (format!("≥ {} {}", number(least), target.unit), found >= least),
+                Bound::AtMost(most) => (format!("≤ {} {}", number(most), target.unit), found <= most),
+            };
+            let found = format!("{} {}", number(found), target.unit);
+            let trim = |text: String| text.trim_end().to_owned();
+            Some(Outcome { what: target.what, wanted: trim(wanted), found: trim(found), is_met })
+        })
+        .collect()
+}
+
+fn number(value: f64) -> String {
+    if value.abs() < 20.0 { format!("{value:.2}") } else { format!("{value:.0}") }
+}
+
+fn ratios(results: &Results, name: &str) -> Option<(f64, f64)> {
+    let section = results.throughput.as_ref()?;
+    section.find(name).map(|figures| section.ratios(figures))
+}
+
+fn raw_ratio(results: &Results, name: &str) -> Option<f64> {
+    ratios(results, name).map(|(plain, _)| plain)
+}
+
+/// What a lone native request's time is made of, medians in microseconds.
+pub(crate) struct Alone {
+    pub(crate) total: f64,
+    pub(crate) signing: f64,
+    pub(crate) syncs: f64,
+    pub(crate) beyond: f64,
+}
+
+/// The same for one keystore: signing is that of the library which the keystore stands on.
+pub(crate) fn one_client(results: &Results, keystore: Keystore) -> Option<Alone> {
+    let section: &Section = results.throughput.as_ref()?;
+    let p50 = |name: &str| section.find(name).map(|figures| figures.percentile_us(50));
+    let signing = match keystore {
+        Keystore::Embedded => "k256/1",
+        Keystore::Softhsm => "softhsm/plain/1",
+    };
+    let total = p50(&format!("gated/{}/native/1", keystore.word()))?;
+    let (signing, syncs) = (p50(signing)?, p50(syncs::NAME)?);
+    Some(Alone { total, signing, syncs, beyond: total - signing - syncs })
+}
+
+fn embedded(results: &Results) -> impl Iterator<Item = &Footprint> {
+    results.footprints.iter().filter(|footprint| footprint.keystore == Keystore::Embedded)
+}
+
+fn largest(results: &Results) -> Option<&Footprint> {
+    embedded(results).max_by_key(|footprint| footprint.accounts)
+}
+
+fn over_growth(results: &Results, of: fn(&Figures) -> f64) -> Option<f64> {
+    let section = results.growth.as_ref()?;
+    let smallest = embedded(results).min_by_key(|footprint| footprint.accounts)?;
+    let [first, last] = [smallest, largest(results)?]
+        .map(|size| section.find(&growth::name(Keystore::Embedded, Users::AtRandom, size.accounts)));
+    Some(of(last?) / of(first?))
+}
