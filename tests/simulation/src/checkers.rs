@@ -221,7 +221,7 @@ checkers! {
     steps: approvals::StepsOnlyRise,
     signing: approvals::NoGrantNoSignature,
     released: approvals::OneSignaturePerGrant,
-    time: approvals::CodesAreChecksOfThePresent,
+    time: approvals::CodesAreOfThePresent,
     counted: guessing::CountedBeforeTold,
     budgets: guessing::BudgetsHold,
     locks: guessing::LockedStaysLocked,

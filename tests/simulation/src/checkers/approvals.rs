@@ -5,6 +5,7 @@ use crate::history::Event;
 use crate::keystore;
 use countersign_plugin::ecdsa;
 use countersign_plugin::record::Account;
+use countersign_plugin::store::nvram::Nvram;
 use countersign_plugin::store::trail::What;
 use countersign_wire::client::{Act, Answer, Outcome, Payload};
 use countersign_wire::encode;
@@ -240,32 +241,65 @@ impl Checker for OneSignaturePerGrant {
     }
 }
 
-/// I11: an accepted code is of a step around what the real-time clock showed while the request was under way.
+/// I11: an accepted code is of a step around what the real-time clock showed while the request was under way; and none
+/// is accepted while the clock is behind what it has shown before, or far ahead of how long the HSM has been running.
 #[derive(Clone, Default)]
-pub(crate) struct CodesAreChecksOfThePresent;
+pub(crate) struct CodesAreOfThePresent {
+    /// The latest time that NVRAM remembers.
+    floor_secs: u64,
+    /// Real time and running time when the HSM was started.
+    started: (u64, u64),
+}
 
 /// The plugin's allowance for a clock that falls behind a little.
 const JITTER_SECS: u64 = 2;
 
-impl Checker for CodesAreChecksOfThePresent {
+/// The plugin's allowance for a clock that is corrected while the HSM runs.
+const JUMP_MAX_SECS: u64 = 600;
+
+impl CodesAreOfThePresent {
+    /// Whether the clock could be believed at some time while this was under way.
+    fn is_sure(&self, ask: &Ask, powered_secs: u64) -> bool {
+        let (earliest, latest) = ask.unix_secs;
+        let ran_secs = powered_secs.saturating_sub(self.started.1);
+        latest + JITTER_SECS >= self.floor_secs && earliest <= self.started.0 + ran_secs + JUMP_MAX_SECS
+    }
+
+    fn check(&self, seen: &Seen<'_>, spend: &Spend) -> Result<(), String> {
+        let Some((_, account)) = seen.facts.accounts.get(&spend.who) else { return Ok(()) };
+        let Some(code) = code_of(account, spend.step) else { return Ok(()) };
+        let period = u64::from(account.totp.parameters.period_secs);
+        let begins = spend.step * period;
+        let asks: Vec<&Ask> = asked_for(seen.facts, spend, &code).map(|(_, ask)| ask).collect();
+        let near = |ask: &&Ask| {
+            let (earliest, latest) = ask.unix_secs;
+            begins + 2 * period > earliest && begins <= latest + JITTER_SECS + period
+        };
+        if !asks.iter().any(near) {
+            return Err(format!("step {} of {:?} was accepted when it was not near", spend.step, spend.who));
+        }
+        if !asks.iter().any(|ask| self.is_sure(ask, seen.moment.powered_secs)) {
+            return Err(format!("a code of {:?} was accepted while time was unsure", spend.who));
+        }
+        Ok(())
+    }
+}
+
+impl Checker for CodesAreOfThePresent {
     const INVARIANT: &'static str = "codes-are-of-the-present";
 
     fn see(&mut self, seen: &Seen<'_>) -> Result<(), String> {
         for spend in spends(seen) {
-            let Some((_, account)) = seen.facts.accounts.get(&spend.who) else { continue };
-            let Some(code) = code_of(account, spend.step) else { continue };
-            let period = u64::from(account.totp.parameters.period_secs);
-            let begins = spend.step * period;
-            let present = asked_for(seen.facts, &spend, &code).any(|(_, ask)| {
-                let (earliest, latest) = ask.unix_secs;
-                begins + 2 * period > earliest && begins <= latest + JITTER_SECS + period
-            });
-            if !present {
-                return Err(format!(
-                    "step {} of {:?} was accepted when it was not near",
-                    spend.step, spend.who
-                ));
+            self.check(seen, &spend)?;
+        }
+        match seen.event {
+            Event::Boot(_) => {
+                self.started = (seen.moment.unix_secs.max(self.floor_secs), seen.moment.powered_secs);
             }
+            Event::Durable { nvram, .. } => {
+                self.floor_secs = Nvram::decode(nvram).map_or(self.floor_secs, |nvram| nvram.unix_floor_secs);
+            }
+            _ => {}
         }
         Ok(())
     }
