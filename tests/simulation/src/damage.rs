@@ -77,7 +77,7 @@ pub fn damage(rng: &mut Rng, disk: &mut Disk, copies: &[Copy]) -> Option<&'stati
             disk.log.replace(base + cut as u64, bytes[cut..].to_vec());
         }
         "damage: junk at the end" => {
-            disk.log.bytes_mut().extend_from_slice(b"CSE2 and something that is no entry")
+            disk.log.bytes_mut().extend_from_slice(b"CSE2 and something that is no entry");
         }
         "damage: archive truncated" => {
             let length = disk.archive.bytes_mut().len();

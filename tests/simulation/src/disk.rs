@@ -225,7 +225,7 @@ mod tests {
     fn the_front_goes_away_segment_by_segment() {
         let mut disk = Disk::default();
         for _ in 0..10 {
-            disk.append(&[0; 30_000]);
+            disk.append(&vec![0; 30_000]);
         }
         disk.no_need_before(59_999);
         assert!(!disk.discard());

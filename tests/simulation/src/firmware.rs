@@ -86,17 +86,16 @@ impl Hardware<'_> {
             }
             Op::Archive { append, .. } => {
                 let append = append.as_slice();
-                match stage {
-                    0 => call.result = self.write_archive(append),
-                    _ => {
-                        if self.strike(self.weather.lying_sync, "fault: lying sync of the archive") {
-                            self.disk.suspect = true;
-                        } else {
-                            self.disk.archive.sync();
-                        }
-                        self.coverage.count("disk: archive appended");
-                        call.result = Some(Ok(Value::Done));
+                if stage == 0 {
+                    call.result = self.write_archive(append);
+                } else {
+                    if self.strike(self.weather.lying_sync, "fault: lying sync of the archive") {
+                        self.disk.suspect = true;
+                    } else {
+                        self.disk.archive.sync();
                     }
+                    self.coverage.count("disk: archive appended");
+                    call.result = Some(Ok(Value::Done));
                 }
             }
             op => call.result = Some(self.at_once(&op.clone())),

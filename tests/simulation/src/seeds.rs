@@ -36,7 +36,7 @@ pub fn run(seed: u64) -> Result<Ran, Failure> {
 
 fn run_uncaught(seed: u64) -> Result<Ran, Failure> {
     let steps = STEPS[usize::try_from(seed / AGED_EVERY % STEPS.len() as u64).unwrap_or_default()];
-    let beginning = if seed % AGED_EVERY == 0 {
+    let beginning = if seed.is_multiple_of(AGED_EVERY) {
         match aged() {
             Ok(beginning) => beginning.clone(),
             Err(failure) => return Err(failure.clone()),
@@ -103,7 +103,9 @@ pub fn run_all(
     }
     let hashes = hashes.into_inner().unwrap_or_else(PoisonError::into_inner);
     let mut hash = Sha256::new();
-    hashes.values().for_each(|one| hash.update(one));
+    for one in hashes.values() {
+        hash.update(one);
+    }
     Ok(Summary {
         histories: hashes.len() as u64,
         hash: hash.finalize().into(),

@@ -362,7 +362,7 @@ impl World {
                 match &reply.outcome {
                     Outcome::Done(answer) => self.coverage.count(format!("answered: {}", word(answer))),
                     Outcome::Refused(refusal) => {
-                        self.coverage.count(format!("refused: {}", refusal.reason.word()))
+                        self.coverage.count(format!("refused: {}", refusal.reason.word()));
                     }
                 }
                 self.last_reply = Some((ticket, reply.clone()));
@@ -390,7 +390,7 @@ impl World {
                     self.coverage.count("crash: within a commit");
                 }
                 Op::Archive { .. } if call.is_begun() => {
-                    self.coverage.count("crash: within an append to the archive")
+                    self.coverage.count("crash: within an append to the archive");
                 }
                 Op::ReadStore { length_bytes, .. } if self.ready && *length_bytes > REGION_READ_BYTES => {
                     self.coverage.count("crash: while a region is read");

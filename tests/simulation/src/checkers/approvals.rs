@@ -189,12 +189,15 @@ impl Checker for NoGrantNoSignature {
     }
 }
 
+/// The request that got a grant's signature, if one did.
+type Claim = Option<Vec<u8>>;
+
 /// A released signature verifies, is low-S and over the digest that was asked for; and one grant releases one, to one
 /// request, however often that is repeated.
 #[derive(Clone, Default)]
 pub(crate) struct OneSignaturePerGrant {
     /// For each grant of this boot, the request that got its signature.
-    grants: BTreeMap<([u8; 16], [u8; 32]), Vec<Option<Vec<u8>>>>,
+    grants: BTreeMap<([u8; 16], [u8; 32]), Vec<Claim>>,
 }
 
 impl Checker for OneSignaturePerGrant {

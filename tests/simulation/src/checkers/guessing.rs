@@ -37,7 +37,7 @@ impl Checker for CountedBeforeTold {
                 let key = match &event.what {
                     What::Granted { key, .. } | What::LoggedIn { key, .. } => Some(key.into_array()),
                     What::Refused { key, reason, .. } if is_failure(Some(*reason)) => {
-                        key.map(|key| key.into_array())
+                        key.map(serde_bytes::ByteArray::into_array)
                     }
                     What::Confirmed | What::Unlocked => None,
                     _ => continue,

@@ -55,7 +55,7 @@ impl RepliesWaitForTheirCommit {
     fn take(&mut self, seen: &Seen<'_>, ask: &Ask, fits: impl Fn(&What) -> bool) -> Result<(), String> {
         let who = ask.who(seen.facts);
         let is_it = |(at, event): &(u64, AuditEvent)| {
-            let account = event.account.as_ref().map(|account| account.as_str());
+            let account = event.account.as_ref().map(countersign_wire::names::AccountName::as_str);
             *at > ask.at
                 && event.tenant.as_ref().is_some_and(|tenant| tenant.as_str() == ask.tenant)
                 && account.is_none_or(|account| who.as_ref().is_some_and(|who| who.1 == account))
@@ -131,9 +131,9 @@ impl NoAcknowledgedChangeIsLost {
         let confirmed = self.confirmed_at.get(who).is_some_and(|at| *at < ask.at);
         let knows = |name: &str| self.expects(who, ask).any(|key| key.label.key.as_str() == name);
         let forgotten = match (&ask.request.act, reason) {
-            (_, Reason::UnknownAccount | Reason::EnrolmentExpired | Reason::NotConfirmed) => true,
+            (_, Reason::UnknownAccount | Reason::EnrolmentExpired | Reason::NotConfirmed)
+            | (Act::ContextLogin(_), Reason::UnknownKey) => true,
             (Act::Sign(sign), Reason::UnknownKey) => knows(sign.key.key.as_str()),
-            (Act::ContextLogin(_), Reason::UnknownKey) => true,
             _ => false,
         };
         confirmed && forgotten
@@ -236,10 +236,8 @@ impl Checker for EveryRequestIsAnsweredOnce {
                 let id = request.as_ref().map_or([0; 16], |request| request.id.into_array());
                 self.open.insert(*ticket, id);
             }
-            Event::Answered { ticket, reply } => {
-                if self.open.remove(ticket) != Some(reply.id.into_array()) {
-                    return Err(format!("ticket {ticket} was not open under the id {:?}", reply.id));
-                }
+            Event::Answered { ticket, reply } if self.open.remove(ticket) != Some(reply.id.into_array()) => {
+                return Err(format!("ticket {ticket} was not open under the id {:?}", reply.id));
             }
             Event::Settled if !self.open.is_empty() => {
                 return Err(format!("all is quiet, and these have no answer: {:?}", self.open.keys()));
