@@ -62,7 +62,7 @@ fn main() -> ExitCode {
         arguments.threads.or_else(|| std::thread::available_parallelism().ok().map(usize::from)).unwrap_or(1);
     let began = Instant::now();
     let progress = |done: u64| {
-        if done > 0 && done % 10_000 == 0 {
+        if done > 0 && done.is_multiple_of(10_000) {
             eprintln!("{done} histories in {} s", began.elapsed().as_secs());
         }
     };
