@@ -16,7 +16,7 @@ use countersign_wire::hal::{Event, Op, Output};
 use serde_bytes::ByteBuf;
 use std::collections::{HashMap, VecDeque};
 use std::io::{self, Read};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
 use std::thread::JoinHandle;
 use zeroize::Zeroize;
 
@@ -157,6 +157,8 @@ pub struct Crew {
     hardware: Arc<Hardware>,
     reading: Mutex<Reading>,
     calls: Mutex<Calls>,
+    /// There is something to sign, or nothing more to do.
+    signing: Condvar,
 }
 
 struct Reading {
@@ -176,9 +178,16 @@ fn is_write(op: &Op) -> bool {
     matches!(op, Op::Commit { .. } | Op::CutStore { .. } | Op::Archive { .. })
 }
 
+/// How much signing yields to everything else (`nice`): it keeps processors busy for as long as there is something to
+/// sign, and commits and the plugin, which others wait for, would have to wait for a time slice.
+const SIGNING_NICE: i32 = 5;
+
 /// Calls that no thread has begun yet.
 struct Calls {
     waiting: VecDeque<(u64, Op)>,
+    /// Those for the threads that sign.
+    to_sign: VecDeque<(u64, Op)>,
+    ended: bool,
     /// Calls under way that keep a processor busy, and the most there may be.
     busy: usize,
     busy_most: usize,
@@ -193,6 +202,7 @@ struct Calls {
 enum Sort {
     Write,
     Mac,
+    Sign,
     Other,
 }
 
@@ -200,6 +210,7 @@ impl Sort {
     fn of(op: &Op) -> Self {
         match op {
             Op::Mac { .. } => Self::Mac,
+            Op::SignDigest { .. } | Op::GenerateKeyPair => Self::Sign,
             op if is_write(op) => Self::Write,
             _ => Self::Other,
         }
@@ -208,22 +219,42 @@ impl Sort {
 
 impl Calls {
     fn new(busy_most: usize) -> Self {
-        Self { waiting: VecDeque::new(), busy: 0, busy_most, writes: 0, mac_under_way: false }
+        Self {
+            waiting: VecDeque::new(),
+            to_sign: VecDeque::new(),
+            ended: false,
+            busy: 0,
+            busy_most,
+            writes: 0,
+            mac_under_way: false,
+        }
     }
 
-    /// The next call that may be begun.
+    /// Adds a call. Whether it is one to sign.
+    fn push(&mut self, call: u64, op: Op) -> Sort {
+        let sort = Sort::of(&op);
+        match sort {
+            Sort::Sign => self.to_sign.push_back((call, op)),
+            // The plugin makes one commit at a time, and everybody waits for it.
+            Sort::Write => self.waiting.push_front((call, op)),
+            Sort::Mac | Sort::Other => self.waiting.push_back((call, op)),
+        }
+        sort
+    }
+
+    /// The next call that may be begun by a thread that does not sign.
     fn pick(&mut self) -> Option<(u64, Op)> {
         let may_begin = |op: &Op| match Sort::of(op) {
             Sort::Write => self.writes < WRITES_AT_ONCE,
             Sort::Mac => self.busy < self.busy_most && !self.mac_under_way,
-            Sort::Other => self.busy < self.busy_most,
+            Sort::Sign | Sort::Other => self.busy < self.busy_most,
         };
         let next = self.waiting.iter().position(|(_, op)| may_begin(op))?;
         let call = self.waiting.remove(next)?;
         match Sort::of(&call.1) {
             Sort::Write => self.writes += 1,
             Sort::Mac => (self.busy, self.mac_under_way) = (self.busy + 1, true),
-            Sort::Other => self.busy += 1,
+            Sort::Sign | Sort::Other => self.busy += 1,
         }
         Some(call)
     }
@@ -233,7 +264,7 @@ impl Calls {
         match sort {
             Sort::Write => self.writes -= 1,
             Sort::Mac => (self.busy, self.mac_under_way) = (self.busy - 1, false),
-            Sort::Other => self.busy -= 1,
+            Sort::Sign | Sort::Other => self.busy -= 1,
         }
     }
 }
@@ -253,6 +284,7 @@ impl Crew {
             hardware: Arc::clone(hardware),
             reading: Mutex::new(reading),
             calls: Mutex::new(Calls::new(workers)),
+            signing: Condvar::new(),
         });
         // And one that reads.
         let count = workers + WRITES_AT_ONCE + 1;
@@ -261,7 +293,27 @@ impl Crew {
             let member = Arc::clone(&crew);
             threads.push(std::thread::Builder::new().name("worker".into()).spawn(move || member.work())?);
         }
+        for _ in 0..workers {
+            let member = Arc::clone(&crew);
+            threads.push(std::thread::Builder::new().name("signer".into()).spawn(move || member.sign())?);
+        }
         Ok(threads)
+    }
+
+    /// Signs until the plugin is gone.
+    fn sign(&self) {
+        // Without it everything works, only slower.
+        let _ = rustix::process::setpriority_process(None, SIGNING_NICE);
+        while let Some((call, op)) = self.next_to_sign() {
+            self.perform(call, op);
+        }
+    }
+
+    fn next_to_sign(&self) -> Option<(u64, Op)> {
+        let idle = |calls: &mut Calls| calls.to_sign.is_empty() && !calls.ended;
+        let mut calls =
+            self.signing.wait_while(self.calls(), idle).expect("nothing panics while it holds the calls");
+        calls.to_sign.pop_front()
     }
 
     fn work(&self) {
@@ -290,7 +342,12 @@ impl Crew {
                 reading.buffer.zeroize();
                 self.relay.close();
                 // Nobody waits for the calls of a plugin that is gone.
-                self.calls().waiting.clear();
+                let mut calls = self.calls();
+                calls.waiting.clear();
+                calls.to_sign.clear();
+                calls.ended = true;
+                drop(calls);
+                self.signing.notify_all();
                 (reading.tell)(Said::Gone(why));
             }
         }
@@ -340,13 +397,13 @@ impl Crew {
                 Output::Reply { ticket, payload } => self.relay.reply(ticket, &payload),
                 Output::Call { call, op } => {
                     let mut calls = self.calls();
-                    if calls.waiting.len() >= WAITING_CALLS_MAX {
+                    if calls.waiting.len() + calls.to_sign.len() >= WAITING_CALLS_MAX {
                         return Err("it makes more calls than it may");
                     }
-                    // The plugin makes one commit at a time, and everybody waits for it.
-                    match op {
-                        Op::Commit { .. } => calls.waiting.push_front((call, op)),
-                        _ => calls.waiting.push_back((call, op)),
+                    let sort = calls.push(call, op);
+                    drop(calls);
+                    if sort == Sort::Sign {
+                        self.signing.notify_one();
                     }
                 }
                 Output::Ready => tell(Said::Ready),
