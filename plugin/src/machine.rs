@@ -2,7 +2,7 @@
 //!
 //! One thread, no I/O. Each request is an `async` task that waits for HAL calls, for its account's turn and for
 //! commits. [`Plugin::turn`] runs every task until none can go on, starts one commit for all that was staged, and
-//! gives what is to be sent. Whoever drives it (the image's socket loop, a test, a simulation) decides what comes
+//! gives what is to be sent; [`Plugin::step`] does so piece by piece. Whoever drives it (the image's socket loop, a test, a simulation) decides what comes
 //! when; the machine itself has no timers, no randomness and no iteration order that depends on addresses.
 
 use crate::audit::{Event as AuditEvent, What};
@@ -16,12 +16,13 @@ use crate::tenants::Tenants;
 use crate::turns::Turns;
 use core::cell::{Cell, OnceCell, RefCell};
 use countersign_policy::Policy;
-use countersign_wire::hal::{Boot, Delivery, Event, Fault, Output, Secret, Time};
+use countersign_wire::hal::{Boot, Delivery, Event, Fault, Output, Secret, Time, Value};
 use countersign_wire::names::{AccountName, TenantName};
 use countersign_wire::reason::Reason;
 use futures_executor::LocalPool;
 use futures_util::task::LocalSpawnExt;
 use serde_bytes::ByteBuf;
+use std::collections::VecDeque;
 use std::rc::Rc;
 use zeroize::Zeroizing;
 
@@ -91,6 +92,10 @@ pub struct Plugin {
     core: Rc<OnceCell<Core>>,
     clock: Option<Rc<RefCell<Clock>>>,
     in_flight: Rc<Cell<usize>>,
+    /// Signatures that came from the keystore and were not taken up yet.
+    signatures: VecDeque<(u64, Value)>,
+    /// The last step took none up because something else was to be sent at once.
+    put_off: bool,
 }
 
 impl Default for Plugin {
@@ -108,6 +113,8 @@ impl Plugin {
             core: Rc::default(),
             clock: None,
             in_flight: Rc::default(),
+            signatures: VecDeque::new(),
+            put_off: false,
         }
     }
 
@@ -126,16 +133,49 @@ impl Plugin {
             }
             Event::Boot(_) => self.halt("the firmware booted the plugin twice"),
             Event::Request { ticket, payload } => self.request(ticket, payload),
-            Event::Done { call, result } => {
-                if !self.hal.finish(call, result) {
-                    self.halt("the firmware answered a call that was not made");
-                }
+            Event::Done { call, result: Ok(signature @ Value::Signature(_)) } => {
+                self.signatures.push_back((call, signature));
             }
+            Event::Done { call, result } => self.finish(call, result),
         }
     }
 
-    /// Runs every task until none can go on, and gives what is to be sent, in order.
+    fn finish(&self, call: u64, result: Result<Value, Fault>) {
+        if !self.hal.finish(call, result) {
+            self.halt("the firmware answered a call that was not made");
+        }
+    }
+
+    /// Works until nothing can go on, and gives what is to be sent, in order.
     pub fn turn(&mut self) -> Vec<Output> {
+        let mut outputs = self.step();
+        while self.has_more() {
+            outputs.append(&mut self.step());
+        }
+        outputs
+    }
+
+    /// A part of a turn, and what of it is to be sent at once. Verifying a signature takes longer than all else, so that
+    /// what came from the keystore is taken up last and one at a time: meanwhile the disk works on the next commit, and
+    /// whoever drives the plugin may look whether something came that is more urgent. It is put off once, not for ever.
+    pub fn step(&mut self) -> Vec<Output> {
+        let mut outputs = self.run();
+        if !outputs.is_empty() && !core::mem::take(&mut self.put_off) {
+            self.put_off = self.has_more();
+        } else if let Some((call, signature)) = self.signatures.pop_front() {
+            self.finish(call, Ok(signature));
+            outputs.append(&mut self.run());
+        }
+        outputs
+    }
+
+    /// Whether there is more to do without anything more being delivered.
+    pub fn has_more(&self) -> bool {
+        !self.signatures.is_empty()
+    }
+
+    /// Runs every task until none can go on.
+    fn run(&mut self) -> Vec<Output> {
         loop {
             self.pool.run_until_stalled();
             let store = self.core.get().map(|core| &core.store);

@@ -16,7 +16,7 @@ use countersign_wire::hal::{Event, Op, Output};
 use serde_bytes::ByteBuf;
 use std::collections::{HashMap, VecDeque};
 use std::io::{self, Read};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
 use std::thread::JoinHandle;
 use zeroize::Zeroize;
 
@@ -157,7 +157,8 @@ pub struct Crew {
     hardware: Arc<Hardware>,
     reading: Mutex<Reading>,
     calls: Mutex<Calls>,
-    most_at_once: usize,
+    /// There is something to sign, or nothing more to do.
+    signing: Condvar,
 }
 
 struct Reading {
@@ -168,30 +169,109 @@ struct Reading {
     ended: bool,
 }
 
+/// The most calls that wait for the disk at once: one commit and one append to the archive.
+const WRITES_AT_ONCE: usize = 2;
+
+/// Whether a call mostly waits for the disk. The plugin makes no more than [`WRITES_AT_ONCE`] of these at a time, and they
+/// take no place among those that keep a processor busy.
+fn is_write(op: &Op) -> bool {
+    matches!(op, Op::Commit { .. } | Op::CutStore { .. } | Op::Archive { .. })
+}
+
+/// How much signing yields to everything else (`nice`): it keeps processors busy for as long as there is something to
+/// sign, and commits and the plugin, which others wait for, would have to wait for a time slice.
+const SIGNING_NICE: i32 = 5;
+
 /// Calls that no thread has begun yet.
-#[derive(Default)]
 struct Calls {
     waiting: VecDeque<(u64, Op)>,
-    under_way: usize,
+    /// Those for the threads that sign.
+    to_sign: VecDeque<(u64, Op)>,
+    ended: bool,
+    /// Calls under way that keep a processor busy, and the most there may be.
+    busy: usize,
+    busy_most: usize,
+    writes: usize,
     /// MACs are made by one thread at a time: two are no faster, with SoftHSM even slower, and would keep signatures
     /// waiting.
     mac_under_way: bool,
 }
 
+/// What a call counts as while it is under way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Sort {
+    Write,
+    Mac,
+    Sign,
+    Other,
+}
+
+impl Sort {
+    fn of(op: &Op) -> Self {
+        match op {
+            Op::Mac { .. } => Self::Mac,
+            Op::SignDigest { .. } | Op::GenerateKeyPair => Self::Sign,
+            op if is_write(op) => Self::Write,
+            _ => Self::Other,
+        }
+    }
+}
+
 impl Calls {
-    /// The next call that may be begun.
+    fn new(busy_most: usize) -> Self {
+        Self {
+            waiting: VecDeque::new(),
+            to_sign: VecDeque::new(),
+            ended: false,
+            busy: 0,
+            busy_most,
+            writes: 0,
+            mac_under_way: false,
+        }
+    }
+
+    /// Adds a call. Whether it is one to sign.
+    fn push(&mut self, call: u64, op: Op) -> Sort {
+        let sort = Sort::of(&op);
+        match sort {
+            Sort::Sign => self.to_sign.push_back((call, op)),
+            // The plugin makes one commit at a time, and everybody waits for it.
+            Sort::Write => self.waiting.push_front((call, op)),
+            Sort::Mac | Sort::Other => self.waiting.push_back((call, op)),
+        }
+        sort
+    }
+
+    /// The next call that may be begun by a thread that does not sign.
     fn pick(&mut self) -> Option<(u64, Op)> {
-        let is_mac = |op: &Op| matches!(op, Op::Mac { .. });
-        let next = self.waiting.iter().position(|(_, op)| !(self.mac_under_way && is_mac(op)))?;
+        let may_begin = |op: &Op| match Sort::of(op) {
+            Sort::Write => self.writes < WRITES_AT_ONCE,
+            Sort::Mac => self.busy < self.busy_most && !self.mac_under_way,
+            Sort::Sign | Sort::Other => self.busy < self.busy_most,
+        };
+        let next = self.waiting.iter().position(|(_, op)| may_begin(op))?;
         let call = self.waiting.remove(next)?;
-        self.mac_under_way |= is_mac(&call.1);
+        match Sort::of(&call.1) {
+            Sort::Write => self.writes += 1,
+            Sort::Mac => (self.busy, self.mac_under_way) = (self.busy + 1, true),
+            Sort::Sign | Sort::Other => self.busy += 1,
+        }
         Some(call)
+    }
+
+    /// A call that was picked is done.
+    fn finish(&mut self, sort: Sort) {
+        match sort {
+            Sort::Write => self.writes -= 1,
+            Sort::Mac => (self.busy, self.mac_under_way) = (self.busy - 1, false),
+            Sort::Sign | Sort::Other => self.busy -= 1,
+        }
     }
 }
 
 impl Crew {
-    /// Starts the threads: `workers` calls may be under way at once. They end when the plugin is gone, after what is
-    /// under way is done.
+    /// Starts the threads: `workers` calls may be under way at once, besides those that wait for the disk. They end when
+    /// the plugin is gone, after what is under way is done.
     pub fn start(
         relay: &Arc<Relay>,
         hardware: &Arc<Hardware>,
@@ -203,24 +283,46 @@ impl Crew {
             relay: Arc::clone(relay),
             hardware: Arc::clone(hardware),
             reading: Mutex::new(reading),
-            calls: Mutex::default(),
-            most_at_once: workers,
+            calls: Mutex::new(Calls::new(workers)),
+            signing: Condvar::new(),
         });
-        let mut threads = Vec::with_capacity(workers + 1);
-        for _ in 0..=workers {
+        // And one that reads.
+        let count = workers + WRITES_AT_ONCE + 1;
+        let mut threads = Vec::with_capacity(count);
+        for _ in 0..count {
             let member = Arc::clone(&crew);
             threads.push(std::thread::Builder::new().name("worker".into()).spawn(move || member.work())?);
         }
+        for _ in 0..workers {
+            let member = Arc::clone(&crew);
+            threads.push(std::thread::Builder::new().name("signer".into()).spawn(move || member.sign())?);
+        }
         Ok(threads)
+    }
+
+    /// Signs until the plugin is gone.
+    fn sign(&self) {
+        // Without it everything works, only slower.
+        let _ = rustix::process::setpriority_process(None, SIGNING_NICE);
+        while let Some((call, op)) = self.next_to_sign() {
+            self.perform(call, op);
+        }
+    }
+
+    fn next_to_sign(&self) -> Option<(u64, Op)> {
+        let idle = |calls: &mut Calls| calls.to_sign.is_empty() && !calls.ended;
+        let mut calls =
+            self.signing.wait_while(self.calls(), idle).expect("nothing panics while it holds the calls");
+        calls.to_sign.pop_front()
     }
 
     fn work(&self) {
         while let Some(call) = self.next_call() {
             let mut next = Some(call);
             while let Some((call, op)) = next {
-                let was_mac = matches!(op, Op::Mac { .. });
+                let sort = Sort::of(&op);
                 self.perform(call, op);
-                next = self.finish_and_take(was_mac);
+                next = self.finish_and_take(sort);
             }
         }
     }
@@ -229,7 +331,7 @@ impl Crew {
     fn next_call(&self) -> Option<(u64, Op)> {
         let mut reading = self.reading.lock().expect("a thread that panics ends the process");
         loop {
-            if let Some(call) = self.take() {
+            if let Some(call) = self.calls().pick() {
                 return Some(call);
             }
             if reading.ended {
@@ -240,32 +342,22 @@ impl Crew {
                 reading.buffer.zeroize();
                 self.relay.close();
                 // Nobody waits for the calls of a plugin that is gone.
-                self.calls().waiting.clear();
+                let mut calls = self.calls();
+                calls.waiting.clear();
+                calls.to_sign.clear();
+                calls.ended = true;
+                drop(calls);
+                self.signing.notify_all();
                 (reading.tell)(Said::Gone(why));
             }
         }
     }
 
-    /// A call that waits, unless as many are under way as may be.
-    fn take(&self) -> Option<(u64, Op)> {
-        let mut calls = self.calls();
-        if calls.under_way >= self.most_at_once {
-            return None;
-        }
-        let call = calls.pick()?;
-        calls.under_way += 1;
-        Some(call)
-    }
-
     /// The next call for a thread that has just done one; it need not read for that.
-    fn finish_and_take(&self, was_mac: bool) -> Option<(u64, Op)> {
+    fn finish_and_take(&self, sort: Sort) -> Option<(u64, Op)> {
         let mut calls = self.calls();
-        calls.mac_under_way &= !was_mac;
-        let next = calls.pick();
-        if next.is_none() {
-            calls.under_way -= 1;
-        }
-        next
+        calls.finish(sort);
+        calls.pick()
     }
 
     fn perform(&self, call: u64, op: Op) {
@@ -305,13 +397,13 @@ impl Crew {
                 Output::Reply { ticket, payload } => self.relay.reply(ticket, &payload),
                 Output::Call { call, op } => {
                     let mut calls = self.calls();
-                    if calls.waiting.len() >= WAITING_CALLS_MAX {
+                    if calls.waiting.len() + calls.to_sign.len() >= WAITING_CALLS_MAX {
                         return Err("it makes more calls than it may");
                     }
-                    // The plugin makes one commit at a time, and everybody waits for it.
-                    match op {
-                        Op::Commit { .. } => calls.waiting.push_front((call, op)),
-                        _ => calls.waiting.push_back((call, op)),
+                    let sort = calls.push(call, op);
+                    drop(calls);
+                    if sort == Sort::Sign {
+                        self.signing.notify_one();
                     }
                 }
                 Output::Ready => tell(Said::Ready),
@@ -360,15 +452,33 @@ mod tests {
         Op::Mac { wrapped: ByteBuf::new(), hash: TotpHash::Sha1, counters: vec![1] }
     }
 
+    fn calls(ops: impl IntoIterator<Item = Op>) -> Calls {
+        let mut calls = Calls::new(2);
+        calls.waiting = (1..).zip(ops).collect();
+        calls
+    }
+
+    fn next(calls: &mut Calls) -> Option<u64> {
+        calls.pick().map(|(call, _)| call)
+    }
+
     #[test]
     fn macs_are_made_one_at_a_time_and_keep_nothing_else_waiting() {
-        let mut calls = Calls::default();
-        for (call, op) in [(1, mac()), (2, mac()), (3, Op::GenerateKeyPair)] {
-            calls.waiting.push_back((call, op));
-        }
-        let mut next = || calls.pick().map(|(call, _)| call);
-        assert_eq!((next(), next(), next()), (Some(1), Some(3), None));
-        calls.mac_under_way = false;
-        assert_eq!(calls.pick().map(|(call, _)| call), Some(2));
+        let mut calls = calls([mac(), mac(), Op::GenerateKeyPair]);
+        assert_eq!([next(&mut calls), next(&mut calls), next(&mut calls)], [Some(1), Some(3), None]);
+        calls.finish(Sort::Mac);
+        assert_eq!(next(&mut calls), Some(2));
+    }
+
+    #[test]
+    fn what_waits_for_the_disk_takes_no_place_of_what_keeps_a_processor_busy() {
+        let archive = Op::Archive { offset: 0, append: ByteBuf::new() };
+        let mut calls = calls([Op::GenerateKeyPair, Op::GenerateKeyPair, Op::GenerateKeyPair, archive]);
+        let picked = [(); 4].map(|()| next(&mut calls));
+        assert_eq!(picked, [Some(1), Some(2), Some(4), None]);
+        calls.finish(Sort::Write);
+        assert_eq!(next(&mut calls), None);
+        calls.finish(Sort::Other);
+        assert_eq!(next(&mut calls), Some(3));
     }
 }

@@ -11,7 +11,9 @@ use countersign_plugin::machine::Plugin;
 use countersign_wire::frame::{self, HAL_MAX_BYTES};
 use countersign_wire::hal::{Delivery, Output};
 use countersign_wire::{decode_packed, encode_packed};
+use rustix::io::Errno;
 use rustix::mm::MlockAllFlags;
+use rustix::net::RecvFlags;
 use rustix::process::DumpableBehavior;
 use std::process::ExitCode;
 use zeroize::Zeroize;
@@ -29,10 +31,13 @@ fn main() -> ExitCode {
     let mut chunk = vec![0; READ_BYTES];
     let mut sending = Vec::with_capacity(READ_BYTES);
     loop {
-        let count = match rustix::io::read(rustix::stdio::stdin(), chunk.as_mut_slice()) {
-            Ok(0) => return ExitCode::SUCCESS,
-            Ok(count) => count,
-            Err(rustix::io::Errno::INTR) => continue,
+        // While there is more to do, only a look at what came meanwhile.
+        let wait = if plugin.has_more() { RecvFlags::DONTWAIT } else { RecvFlags::empty() };
+        let count = match rustix::net::recv(rustix::stdio::stdin(), chunk.as_mut_slice(), wait) {
+            Ok((0, _)) => return ExitCode::SUCCESS,
+            Ok((count, _)) => count,
+            Err(Errno::AGAIN) => 0,
+            Err(Errno::INTR) => continue,
             Err(_) => return ExitCode::from(HALTED),
         };
         arrived.extend_from_slice(&chunk[..count]);
@@ -41,7 +46,7 @@ fn main() -> ExitCode {
             // The firmware is inside the boundary: bytes that are no delivery mean that something is broken.
             return ExitCode::from(HALTED);
         }
-        let halted = encode_all(plugin.turn(), &mut sending);
+        let halted = encode_all(plugin.step(), &mut sending);
         let sent = send(&sending);
         // Only what was used: wiping the whole room each time took a seventh of the plugin's time.
         sending.as_mut_slice().zeroize();
@@ -103,7 +108,7 @@ fn send(mut bytes: &[u8]) -> rustix::io::Result<()> {
     while !bytes.is_empty() {
         match rustix::io::write(rustix::stdio::stdin(), bytes) {
             Ok(count) => bytes = bytes.get(count..).unwrap_or_default(),
-            Err(rustix::io::Errno::INTR) => {}
+            Err(Errno::INTR) => {}
             Err(errno) => return Err(errno),
         }
     }

@@ -689,3 +689,31 @@ fn a_fault_in_a_commit_refuses_everything_until_the_next_start() {
     assert!(device.boot());
     sign(&mut device, &user, &code).unwrap();
 }
+
+#[test]
+fn signatures_are_taken_up_one_at_a_time_after_what_is_urgent_and_are_not_put_off_for_ever() {
+    let mut device = Device::ready();
+    let users: Vec<User> = ["alice", "bob", "carol"].map(|name| enroll(&mut device, name)).into();
+    let now = device.time.unix_secs;
+    let tickets: Vec<u64> = users
+        .iter()
+        .map(|user| {
+            let act = sign_act(user, 1, &user.code(now));
+            device.send(&Request { id: [0; 16].into(), api_key: Some(api_key("a")), act })
+        })
+        .collect();
+    device.run_until_signing();
+    assert_eq!(device.under_way(), ["sign"; 3]);
+    // All three signatures come, and before each step something else that has to be answered at once.
+    device.hand_in_all();
+    let mut steps = 0;
+    while device.plugin.has_more() {
+        device.send(&Request { id: [9; 16].into(), api_key: None, act: Act::Status });
+        device.step_plugin();
+        steps += 1;
+    }
+    assert!(steps <= 6, "{steps}");
+    for ticket in tickets {
+        assert!(device.reply(ticket).unwrap().is_ok());
+    }
+}

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 /// Two of these threads may wait for a sync, of the log and of the archive, while the others work.
 const WORKERS: usize = 4;
@@ -44,6 +45,8 @@ pub(crate) struct InProcess {
     results: Receiver<Results>,
     workers: Vec<JoinHandle<()>>,
     commits: Commits,
+    archived: usize,
+    longest_turn: Duration,
 }
 
 /// What was asked of the disk.
@@ -71,8 +74,16 @@ impl InProcess {
         let mut plugin = Plugin::new();
         let boot = hardware.boot().expect("an HSM that is whole");
         plugin.deliver(Delivery { time: hardware.now(), event: Event::Boot(Box::new(boot)) });
-        let mut hsm =
-            Self { plugin, hardware, calls: Some(calls), results, workers, commits: Commits::default() };
+        let mut hsm = Self {
+            plugin,
+            hardware,
+            calls: Some(calls),
+            results,
+            workers,
+            commits: Commits::default(),
+            archived: 0,
+            longest_turn: Duration::ZERO,
+        };
         while !hsm.step().1 {}
         hsm
     }
@@ -85,6 +96,26 @@ impl InProcess {
     /// Commits that were asked for since the start.
     pub(crate) fn commits(&self) -> Commits {
         self.commits
+    }
+
+    /// Regions of the log that were archived since the start.
+    pub(crate) fn archived(&self) -> usize {
+        self.archived
+    }
+
+    /// The longest time that the plugin has worked without looking up.
+    pub(crate) fn longest_turn(&self) -> Duration {
+        self.longest_turn
+    }
+
+    /// Begins again with [`Self::longest_turn`].
+    pub(crate) fn forget_turns(&mut self) {
+        self.longest_turn = Duration::ZERO;
+    }
+
+    /// Moves the clock.
+    pub(crate) fn advance(&self, secs: u64) {
+        self.hardware.clock().advance(secs).expect("a manual clock can be advanced");
     }
 
     /// Hands the plugin a request. Nothing happens before [`Self::turn`].
@@ -101,7 +132,10 @@ impl InProcess {
     /// The replies, and whether the plugin became ready.
     fn step(&mut self) -> (Vec<(u64, Vec<u8>)>, bool) {
         let (mut replies, mut calls, mut ready) = (Vec::new(), Vec::new(), false);
-        for output in self.plugin.turn() {
+        let began = Instant::now();
+        let outputs = self.plugin.turn();
+        self.longest_turn = self.longest_turn.max(began.elapsed());
+        for output in outputs {
             match output {
                 Output::Reply { ticket, payload } => replies.push((ticket, payload.into_vec())),
                 Output::Call { call, op } => {
@@ -109,6 +143,7 @@ impl InProcess {
                         self.commits.count += 1;
                         self.commits.appended_bytes += append.len();
                     }
+                    self.archived += usize::from(matches!(op, Op::Archive { .. }));
                     calls.push((call, op));
                 }
                 Output::Ready => ready = true,

@@ -5,7 +5,7 @@
 //! signs at most once per round, and the clock is advanced between rounds, outside the time that counts.
 //!
 //! What is measured ([`Part`]):
-//! * throughput and latency by number of clients: [`gated`] HSMs, their [`peers`], and the [`syncs`] alone;
+//! * throughput and latency by number of clients: [`gated`] HSMs, their [`peers`], and the [`syncs`] and [`handovers`] alone; [`cleaning`] meanwhile;
 //! * [`growth`]: the same work with up to a million accounts, memory, disk and start times;
 //! * [`instructions`] for one signature by station.
 //!
@@ -15,8 +15,10 @@
 //! * [`results`], [`targets`]: what was measured, and what was promised;
 //! * [`report`], [`plot`], [`record`]: tables, the plot, and the page that is kept.
 
+mod cleaning;
 mod gated;
 mod growth;
+mod handovers;
 mod in_process;
 mod instructions;
 mod peers;
@@ -33,6 +35,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 use countersign_tests::Keystore;
 use gated::{Bench, Gated, Way};
 use growth::{Grown, Growth, Users};
+use handovers::Handovers;
 use instructions::Meter;
 use peers::{Peer, Peers};
 use population::Population;
@@ -195,6 +198,7 @@ fn throughput(results: &mut Results, peers: &Peers, size: Size, folder: &Path) {
     let populations = [Keystore::Embedded, Keystore::Softhsm]
         .map(|keystore| Population::provide(folder, keystore, size.accounts));
     results.commits = syncs::commits_of_a_signature(&populations[0]);
+    results.cleaned = Some(cleaning::watch(&populations[0]));
     let most = *THREADS.iter().max().expect("some threads are measured");
     let benches = populations.map(|population| Bench::start(population, most));
     let syncs_folder = tempfile::tempdir_in(folder).expect("a folder beside the HSMs");
@@ -213,6 +217,7 @@ fn throughput(results: &mut Results, peers: &Peers, size: Size, folder: &Path) {
             // Beside those whose time it is compared with.
             let syncs = Syncs::new(syncs_folder.path(), results.commits, signatures);
             contenders.push(Box::new(syncs));
+            contenders.push(Box::new(Handovers::new(signatures)));
         }
     }
     results.throughput = Some(Section { figures: take_turns("throughput", &contenders, size.rounds) });

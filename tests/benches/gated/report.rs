@@ -4,7 +4,7 @@ use crate::growth::{Memory, Starts, megabytes};
 use crate::instructions::Meter;
 use crate::results::{Results, Section};
 use crate::rounds::Figures;
-use crate::{growth, syncs, targets};
+use crate::{growth, handovers, syncs, targets};
 use countersign_tests::Keystore;
 use std::fmt::Write;
 use std::time::Duration;
@@ -41,7 +41,11 @@ pub(crate) fn markdown(results: &Results) -> String {
 fn throughput_tables(text: &mut String, throughput: &Section) {
     let mut table =
         Table::new(&["", "a second", "p50 µs", "p99 µs", "÷ raw SoftHSM", "÷ always-authenticate"]);
-    for figures in throughput.figures.iter().filter(|figures| figures.name != syncs::NAME) {
+    for figures in throughput
+        .figures
+        .iter()
+        .filter(|figures| ![syncs::NAME, handovers::NAME].contains(&figures.name.as_str()))
+    {
         table.row(throughput_row(throughput, figures));
     }
     let prose = "The number at the end of a name is that of clients (threads). Raw SoftHSM is its plain signing at its \
@@ -62,18 +66,32 @@ fn throughput_row(section: &Section, figures: &Figures) -> Vec<String> {
 }
 
 fn one_client(text: &mut String, results: &Results) {
-    let mut table = Table::new(&["keystore", "p50", "signing", "syncs", "the rest"]);
+    let mut table = Table::new(&[
+        "keystore",
+        "p50",
+        "signing",
+        "syncs",
+        "the rest",
+        "of it hand-overs",
+        "and processor time",
+    ]);
     for keystore in [Keystore::Embedded, Keystore::Softhsm] {
         if let Some(alone) = targets::one_client(results, keystore) {
-            let cells = [alone.total, alone.signing, alone.syncs, alone.beyond].map(grouped);
+            let parts =
+                [alone.total, alone.signing, alone.syncs, alone.beyond, alone.handovers, alone.processor];
+            let cells = parts.map(grouped);
             table.row(std::iter::once(keystore.word().to_owned()).chain(cells).collect());
         }
     }
     let prose = format!(
         "Where a lone native request's time goes, medians in µs. Signing is that of the library alone (`k256`, SoftHSM). \
          Syncs are those that the request waits for: {} commits, together {} bytes appended to the store, and after each a \
-         write of NVRAM, all of them synced, done by the benchmark on the same disk in its turn.",
-        results.commits.count, results.commits.appended_bytes
+         write of NVRAM, all of them synced, done by the benchmark on the same disk in its turn. Hand-overs are {} between \
+         two threads that sleep, over sockets, as the request goes through client, firmware and plugin. Processor time is \
+         that of all processes for one signature, the library's own signing taken off; part of it runs beside the syncs.",
+        results.commits.count,
+        results.commits.appended_bytes,
+        handovers::COUNT
     );
     section(text, "One client", &prose, &table);
 }

@@ -1,5 +1,6 @@
 //! Everything that one run measured, and how it stands beside the peers.
 
+use crate::cleaning::Cleaned;
 use crate::growth::{Footprint, Memory};
 use crate::in_process::Commits;
 use crate::instructions::Cost;
@@ -63,6 +64,8 @@ pub(crate) struct Results {
     pub(crate) throughput: Option<Section>,
     /// Commits that a lone native signature waits for.
     pub(crate) commits: Commits,
+    /// How long the plugin worked without looking up while its log was cleaned.
+    pub(crate) cleaned: Option<Cleaned>,
     pub(crate) growth: Option<Section>,
     pub(crate) footprints: Vec<Footprint>,
     /// How the HSMs of growth ran.
@@ -95,6 +98,14 @@ impl Results {
                 value
             }));
         }
+        results.extend(self.cleaned.map(|cleaned| {
+            json!({
+                "bench": "cleaning/embedded",
+                "regions": cleaned.regions,
+                "signatures": cleaned.signatures,
+                "longest_turn_us": cleaned.longest_turn.as_secs_f64() * 1e6,
+            })
+        }));
         results.extend(self.costs.iter().map(|cost| {
             let stations: Map<String, Value> = cost
                 .stations

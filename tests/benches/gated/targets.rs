@@ -3,7 +3,7 @@
 use crate::growth::{self, Footprint, Users, megabytes};
 use crate::results::{Results, Section};
 use crate::rounds::Figures;
-use crate::syncs;
+use crate::{handovers, syncs};
 use countersign_tests::Keystore;
 
 /// Which side of a bound is good.
@@ -61,6 +61,12 @@ const TARGETS: &[Target] = &[
         unit: "µs",
         bound: Bound::AtMost(250.0),
         measure: |results| one_client(results, Keystore::Embedded).map(|alone| alone.beyond),
+    },
+    Target {
+        what: "longest turn of the plugin while its log is cleaned",
+        unit: "ms",
+        bound: Bound::AtMost(50.0),
+        measure: |results| results.cleaned.map(|cleaned| cleaned.longest_turn.as_secs_f64() * 1e3),
     },
     Target {
         what: "throughput at most accounts ÷ at fewest, embedded keystore",
@@ -141,6 +147,10 @@ pub(crate) struct Alone {
     pub(crate) signing: f64,
     pub(crate) syncs: f64,
     pub(crate) beyond: f64,
+    /// Of what is beyond: going from thread to thread.
+    pub(crate) handovers: f64,
+    /// Processor time of everybody, without the library's own signing.
+    pub(crate) processor: f64,
 }
 
 /// The same for one keystore: signing is that of the library which the keystore stands on.
@@ -151,9 +161,12 @@ pub(crate) fn one_client(results: &Results, keystore: Keystore) -> Option<Alone>
         Keystore::Embedded => "k256/1",
         Keystore::Softhsm => "softhsm/plain/1",
     };
-    let total = p50(&format!("gated/{}/native/1", keystore.word()))?;
-    let (signing, syncs) = (p50(signing)?, p50(syncs::NAME)?);
-    Some(Alone { total, signing, syncs, beyond: total - signing - syncs })
+    let name = format!("gated/{}/native/1", keystore.word());
+    let total = p50(&name)?;
+    let spent: f64 = section.find(&name)?.cpu_us().iter().map(|(_, spent)| spent).sum();
+    let (signing, syncs, handovers) = (p50(signing)?, p50(syncs::NAME)?, p50(handovers::NAME)?);
+    let (beyond, processor) = (total - signing - syncs, (spent - signing).max(0.0));
+    Some(Alone { total, signing, syncs, beyond, handovers, processor })
 }
 
 fn embedded(results: &Results) -> impl Iterator<Item = &Footprint> {

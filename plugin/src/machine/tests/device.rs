@@ -152,6 +152,31 @@ impl Device {
         assert!(self.step());
     }
 
+    /// Finishes calls until only signatures are under way.
+    pub(super) fn run_until_signing(&mut self) {
+        self.collect();
+        while self.queue.iter().any(|(_, op)| name(op) != "sign") {
+            let at = self.queue.iter().position(|(_, op)| name(op) != "sign").expect("there is one");
+            let call = self.queue.remove(at).expect("it was found there");
+            self.queue.push_front(call);
+            assert!(self.step());
+        }
+    }
+
+    /// Finishes all calls under way without letting the plugin work.
+    pub(super) fn hand_in_all(&mut self) {
+        while let Some((call, op)) = self.queue.pop_front() {
+            let result = self.execute(op);
+            self.deliver(Event::Done { call, result });
+        }
+    }
+
+    /// Lets the plugin work for one step.
+    pub(super) fn step_plugin(&mut self) {
+        let outputs = self.plugin.step();
+        self.take(outputs);
+    }
+
     /// The calls under way, by name.
     pub(super) fn under_way(&mut self) -> Vec<&'static str> {
         self.collect();
@@ -182,7 +207,12 @@ impl Device {
     }
 
     fn collect(&mut self) {
-        for output in self.plugin.turn() {
+        let outputs = self.plugin.turn();
+        self.take(outputs);
+    }
+
+    fn take(&mut self, outputs: Vec<Output>) {
+        for output in outputs {
             match output {
                 Output::Ready => self.ready = true,
                 Output::Halt { why } => self.halted = Some(why),
