@@ -149,17 +149,17 @@ pub enum Said {
 
 /// The threads of one plugin: they read what it says and do what it asks.
 ///
-/// Those of the crew take turns at reading. Whoever reads and finds something for the disk lets the next one read and
-/// does it himself, so that it begins without waiting for another thread to wake. One always reads, or is free to: so
-/// the plugin never waits for threads that wait for the plugin. What the keystore is asked for goes to threads of its
-/// own, which keep the processors busy and yield to everything else.
+/// Those of the crew take turns at reading. Whoever reads and finds something short, or for the disk, lets the next one
+/// read and does it himself, so that it begins without waiting for another thread to wake. One always reads, or is free
+/// to: so the plugin never waits for threads that wait for the plugin. Signing goes to threads of its own, which keep
+/// the processors busy and yield to everything else.
 pub struct Crew {
     relay: Arc<Relay>,
     hardware: Arc<Hardware>,
     reading: Mutex<Reading>,
     calls: Mutex<Calls>,
-    /// There is something for the keystore, or nothing more to do.
-    keystore: Condvar,
+    /// There is something to sign, or nothing more to do.
+    signing: Condvar,
 }
 
 struct Reading {
@@ -173,23 +173,23 @@ struct Reading {
 /// The most calls of the disk under way at once: one commit, one append to the archive, one read.
 const DISK_CALLS_AT_ONCE: usize = 3;
 
-/// How much the keystore's threads yield to everything else (`nice`). They keep the processors busy for as long as there
+/// How much the threads that sign yield to everything else (`nice`). They keep the processors busy for as long as there
 /// is something to sign; commits and the plugin, which everybody waits for, would have to wait for a time slice.
-const KEYSTORE_NICE: i32 = 5;
+const SIGNING_NICE: i32 = 5;
 
 /// What a call needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Needs {
     Disk,
     Mac,
-    Keystore,
+    Signer,
 }
 
 impl Needs {
     fn of(op: &Op) -> Self {
         match op {
             Op::Mac { .. } => Self::Mac,
-            Op::SignDigest { .. } | Op::GenerateKeyPair | Op::WrapMacKey { .. } => Self::Keystore,
+            Op::SignDigest { .. } | Op::GenerateKeyPair | Op::WrapMacKey { .. } => Self::Signer,
             Op::Random { .. }
             | Op::ReadStore { .. }
             | Op::CutStore { .. }
@@ -202,18 +202,17 @@ impl Needs {
 /// Calls that no thread has begun yet.
 #[derive(Default)]
 struct Calls {
-    disk: VecDeque<(u64, Op)>,
+    crew: VecDeque<(u64, Op)>,
     disk_under_way: usize,
-    keystore: VecDeque<(u64, Op)>,
-    /// MACs are made by one thread at a time: two are no faster, with SoftHSM even slower, and would keep signatures
-    /// waiting.
+    /// MACs are made by one thread at a time: two are no faster, with SoftHSM even slower.
     mac_under_way: bool,
+    to_sign: VecDeque<(u64, Op)>,
     ended: bool,
 }
 
 impl Calls {
     fn len(&self) -> usize {
-        self.disk.len() + self.keystore.len()
+        self.crew.len() + self.to_sign.len()
     }
 
     /// Adds a call, and says what it needs.
@@ -221,31 +220,25 @@ impl Calls {
         let needs = Needs::of(&op);
         match (needs, &op) {
             // The plugin makes one commit at a time, and everybody waits for it.
-            (Needs::Disk, Op::Commit { .. }) => self.disk.push_front((call, op)),
-            (Needs::Disk, _) => self.disk.push_back((call, op)),
-            // Short, and a signature comes of it only later.
-            (Needs::Mac, _) => self.keystore.push_front((call, op)),
-            (Needs::Keystore, _) => self.keystore.push_back((call, op)),
+            (Needs::Disk, Op::Commit { .. }) => self.crew.push_front((call, op)),
+            (Needs::Disk | Needs::Mac, _) => self.crew.push_back((call, op)),
+            (Needs::Signer, _) => self.to_sign.push_back((call, op)),
         }
         needs
     }
 
-    /// The next call of the disk, unless as many are under way as may be.
-    fn pick_for_disk(&mut self) -> Option<(u64, Op)> {
-        if self.disk_under_way >= DISK_CALLS_AT_ONCE {
-            return None;
+    /// The next call for the crew that may be begun.
+    fn pick(&mut self) -> Option<(u64, Op)> {
+        let may_begin = |op: &Op| match Needs::of(op) {
+            Needs::Mac => !self.mac_under_way,
+            _ => self.disk_under_way < DISK_CALLS_AT_ONCE,
+        };
+        let next = self.crew.iter().position(|(_, op)| may_begin(op))?;
+        let call = self.crew.remove(next)?;
+        match Needs::of(&call.1) {
+            Needs::Mac => self.mac_under_way = true,
+            _ => self.disk_under_way += 1,
         }
-        let call = self.disk.pop_front()?;
-        self.disk_under_way += 1;
-        Some(call)
-    }
-
-    /// The next call of the keystore that may be begun.
-    fn pick_for_keystore(&mut self) -> Option<(u64, Op)> {
-        let may_begin = |op: &Op| !(self.mac_under_way && Needs::of(op) == Needs::Mac);
-        let next = self.keystore.iter().position(|(_, op)| may_begin(op))?;
-        let call = self.keystore.remove(next)?;
-        self.mac_under_way |= Needs::of(&call.1) == Needs::Mac;
         Some(call)
     }
 
@@ -254,25 +247,25 @@ impl Calls {
         match needs {
             Needs::Disk => self.disk_under_way -= 1,
             Needs::Mac => self.mac_under_way = false,
-            Needs::Keystore => {}
+            Needs::Signer => {}
         }
     }
 
     /// Nobody waits for the calls of a plugin that is gone.
     fn end(&mut self) {
-        self.disk.clear();
-        self.keystore.clear();
+        self.crew.clear();
+        self.to_sign.clear();
         self.ended = true;
     }
 }
 
 impl Crew {
-    /// Starts the threads; `keystore_calls` may be under way at once. They end when the plugin is gone, after what is
+    /// Starts the threads, `signers` of them to sign. They end when the plugin is gone, after what is
     /// under way is done.
     pub fn start(
         relay: &Arc<Relay>,
         hardware: &Arc<Hardware>,
-        keystore_calls: usize,
+        signers: usize,
         tell: impl FnMut(Said) + Send + 'static,
     ) -> io::Result<Vec<JoinHandle<()>>> {
         let reading = Reading { buffer: vec![0; READ_BYTES], filled: 0, tell: Box::new(tell), ended: false };
@@ -281,40 +274,41 @@ impl Crew {
             hardware: Arc::clone(hardware),
             reading: Mutex::new(reading),
             calls: Mutex::default(),
-            keystore: Condvar::new(),
+            signing: Condvar::new(),
         });
         let mut threads = Vec::new();
-        // One of them reads.
-        for _ in 0..=DISK_CALLS_AT_ONCE {
+        // One for each call that may be under way, a MAC among them, and one that reads.
+        for _ in 0..DISK_CALLS_AT_ONCE + 2 {
             let member = Arc::clone(&crew);
             let thread = std::thread::Builder::new().name("crew".into());
-            threads.push(thread.spawn(move || member.read_and_serve_disk())?);
+            threads.push(thread.spawn(move || member.read_and_serve())?);
         }
-        for _ in 0..keystore_calls {
+        for _ in 0..signers {
             let member = Arc::clone(&crew);
-            let thread = std::thread::Builder::new().name("keystore".into());
-            threads.push(thread.spawn(move || member.serve_keystore())?);
+            let thread = std::thread::Builder::new().name("signer".into());
+            threads.push(thread.spawn(move || member.sign())?);
         }
         Ok(threads)
     }
 
-    fn read_and_serve_disk(&self) {
-        while let Some(call) = self.next_for_disk() {
+    fn read_and_serve(&self) {
+        while let Some(call) = self.next_call() {
             let mut next = Some(call);
             while let Some((call, op)) = next {
+                let needs = Needs::of(&op);
                 self.perform(call, op);
                 let mut calls = self.calls();
-                calls.finish(Needs::Disk);
-                next = calls.pick_for_disk();
+                calls.finish(needs);
+                next = calls.pick();
             }
         }
     }
 
     /// Reads until there is a call for this thread; `None` when the plugin is gone.
-    fn next_for_disk(&self) -> Option<(u64, Op)> {
+    fn next_call(&self) -> Option<(u64, Op)> {
         let mut reading = self.reading.lock().expect("a thread that panics ends the process");
         loop {
-            if let Some(call) = self.calls().pick_for_disk() {
+            if let Some(call) = self.calls().pick() {
                 return Some(call);
             }
             if reading.ended {
@@ -325,25 +319,23 @@ impl Crew {
                 reading.buffer.zeroize();
                 self.relay.close();
                 self.calls().end();
-                self.keystore.notify_all();
+                self.signing.notify_all();
                 (reading.tell)(Said::Gone(why));
             }
         }
     }
 
-    fn serve_keystore(&self) {
+    fn sign(&self) {
         // Without it everything works, only slower.
-        let _ = rustix::process::setpriority_process(None, KEYSTORE_NICE);
+        let _ = rustix::process::setpriority_process(None, SIGNING_NICE);
         let mut calls = self.calls();
         while !calls.ended {
-            if let Some((call, op)) = calls.pick_for_keystore() {
-                let needs = Needs::of(&op);
+            if let Some((call, op)) = calls.to_sign.pop_front() {
                 drop(calls);
                 self.perform(call, op);
                 calls = self.calls();
-                calls.finish(needs);
             } else {
-                calls = self.keystore.wait(calls).expect("nothing panics while it holds the calls");
+                calls = self.signing.wait(calls).expect("nothing panics while it holds the calls");
             }
         }
     }
@@ -390,8 +382,8 @@ impl Crew {
                     }
                     let needs = calls.push(call, op);
                     drop(calls);
-                    if needs != Needs::Disk {
-                        self.keystore.notify_one();
+                    if needs == Needs::Signer {
+                        self.signing.notify_one();
                     }
                 }
                 Output::Ready => tell(Said::Ready),
@@ -449,15 +441,15 @@ mod tests {
     }
 
     #[test]
-    fn macs_come_first_one_at_a_time_and_keep_nothing_else_waiting() {
+    fn macs_are_made_one_at_a_time_and_keep_nothing_else_waiting() {
         let mut calls = Calls::default();
-        for (call, op) in [(1, Op::GenerateKeyPair), (2, mac()), (3, mac())] {
+        for (call, op) in [(1, mac()), (2, mac()), (3, Op::Random { length_bytes: 1 })] {
             calls.push(call, op);
         }
-        let picked = [(); 3].map(|()| number(calls.pick_for_keystore()));
-        assert_eq!(picked, [Some(3), Some(1), None]);
+        let picked = [(); 3].map(|()| number(calls.pick()));
+        assert_eq!(picked, [Some(1), Some(3), None]);
         calls.finish(Needs::Mac);
-        assert_eq!(number(calls.pick_for_keystore()), Some(2));
+        assert_eq!(number(calls.pick()), Some(2));
     }
 
     #[test]
@@ -467,9 +459,18 @@ mod tests {
             calls.push(call, Op::Random { length_bytes: 1 });
         }
         calls.push(4, commit());
-        let picked = [(); 4].map(|()| number(calls.pick_for_disk()));
-        assert_eq!(picked, [Some(4), Some(1), Some(2), None]);
+        calls.push(5, mac());
+        let picked = [(); 5].map(|()| number(calls.pick()));
+        assert_eq!(picked, [Some(4), Some(1), Some(2), Some(5), None]);
         calls.finish(Needs::Disk);
-        assert_eq!(number(calls.pick_for_disk()), Some(3));
+        assert_eq!(number(calls.pick()), Some(3));
+    }
+
+    #[test]
+    fn what_takes_long_goes_to_those_who_sign() {
+        let mut calls = Calls::default();
+        calls.push(1, Op::GenerateKeyPair);
+        assert_eq!(number(calls.pick()), None);
+        assert_eq!(number(calls.to_sign.pop_front()), Some(1));
     }
 }
