@@ -149,9 +149,10 @@ pub enum Said {
 
 /// The threads of one plugin: they read what it says and do what it asks.
 ///
-/// They take turns at reading. Whoever reads and finds a call lets the next one read and does the call himself, so that
-/// it begins without waiting for another thread to wake. One always reads, or is free to: so the plugin never waits
-/// for threads that wait for the plugin.
+/// Those of the crew take turns at reading. Whoever reads and finds something short, or for the disk, lets the next one
+/// read and does it himself, so that it begins without waiting for another thread to wake. One always reads, or is free
+/// to: so the plugin never waits for threads that wait for the plugin. Signing goes to threads of its own, which keep
+/// the processors busy and yield to everything else.
 pub struct Crew {
     relay: Arc<Relay>,
     hardware: Arc<Hardware>,
@@ -169,113 +170,102 @@ struct Reading {
     ended: bool,
 }
 
-/// The most calls that wait for the disk at once: one commit and one append to the archive.
-const WRITES_AT_ONCE: usize = 2;
+/// The most calls of the disk under way at once: one commit, one append to the archive, one read.
+const DISK_CALLS_AT_ONCE: usize = 3;
 
-/// Whether a call mostly waits for the disk. The plugin makes no more than [`WRITES_AT_ONCE`] of these at a time, and they
-/// take no place among those that keep a processor busy.
-fn is_write(op: &Op) -> bool {
-    matches!(op, Op::Commit { .. } | Op::CutStore { .. } | Op::Archive { .. })
-}
-
-/// How much signing yields to everything else (`nice`): it keeps processors busy for as long as there is something to
-/// sign, and commits and the plugin, which others wait for, would have to wait for a time slice.
+/// How much the threads that sign yield to everything else (`nice`). They keep the processors busy for as long as there
+/// is something to sign; commits and the plugin, which everybody waits for, would have to wait for a time slice.
 const SIGNING_NICE: i32 = 5;
 
-/// Calls that no thread has begun yet.
-struct Calls {
-    waiting: VecDeque<(u64, Op)>,
-    /// Those for the threads that sign.
-    to_sign: VecDeque<(u64, Op)>,
-    ended: bool,
-    /// Calls under way that keep a processor busy, and the most there may be.
-    busy: usize,
-    busy_most: usize,
-    writes: usize,
-    /// MACs are made by one thread at a time: two are no faster, with SoftHSM even slower, and would keep signatures
-    /// waiting.
-    mac_under_way: bool,
-}
-
-/// What a call counts as while it is under way.
+/// What a call needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Sort {
-    Write,
+enum Needs {
+    Disk,
     Mac,
-    Sign,
-    Other,
+    Signer,
 }
 
-impl Sort {
+impl Needs {
     fn of(op: &Op) -> Self {
         match op {
             Op::Mac { .. } => Self::Mac,
-            Op::SignDigest { .. } | Op::GenerateKeyPair => Self::Sign,
-            op if is_write(op) => Self::Write,
-            _ => Self::Other,
+            Op::SignDigest { .. } | Op::GenerateKeyPair | Op::WrapMacKey { .. } => Self::Signer,
+            Op::Random { .. }
+            | Op::ReadStore { .. }
+            | Op::CutStore { .. }
+            | Op::Commit { .. }
+            | Op::Archive { .. } => Self::Disk,
         }
     }
 }
 
+/// Calls that no thread has begun yet.
+#[derive(Default)]
+struct Calls {
+    crew: VecDeque<(u64, Op)>,
+    disk_under_way: usize,
+    /// MACs are made by one thread at a time: two are no faster, with SoftHSM even slower.
+    mac_under_way: bool,
+    to_sign: VecDeque<(u64, Op)>,
+    ended: bool,
+}
+
 impl Calls {
-    fn new(busy_most: usize) -> Self {
-        Self {
-            waiting: VecDeque::new(),
-            to_sign: VecDeque::new(),
-            ended: false,
-            busy: 0,
-            busy_most,
-            writes: 0,
-            mac_under_way: false,
-        }
+    fn len(&self) -> usize {
+        self.crew.len() + self.to_sign.len()
     }
 
-    /// Adds a call. Whether it is one to sign.
-    fn push(&mut self, call: u64, op: Op) -> Sort {
-        let sort = Sort::of(&op);
-        match sort {
-            Sort::Sign => self.to_sign.push_back((call, op)),
+    /// Adds a call, and says what it needs.
+    fn push(&mut self, call: u64, op: Op) -> Needs {
+        let needs = Needs::of(&op);
+        match (needs, &op) {
             // The plugin makes one commit at a time, and everybody waits for it.
-            Sort::Write => self.waiting.push_front((call, op)),
-            Sort::Mac | Sort::Other => self.waiting.push_back((call, op)),
+            (Needs::Disk, Op::Commit { .. }) => self.crew.push_front((call, op)),
+            (Needs::Disk | Needs::Mac, _) => self.crew.push_back((call, op)),
+            (Needs::Signer, _) => self.to_sign.push_back((call, op)),
         }
-        sort
+        needs
     }
 
-    /// The next call that may be begun by a thread that does not sign.
+    /// The next call for the crew that may be begun.
     fn pick(&mut self) -> Option<(u64, Op)> {
-        let may_begin = |op: &Op| match Sort::of(op) {
-            Sort::Write => self.writes < WRITES_AT_ONCE,
-            Sort::Mac => self.busy < self.busy_most && !self.mac_under_way,
-            Sort::Sign | Sort::Other => self.busy < self.busy_most,
+        let may_begin = |op: &Op| match Needs::of(op) {
+            Needs::Mac => !self.mac_under_way,
+            _ => self.disk_under_way < DISK_CALLS_AT_ONCE,
         };
-        let next = self.waiting.iter().position(|(_, op)| may_begin(op))?;
-        let call = self.waiting.remove(next)?;
-        match Sort::of(&call.1) {
-            Sort::Write => self.writes += 1,
-            Sort::Mac => (self.busy, self.mac_under_way) = (self.busy + 1, true),
-            Sort::Sign | Sort::Other => self.busy += 1,
+        let next = self.crew.iter().position(|(_, op)| may_begin(op))?;
+        let call = self.crew.remove(next)?;
+        match Needs::of(&call.1) {
+            Needs::Mac => self.mac_under_way = true,
+            _ => self.disk_under_way += 1,
         }
         Some(call)
     }
 
     /// A call that was picked is done.
-    fn finish(&mut self, sort: Sort) {
-        match sort {
-            Sort::Write => self.writes -= 1,
-            Sort::Mac => (self.busy, self.mac_under_way) = (self.busy - 1, false),
-            Sort::Sign | Sort::Other => self.busy -= 1,
+    fn finish(&mut self, needs: Needs) {
+        match needs {
+            Needs::Disk => self.disk_under_way -= 1,
+            Needs::Mac => self.mac_under_way = false,
+            Needs::Signer => {}
         }
+    }
+
+    /// Nobody waits for the calls of a plugin that is gone.
+    fn end(&mut self) {
+        self.crew.clear();
+        self.to_sign.clear();
+        self.ended = true;
     }
 }
 
 impl Crew {
-    /// Starts the threads: `workers` calls may be under way at once, besides those that wait for the disk. They end when
-    /// the plugin is gone, after what is under way is done.
+    /// Starts the threads, `signers` of them to sign. They end when the plugin is gone, after what is
+    /// under way is done.
     pub fn start(
         relay: &Arc<Relay>,
         hardware: &Arc<Hardware>,
-        workers: usize,
+        signers: usize,
         tell: impl FnMut(Said) + Send + 'static,
     ) -> io::Result<Vec<JoinHandle<()>>> {
         let reading = Reading { buffer: vec![0; READ_BYTES], filled: 0, tell: Box::new(tell), ended: false };
@@ -283,46 +273,33 @@ impl Crew {
             relay: Arc::clone(relay),
             hardware: Arc::clone(hardware),
             reading: Mutex::new(reading),
-            calls: Mutex::new(Calls::new(workers)),
+            calls: Mutex::default(),
             signing: Condvar::new(),
         });
-        // And one that reads.
-        let count = workers + WRITES_AT_ONCE + 1;
-        let mut threads = Vec::with_capacity(count);
-        for _ in 0..count {
+        let mut threads = Vec::new();
+        // One for each call that may be under way, a MAC among them, and one that reads.
+        for _ in 0..DISK_CALLS_AT_ONCE + 2 {
             let member = Arc::clone(&crew);
-            threads.push(std::thread::Builder::new().name("worker".into()).spawn(move || member.work())?);
+            let thread = std::thread::Builder::new().name("crew".into());
+            threads.push(thread.spawn(move || member.read_and_serve())?);
         }
-        for _ in 0..workers {
+        for _ in 0..signers {
             let member = Arc::clone(&crew);
-            threads.push(std::thread::Builder::new().name("signer".into()).spawn(move || member.sign())?);
+            let thread = std::thread::Builder::new().name("signer".into());
+            threads.push(thread.spawn(move || member.sign())?);
         }
         Ok(threads)
     }
 
-    /// Signs until the plugin is gone.
-    fn sign(&self) {
-        // Without it everything works, only slower.
-        let _ = rustix::process::setpriority_process(None, SIGNING_NICE);
-        while let Some((call, op)) = self.next_to_sign() {
-            self.perform(call, op);
-        }
-    }
-
-    fn next_to_sign(&self) -> Option<(u64, Op)> {
-        let idle = |calls: &mut Calls| calls.to_sign.is_empty() && !calls.ended;
-        let mut calls =
-            self.signing.wait_while(self.calls(), idle).expect("nothing panics while it holds the calls");
-        calls.to_sign.pop_front()
-    }
-
-    fn work(&self) {
+    fn read_and_serve(&self) {
         while let Some(call) = self.next_call() {
             let mut next = Some(call);
             while let Some((call, op)) = next {
-                let sort = Sort::of(&op);
+                let needs = Needs::of(&op);
                 self.perform(call, op);
-                next = self.finish_and_take(sort);
+                let mut calls = self.calls();
+                calls.finish(needs);
+                next = calls.pick();
             }
         }
     }
@@ -341,23 +318,26 @@ impl Crew {
                 reading.ended = true;
                 reading.buffer.zeroize();
                 self.relay.close();
-                // Nobody waits for the calls of a plugin that is gone.
-                let mut calls = self.calls();
-                calls.waiting.clear();
-                calls.to_sign.clear();
-                calls.ended = true;
-                drop(calls);
+                self.calls().end();
                 self.signing.notify_all();
                 (reading.tell)(Said::Gone(why));
             }
         }
     }
 
-    /// The next call for a thread that has just done one; it need not read for that.
-    fn finish_and_take(&self, sort: Sort) -> Option<(u64, Op)> {
+    fn sign(&self) {
+        // Without it everything works, only slower.
+        let _ = rustix::process::setpriority_process(None, SIGNING_NICE);
         let mut calls = self.calls();
-        calls.finish(sort);
-        calls.pick()
+        while !calls.ended {
+            if let Some((call, op)) = calls.to_sign.pop_front() {
+                drop(calls);
+                self.perform(call, op);
+                calls = self.calls();
+            } else {
+                calls = self.signing.wait(calls).expect("nothing panics while it holds the calls");
+            }
+        }
     }
 
     fn perform(&self, call: u64, op: Op) {
@@ -397,12 +377,12 @@ impl Crew {
                 Output::Reply { ticket, payload } => self.relay.reply(ticket, &payload),
                 Output::Call { call, op } => {
                     let mut calls = self.calls();
-                    if calls.waiting.len() + calls.to_sign.len() >= WAITING_CALLS_MAX {
+                    if calls.len() >= WAITING_CALLS_MAX {
                         return Err("it makes more calls than it may");
                     }
-                    let sort = calls.push(call, op);
+                    let needs = calls.push(call, op);
                     drop(calls);
-                    if sort == Sort::Sign {
+                    if needs == Needs::Signer {
                         self.signing.notify_one();
                     }
                 }
@@ -452,33 +432,45 @@ mod tests {
         Op::Mac { wrapped: ByteBuf::new(), hash: TotpHash::Sha1, counters: vec![1] }
     }
 
-    fn calls(ops: impl IntoIterator<Item = Op>) -> Calls {
-        let mut calls = Calls::new(2);
-        calls.waiting = (1..).zip(ops).collect();
-        calls
+    fn commit() -> Op {
+        Op::Commit { offset: 0, append: ByteBuf::new(), nvram: ByteBuf::new(), discard_before: 0 }
     }
 
-    fn next(calls: &mut Calls) -> Option<u64> {
-        calls.pick().map(|(call, _)| call)
+    fn number(call: Option<(u64, Op)>) -> Option<u64> {
+        call.map(|(call, _)| call)
     }
 
     #[test]
     fn macs_are_made_one_at_a_time_and_keep_nothing_else_waiting() {
-        let mut calls = calls([mac(), mac(), Op::GenerateKeyPair]);
-        assert_eq!([next(&mut calls), next(&mut calls), next(&mut calls)], [Some(1), Some(3), None]);
-        calls.finish(Sort::Mac);
-        assert_eq!(next(&mut calls), Some(2));
+        let mut calls = Calls::default();
+        for (call, op) in [(1, mac()), (2, mac()), (3, Op::Random { length_bytes: 1 })] {
+            calls.push(call, op);
+        }
+        let picked = [(); 3].map(|()| number(calls.pick()));
+        assert_eq!(picked, [Some(1), Some(3), None]);
+        calls.finish(Needs::Mac);
+        assert_eq!(number(calls.pick()), Some(2));
     }
 
     #[test]
-    fn what_waits_for_the_disk_takes_no_place_of_what_keeps_a_processor_busy() {
-        let archive = Op::Archive { offset: 0, append: ByteBuf::new() };
-        let mut calls = calls([Op::GenerateKeyPair, Op::GenerateKeyPair, Op::GenerateKeyPair, archive]);
-        let picked = [(); 4].map(|()| next(&mut calls));
-        assert_eq!(picked, [Some(1), Some(2), Some(4), None]);
-        calls.finish(Sort::Write);
-        assert_eq!(next(&mut calls), None);
-        calls.finish(Sort::Other);
-        assert_eq!(next(&mut calls), Some(3));
+    fn commits_come_first_and_one_thread_is_left_to_read() {
+        let mut calls = Calls::default();
+        for call in 1..=3 {
+            calls.push(call, Op::Random { length_bytes: 1 });
+        }
+        calls.push(4, commit());
+        calls.push(5, mac());
+        let picked = [(); 5].map(|()| number(calls.pick()));
+        assert_eq!(picked, [Some(4), Some(1), Some(2), Some(5), None]);
+        calls.finish(Needs::Disk);
+        assert_eq!(number(calls.pick()), Some(3));
+    }
+
+    #[test]
+    fn what_takes_long_goes_to_those_who_sign() {
+        let mut calls = Calls::default();
+        calls.push(1, Op::GenerateKeyPair);
+        assert_eq!(number(calls.pick()), None);
+        assert_eq!(number(calls.to_sign.pop_front()), Some(1));
     }
 }
