@@ -128,11 +128,13 @@ impl TenantBudget {
     }
 
     /// The check succeeded.
+    #[allow(clippy::needless_pass_by_value, reason = "a check ends once")]
     pub fn succeed(&mut self, check: UnderWay) {
         self.under_way_ms = self.under_way_ms.saturating_sub(check.portion_ms);
     }
 
     /// The check failed: as of when the last one began, which is not before this one did.
+    #[allow(clippy::needless_pass_by_value, reason = "a check ends once")]
     pub fn fail(&mut self, check: UnderWay) {
         self.under_way_ms = self.under_way_ms.saturating_sub(check.portion_ms);
         self.failed.fill(check.portion_ms, TENANT_BUDGET_MS);
@@ -350,7 +352,9 @@ mod tests {
             "all may fail: full, and no more than that"
         );
         tenant.fail(vouched);
-        under_way.into_iter().for_each(|check| tenant.succeed(check));
+        for check in under_way {
+            tenant.succeed(check);
+        }
         assert_eq!(tenant.if_all_fail().failures_left(size, 0), 2);
         assert!(!tenant.has_under_way());
     }
