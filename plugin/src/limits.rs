@@ -54,12 +54,6 @@ impl BucketSize {
     }
 }
 
-/// What one failure added to a bucket.
-#[derive(Clone, Copy, Debug)]
-pub struct Added {
-    ms: u64,
-}
-
 impl Bucket {
     fn debt_at(&self, elapsed_secs: u64) -> u64 {
         self.debt_ms.saturating_sub(elapsed_secs.saturating_sub(self.at_elapsed_secs).saturating_mul(1000))
@@ -75,18 +69,80 @@ impl Bucket {
         (self.debt_at(elapsed_secs) + size.portion_ms).saturating_sub(size.capacity_ms).div_ceil(1000)
     }
 
-    /// Adds a failure, and gives what it added: the bucket never holds more than it can, so that failures which are
-    /// let in over a full one do not run up a debt.
-    pub fn add(&mut self, size: BucketSize, elapsed_secs: u64) -> Added {
-        let before_ms = self.debt_at(elapsed_secs);
-        self.debt_ms = before_ms.saturating_add(size.portion_ms).min(size.capacity_ms.max(before_ms));
-        self.at_elapsed_secs = elapsed_secs;
-        Added { ms: self.debt_ms.saturating_sub(before_ms) }
+    /// Adds a failure. The bucket never holds more than it can, so that failures which are let in over a full one do
+    /// not run up a debt.
+    pub fn add(&mut self, size: BucketSize, elapsed_secs: u64) {
+        self.empty_until(elapsed_secs);
+        self.fill(size.portion_ms, size.capacity_ms);
     }
 
-    /// Takes back a failure that was added in advance.
-    pub fn take_back(&mut self, added: Added) {
-        self.debt_ms = self.debt_ms.saturating_sub(added.ms);
+    fn empty_until(&mut self, elapsed_secs: u64) {
+        *self = Self { debt_ms: self.debt_at(elapsed_secs), at_elapsed_secs: elapsed_secs };
+    }
+
+    fn fill(&mut self, ms: u64, capacity_ms: u64) {
+        self.debt_ms = self.debt_ms.saturating_add(ms).min(capacity_ms.max(self.debt_ms));
+    }
+}
+
+/// A tenant's bucket, and beside it the checks under way, which fill it unless they succeed.
+///
+/// The two are kept apart: what time empties, and what a full bucket does not take in, depends on what the bucket holds.
+/// Were a check to fill it at once and to be taken back later, another's failure could go with it.
+#[derive(Clone, Copy, Debug)]
+pub struct TenantBudget {
+    failed: Bucket,
+    under_way_ms: u64,
+}
+
+/// A check under way: what it adds to its tenant's bucket unless it succeeds.
+#[derive(Debug)]
+pub struct UnderWay {
+    portion_ms: u64,
+}
+
+impl TenantBudget {
+    /// No check is under way.
+    pub fn new(failed: Bucket) -> Self {
+        Self { failed, under_way_ms: 0 }
+    }
+
+    /// Seconds until one more check fits, should all that are under way fail; 0 when it does.
+    pub fn wait_secs(&self, size: BucketSize, elapsed_secs: u64) -> u64 {
+        let mut bucket = self.failed;
+        bucket.empty_until(elapsed_secs);
+        bucket.debt_ms = bucket.debt_ms.saturating_add(self.under_way_ms);
+        bucket.wait_secs(size, elapsed_secs)
+    }
+
+    /// Whether a check is under way.
+    pub fn has_under_way(&self) -> bool {
+        self.under_way_ms > 0
+    }
+
+    /// Counts a check before it is made.
+    pub fn begin(&mut self, size: BucketSize, elapsed_secs: u64) -> UnderWay {
+        self.failed.empty_until(elapsed_secs);
+        self.under_way_ms = self.under_way_ms.saturating_add(size.portion_ms);
+        UnderWay { portion_ms: size.portion_ms }
+    }
+
+    /// The check succeeded.
+    pub fn succeed(&mut self, check: UnderWay) {
+        self.under_way_ms = self.under_way_ms.saturating_sub(check.portion_ms);
+    }
+
+    /// The check failed: as of when the last one began, which is not before this one did.
+    pub fn fail(&mut self, check: UnderWay) {
+        self.under_way_ms = self.under_way_ms.saturating_sub(check.portion_ms);
+        self.failed.fill(check.portion_ms, TENANT_BUDGET_MS);
+    }
+
+    /// The bucket as it is kept: every check under way has failed.
+    pub fn if_all_fail(&self) -> Bucket {
+        let mut bucket = self.failed;
+        bucket.fill(self.under_way_ms, TENANT_BUDGET_MS);
+        bucket
     }
 }
 
@@ -265,9 +321,38 @@ mod tests {
             bucket.add(size, 0);
         }
         assert_eq!(bucket.wait_secs(size, 0), 1800);
-        let added = bucket.add(size, 0);
-        bucket.take_back(added);
-        assert_eq!(bucket.failures_left(size, 0), 0, "taken back is what was added, no more");
+        let mut tenant = TenantBudget::new(bucket);
+        for _ in 0..100 {
+            let check = tenant.begin(size, 0);
+            tenant.fail(check);
+        }
+        assert_eq!(tenant.wait_secs(size, 0), 1800);
+    }
+
+    #[test]
+    fn a_slow_success_takes_back_nothing_of_what_time_emptied() {
+        let (size, mut tenant) = (BucketSize::per_hour(3), TenantBudget::new(Bucket::default()));
+        let slow = tenant.begin(size, 0);
+        let wrong = tenant.begin(size, 1200);
+        tenant.fail(wrong);
+        tenant.succeed(slow);
+        assert_eq!(tenant.if_all_fail().failures_left(size, 1200), 2);
+    }
+
+    #[test]
+    fn a_success_takes_back_nothing_of_a_failure_that_was_let_in_over_a_full_bucket() {
+        let (size, mut tenant) = (BucketSize::per_hour(3), TenantBudget::new(Bucket::default()));
+        let under_way = [(); 3].map(|()| tenant.begin(size, 0));
+        let vouched = tenant.begin(size, 0);
+        assert_eq!(
+            tenant.if_all_fail().wait_secs(size, 0),
+            1200,
+            "all may fail: full, and no more than that"
+        );
+        tenant.fail(vouched);
+        under_way.into_iter().for_each(|check| tenant.succeed(check));
+        assert_eq!(tenant.if_all_fail().failures_left(size, 0), 2);
+        assert!(!tenant.has_under_way());
     }
 
     #[test]
@@ -310,6 +395,47 @@ mod tests {
                 // A full bucket, what leaked out since, and the part of a portion lost to rounding.
                 let most = (size.capacity_ms + now * 1000) / size.portion_ms;
                 prop_assert!(failed <= most);
+            }
+        }
+
+        #[test]
+        fn what_succeeds_meanwhile_and_a_restart_give_a_tenant_no_more_failures_than_its_budget(
+            per_hour in 1u32..10,
+            steps in proptest::collection::vec((0u8..5, 0usize..8, 0u64..1500), 1..300),
+        ) {
+            let size = BucketSize::per_hour(per_hour);
+            let mut tenant = TenantBudget::new(Bucket::default());
+            let (mut now, mut under_way) = (0u64, Vec::new());
+            // The same bucket with failures alone, each as of when its check began at the earliest.
+            let mut failures: Vec<u64> = Vec::new();
+            for (what, which, secs) in steps {
+                match what {
+                    0 => now += secs,
+                    // A restart, one time in a few: whatever is under way has failed.
+                    1 if which == 0 => {
+                        tenant = TenantBudget::new(tenant.if_all_fail());
+                        failures.extend(under_way.drain(..).map(|(began, _)| began));
+                    }
+                    1 | 2 if tenant.wait_secs(size, now) == 0 => under_way.push((now, tenant.begin(size, now))),
+                    3 if !under_way.is_empty() => {
+                        let (_, check) = under_way.remove(which % under_way.len());
+                        tenant.succeed(check);
+                    }
+                    4 if !under_way.is_empty() => {
+                        let (began, check) = under_way.remove(which % under_way.len());
+                        tenant.fail(check);
+                        failures.push(began);
+                    }
+                    _ => {}
+                }
+                failures.sort_unstable();
+                let mut exact = Bucket::default();
+                for began in &failures {
+                    prop_assert_eq!(exact.wait_secs(size, *began), 0, "over budget at {}", began);
+                    exact.add(size, *began);
+                }
+                let kept = tenant.if_all_fail();
+                prop_assert!(kept.failures_left(size, now) <= exact.failures_left(size, now));
             }
         }
     }

@@ -6,7 +6,8 @@
 //! * [`nvram`]: what NVRAM holds, byte by byte;
 //! * [`table`]: where each record's newest version lies;
 //! * [`opening`]: what is checked when the plugin starts;
-//! * [`cleaning`]: how the log is kept short.
+//! * [`cleaning`]: how the log is kept short;
+//! * [`trail`]: reading a store and its audit trail from outside.
 //!
 //! One change is one [`Change`]: it may span an account, its tenant and the audit log, and it becomes durable whole
 //! or not at all. Changes that are staged while a commit is under way share the next one (group commit). The order
@@ -23,6 +24,7 @@ pub mod nvram;
 mod opening;
 pub mod seal;
 mod table;
+pub mod trail;
 
 use crate::audit::Event;
 use crate::hal::{Hal, HalError};

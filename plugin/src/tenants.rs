@@ -1,7 +1,7 @@
 //! The tenants: who an API key belongs to, and each tenant's failure budget.
 
 use crate::clock::Moment;
-use crate::limits::{Added, BucketSize};
+use crate::limits::{BucketSize, TenantBudget, UnderWay};
 use crate::machine::IN_FLIGHT_MAX;
 use crate::record::TenantState;
 use core::cell::RefCell;
@@ -22,9 +22,9 @@ pub(crate) const REQUESTS_MAX: usize = IN_FLIGHT_MAX / 4 * 3;
 
 struct Slot {
     settings: Tenant,
+    /// As it was read at the start; the budget is newer.
     state: TenantState,
-    /// Checks that are counted as failed but still under way.
-    checks_under_way: usize,
+    budget: TenantBudget,
     /// Requests under way.
     requests_under_way: usize,
     waiting: Vec<oneshot::Sender<()>>,
@@ -38,15 +38,16 @@ pub(crate) struct Tenants(Rc<RefCell<BTreeMap<TenantName, Slot>>>);
 pub(crate) struct Attempt {
     tenants: Tenants,
     tenant: TenantName,
-    added: Option<Added>,
+    check: Option<UnderWay>,
 }
 
 impl Tenants {
     pub(crate) fn new(tenants: Vec<(Tenant, TenantState)>) -> Self {
         let slot = |(settings, state): (Tenant, TenantState)| {
+            let budget = TenantBudget::new(state.failures);
             (
                 settings.name.clone(),
-                Slot { settings, state, checks_under_way: 0, requests_under_way: 0, waiting: Vec::new() },
+                Slot { settings, state, budget, requests_under_way: 0, waiting: Vec::new() },
             )
         };
         Self(Rc::new(RefCell::new(tenants.into_iter().map(slot).collect())))
@@ -85,7 +86,9 @@ impl Tenants {
 
     /// The tenant's state as it is sealed next.
     pub(crate) fn state(&self, tenant: &TenantName) -> Option<TenantState> {
-        self.0.borrow().get(tenant).map(|slot| slot.state.clone())
+        let tenants = self.0.borrow();
+        let slot = tenants.get(tenant)?;
+        Some(TenantState { failures: slot.budget.if_all_fail(), ..slot.state.clone() })
     }
 
     /// Counts a check as failed before it is made, if the budget has room for it, or the account is vouched for.
@@ -104,13 +107,12 @@ impl Tenants {
                 let slot = tenants.get_mut(tenant).ok_or(Reason::WrongApiKey)?;
                 let size = slot.size(accounts);
                 let elapsed_secs = now().elapsed_secs;
-                let wait_secs = slot.state.failures.wait_secs(size, elapsed_secs);
+                let wait_secs = slot.budget.wait_secs(size, elapsed_secs);
                 if wait_secs == 0 || vouched {
-                    let added = Some(slot.state.failures.add(size, elapsed_secs));
-                    slot.checks_under_way += 1;
-                    return Ok(Attempt { tenants: self.clone(), tenant: tenant.clone(), added });
+                    let check = Some(slot.budget.begin(size, elapsed_secs));
+                    return Ok(Attempt { tenants: self.clone(), tenant: tenant.clone(), check });
                 }
-                if slot.checks_under_way == 0 {
+                if !slot.budget.has_under_way() {
                     return Err(Refusal {
                         reason: Reason::TenantOverBudget,
                         retry_after_secs: Some(wait_secs),
@@ -150,10 +152,10 @@ impl Drop for Place {
 impl Attempt {
     /// The check succeeded: the failure is taken back.
     pub(crate) fn succeed(mut self) {
-        if let (Some(slot), Some(added)) =
-            (self.tenants.0.borrow_mut().get_mut(&self.tenant), self.added.take())
+        if let (Some(slot), Some(check)) =
+            (self.tenants.0.borrow_mut().get_mut(&self.tenant), self.check.take())
         {
-            slot.state.failures.take_back(added);
+            slot.budget.succeed(check);
         }
     }
 }
@@ -161,7 +163,9 @@ impl Attempt {
 impl Drop for Attempt {
     fn drop(&mut self) {
         if let Some(slot) = self.tenants.0.borrow_mut().get_mut(&self.tenant) {
-            slot.checks_under_way = slot.checks_under_way.saturating_sub(1);
+            if let Some(check) = self.check.take() {
+                slot.budget.fail(check);
+            }
             for wake in slot.waiting.drain(..) {
                 // Whoever is gone needs no waking.
                 let _ = wake.send(());

@@ -9,7 +9,7 @@
 //! * [`phone`]: the user's side: an authenticator app;
 //! * [`accounts`]: enrolled and confirmed accounts in any number;
 //! * [`stop`]: SIGINT and SIGTERM;
-//! * [`dev`], [`demo`], [`suite`]: the commands.
+//! * [`dev`], [`demo`], [`suite`], [`simulate`]: the commands.
 
 mod accounts;
 mod artefacts;
@@ -18,6 +18,7 @@ mod dev;
 mod hsm;
 mod phone;
 mod setup;
+mod simulate;
 mod stop;
 mod suite;
 mod workspace;
@@ -49,6 +50,8 @@ enum Command {
     Test,
     /// Run the benchmarks; a full run records itself in docs/benchmarks
     Bench(suite::BenchArguments),
+    /// Run simulated histories of the plugin under faults and attacks, and judge them
+    Simulate(simulate::Arguments),
     /// Run an HSM with enrolled accounts in the foreground, for development
     Dev(dev::Arguments),
     /// Build the frozen image: the same bytes from any folder
@@ -75,6 +78,7 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::DemoOnStage(stage) => Ok(demo::play(&stage)),
         Command::Test => suite::test(),
         Command::Bench(arguments) => suite::bench(&arguments),
+        Command::Simulate(arguments) => simulate::run(&arguments),
         Command::Dev(arguments) => dev::run(&arguments),
         Command::Image { out } => {
             let image = artefacts::build_image(&artefacts::build_simulator()?, out.as_deref())?;

@@ -21,6 +21,7 @@ const DIRECTIONS: &[(&str, &[&str])] = &[
     ("countersign-cli", &["countersign-client", "countersign-wire"]),
     ("countersign-pkcs11", &["countersign-client", "countersign-wire"]),
     ("countersign-tests", &["countersign-client", "countersign-wire"]),
+    ("countersign-simulation", &["countersign-plugin", "countersign-wire"]),
     ("countersign-faults", &[]),
     ("xtask", &["countersign-client", "countersign-wire"]),
 ];
