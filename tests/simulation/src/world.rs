@@ -329,7 +329,8 @@ impl World {
 
     fn deliver(&mut self, event: Happened) -> Checked {
         let time = self.clock.now();
-        let Some(plugin) = &mut self.plugin else { return Ok(()) };
+        // The image ends with the turn in which the plugin halted; what comes later reaches nobody.
+        let Some(plugin) = self.plugin.as_mut().filter(|_| !self.halted) else { return Ok(()) };
         plugin.deliver(Delivery { time, event });
         // Several deliveries may come before the plugin gets its turn.
         if self.rng.u8(..8) == 0 && !self.calls.is_empty() {
