@@ -87,7 +87,7 @@ pub(crate) async fn spend(
     let (counted, candidates) = count_failure(core, account, totp::window).await?;
 
     // Check: against every step in the window, in constant time.
-    let Candidates { steps, macs } = candidates.await?;
+    let Candidates { steps, macs } = candidates.await?.still_in_time(core, account, totp::window)?;
     let factor = &account.totp;
     let matched = totp::check(&offered, &steps, &macs, factor.parameters.digits, factor.highest_used_step);
     let step = fresh(core, account, matched)?;
@@ -108,7 +108,8 @@ pub(crate) async fn spend_to_confirm(
 ) -> Result<(), Stop> {
     let offered = [parse(account, typed[0])?, parse(account, typed[1])?];
     let (counted, candidates) = count_failure(core, account, totp::pair_window).await?;
-    account.totp.highest_used_step = check_pair(core, account, &offered, candidates.await?)?;
+    let candidates = candidates.await?.still_in_time(core, account, totp::pair_window)?;
+    account.totp.highest_used_step = check_pair(core, account, &offered, candidates)?;
     account.enrolment = Enrolment::Confirmed;
     counted.take_back(account);
     commit(core, account, true, What::Confirmed).await
@@ -125,8 +126,10 @@ pub(crate) async fn spend_to_unlock(
     account.guard.admit_pair(now.elapsed_secs)?;
     account.guard.count_pair(now.elapsed_secs);
     let candidates = candidates(core, account, now, totp::pair_window);
-    commit(core, account, false, What::CodeCounted).await?;
-    account.totp.highest_used_step = check_pair(core, account, &offered, candidates.await?)?;
+    let counted = commit(core, account, false, What::CodeCounted).await;
+    let candidates = candidates.await?.still_in_time(core, account, totp::pair_window)?;
+    counted?;
+    account.totp.highest_used_step = check_pair(core, account, &offered, candidates)?;
     account.guard.vouch(core.now().elapsed_secs);
     commit(core, account, false, What::Unlocked).await
 }
@@ -162,7 +165,9 @@ async fn count_failure(
     match commit(core, account, true, What::CodeCounted).await {
         Ok(()) => Ok((Counted { attempt, before }, candidates)),
         Err(stop) => {
-            // It could not be counted, so nothing will be compared.
+            // It could not be counted, so nothing will be compared. What the keystore was asked for is waited for all the
+            // same: no more is asked of it than there are requests under way.
+            let _ = candidates.await;
             attempt.succeed();
             Err(stop)
         }
@@ -173,6 +178,22 @@ async fn count_failure(
 struct Candidates {
     steps: Vec<u64>,
     macs: Vec<Secret>,
+}
+
+impl Candidates {
+    /// Those that may still match: while the count became durable, time went on, or became unsure.
+    fn still_in_time(
+        mut self,
+        core: &Core,
+        account: &Account,
+        steps_around: fn(u64) -> Vec<u64>,
+    ) -> Result<Self, Stop> {
+        let now = steps_around(totp::step_at(sure_time(core)?.unix_secs, &account.totp.parameters));
+        let mut in_time = self.steps.iter().map(|step| now.contains(step)).collect::<Vec<_>>().into_iter();
+        self.macs.retain(|_| in_time.next().unwrap_or(false));
+        self.steps.retain(|step| now.contains(step));
+        Ok(self)
+    }
 }
 
 /// Asks the keystore for the MACs of the steps that may match now; the call is begun at once.

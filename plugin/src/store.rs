@@ -559,8 +559,12 @@ fn seal_into(
     sealer: &mut Sealer,
     name: Name,
     plain: &[u8],
-) -> Result<Placed, Exhausted> {
+) -> Result<Placed, StoreError> {
     let (position, ciphertext) = sealer.seal(name, plain)?;
+    if name.kind != Kind::Audit && u16::try_from(ciphertext.len()).is_err() {
+        // The table could not hold it, and the log would never open again.
+        return Err(StoreError::Record);
+    }
     Ok(entry.push(name, position, &ciphertext))
 }
 

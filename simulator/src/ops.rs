@@ -195,7 +195,12 @@ fn of_store(fault: &StoreFault) -> Fault {
             Fault::StoreUnreadable
         }
         StoreFault::Poisoned => Fault::Store,
-        StoreFault::OutOfRange => Fault::Limits,
+        StoreFault::OutOfRange => {
+            log::line(
+                "the store's files are not as the plugin knows them: is there one too many or too few?",
+            );
+            Fault::Limits
+        }
     }
 }
 

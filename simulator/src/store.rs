@@ -16,10 +16,11 @@
 
 use crate::{HsmError, durable, log};
 use countersign_wire::hal::Extent;
+use rustix::fs::OFlags;
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -65,8 +66,14 @@ struct Segment {
 
 impl Segment {
     fn open(path: &Path) -> io::Result<Self> {
-        let file = OpenOptions::new().read(true).write(true).open(path)?;
-        let length_bytes = file.metadata()?.len().into();
+        // The folder is not trusted: what lies there might be the way to another file, one of our own.
+        let no_link = i32::try_from(OFlags::NOFOLLOW.union(OFlags::NONBLOCK).bits()).unwrap_or_default();
+        let file = OpenOptions::new().read(true).write(true).custom_flags(no_link).open(path)?;
+        let found = file.metadata()?;
+        if !found.is_file() || found.nlink() != 1 {
+            return Err(io::Error::other("it is not a file of its own"));
+        }
+        let length_bytes = found.len().into();
         Ok(Self { file, length_bytes })
     }
 
@@ -455,6 +462,26 @@ mod tests {
         Store::create(folder.path()).unwrap();
         std::fs::remove_file(folder.path().join(ARCHIVE)).unwrap();
         assert_eq!(Store::open(folder.path()).unwrap_err().exit_code(), 4);
+    }
+
+    #[test]
+    fn a_way_to_another_file_is_not_followed() {
+        for name in [ARCHIVE, "log-0000000000000000"] {
+            for is_hard in [false, true] {
+                let (folder, store) = fresh();
+                drop(store);
+                let (path, other) = (folder.path().join(name), folder.path().join("something else"));
+                std::fs::write(&other, b"precious").unwrap();
+                std::fs::remove_file(&path).unwrap();
+                if is_hard {
+                    std::fs::hard_link(&other, &path).unwrap();
+                } else {
+                    std::os::unix::fs::symlink(&other, &path).unwrap();
+                }
+                assert_eq!(Store::open(folder.path()).unwrap_err().exit_code(), 4);
+                assert_eq!(std::fs::read(&other).unwrap(), b"precious");
+            }
+        }
     }
 
     #[test]

@@ -717,3 +717,32 @@ fn signatures_are_taken_up_one_at_a_time_after_what_is_urgent_and_are_not_put_of
         assert!(device.reply(ticket).unwrap().is_ok());
     }
 }
+
+#[test]
+fn i11_a_code_that_ran_out_while_it_was_counted_is_refused() {
+    let mut device = Device::ready();
+    let user = enroll(&mut device, "alice");
+    let code = user.code(device.time.unix_secs);
+    let request = Request { id: [1; 16].into(), api_key: Some(api_key("a")), act: sign_act(&user, 1, &code) };
+    let ticket = device.send(&request);
+    assert_eq!(device.under_way(), ["mac", "commit"]);
+    device.advance(90);
+    device.settle();
+    assert_eq!(device.reply(ticket).unwrap().unwrap_err().reason, Reason::WrongCode);
+    assert_eq!(show(&mut device, &user).failures_left, 9);
+}
+
+#[test]
+fn i14_a_request_that_is_refused_for_a_full_disk_leaves_no_call_behind() {
+    let mut device = Device::ready();
+    let user = enroll(&mut device, "alice");
+    let code = user.code(device.time.unix_secs);
+    let request = Request { id: [1; 16].into(), api_key: Some(api_key("a")), act: sign_act(&user, 1, &code) };
+    let ticket = device.send(&request);
+    assert_eq!(device.under_way(), ["mac", "commit"]);
+    device.fail_next.insert("commit", Fault::StoreFull);
+    device.finish("commit");
+    assert!(device.reply(ticket).is_none(), "it is under way for as long as its call is");
+    device.finish("mac");
+    assert_eq!(device.reply(ticket).unwrap().unwrap_err().reason, Reason::StoreFull);
+}
