@@ -127,8 +127,9 @@ pub(crate) async fn spend_to_unlock(
     account.guard.count_pair(now.elapsed_secs);
     let candidates = candidates(core, account, now, totp::pair_window);
     let counted = commit(core, account, false, What::CodeCounted).await;
-    let candidates = candidates.await?.still_in_time(core, account, totp::pair_window)?;
+    let candidates = candidates.await;
     counted?;
+    let candidates = candidates?.still_in_time(core, account, totp::pair_window)?;
     account.totp.highest_used_step = check_pair(core, account, &offered, candidates)?;
     account.guard.vouch(core.now().elapsed_secs);
     commit(core, account, false, What::Unlocked).await
@@ -159,9 +160,17 @@ async fn count_failure(
     let accounts = core.store.account_count(&account.tenant);
     let vouched = account.guard.is_vouched();
     let attempt = core.tenants.count(&account.tenant, accounts, vouched, || core.now()).await?;
+    let now = match sure_time(core) {
+        Ok(now) => now,
+        Err(unsure) => {
+            // It waited for its tenant's budget, and time became unsure: nothing will be compared.
+            attempt.succeed();
+            return Err(unsure.into());
+        }
+    };
     let before = account.guard;
-    account.guard.count_failure(core.now().elapsed_secs);
-    let candidates = candidates(core, account, sure_time(core)?, steps_around);
+    account.guard.count_failure(now.elapsed_secs);
+    let candidates = candidates(core, account, now, steps_around);
     match commit(core, account, true, What::CodeCounted).await {
         Ok(()) => Ok((Counted { attempt, before }, candidates)),
         Err(stop) => {

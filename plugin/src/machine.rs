@@ -2,8 +2,9 @@
 //!
 //! One thread, no I/O. Each request is an `async` task that waits for HAL calls, for its account's turn and for
 //! commits. [`Plugin::turn`] runs every task until none can go on, starts one commit for all that was staged, and
-//! gives what is to be sent; [`Plugin::step`] does so piece by piece. Whoever drives it (the image's socket loop, a test, a simulation) decides what comes
-//! when; the machine itself has no timers, no randomness and no iteration order that depends on addresses.
+//! gives what is to be sent; [`Plugin::step`] does so piece by piece. Whoever drives it (the image's socket loop, a
+//! test, a simulation) decides what comes when; the machine itself has no timers, no randomness and no iteration order
+//! that depends on addresses.
 
 use crate::audit::{Event as AuditEvent, What};
 use crate::clock::{Clock, Moment};

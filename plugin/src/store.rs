@@ -5,6 +5,7 @@
 //! * [`seal`]: how a record is sealed, and why no nonce repeats;
 //! * [`nvram`]: what NVRAM holds, byte by byte;
 //! * [`table`]: where each record's newest version lies;
+//! * [`regions`]: the log piece by piece, each checked by itself;
 //! * [`opening`]: what is checked when the plugin starts;
 //! * [`cleaning`]: how the log is kept short;
 //! * [`trail`]: reading a store and its audit trail from outside.
@@ -22,6 +23,7 @@ mod cleaning;
 pub mod log;
 pub mod nvram;
 mod opening;
+mod regions;
 pub mod seal;
 mod table;
 pub mod trail;
@@ -30,7 +32,7 @@ use crate::audit::Event;
 use crate::hal::{Hal, HalError};
 use crate::limits::Bucket;
 use crate::record::{Account, FORMAT, TenantState};
-use cleaning::{Marks, Moved, Region};
+use cleaning::{Moved, Region};
 use core::cell::RefCell;
 use countersign_wire::hal::{APPEND_MAX_BYTES, Fault, Op};
 use countersign_wire::names::{AccountName, TenantName};
@@ -38,6 +40,7 @@ use countersign_wire::reason::Reason;
 use futures_channel::oneshot;
 use log::{Chain, EntryBuilder, Kind, Owner, Placed};
 use nvram::{Nvram, Seal};
+use regions::Marks;
 use seal::{Exhausted, Name, Sealer};
 use std::collections::{BTreeMap, VecDeque};
 use table::{Row, Table};
@@ -573,16 +576,6 @@ fn reason_of(error: StoreError) -> Reason {
         StoreError::Hal(fault) => HalError(fault).into(),
         _ => Reason::StoreRefused,
     }
-}
-
-/// Reads a range of the log, however long, several reads at a time.
-async fn read_range(hal: &Hal, begin: u64, end: u64) -> Result<Vec<u8>, StoreError> {
-    let mut bytes = Vec::with_capacity(usize::try_from(end - begin).unwrap_or_default());
-    let mut reads = opening::ReadAhead::new(begin, end);
-    while let Some(chunk) = reads.next(hal).await? {
-        bytes.extend_from_slice(&chunk);
-    }
-    Ok(bytes)
 }
 
 #[derive(Default)]

@@ -13,6 +13,7 @@ use countersign_wire::hal::{
     APPEND_MAX_BYTES, Boot, Fault, NVRAM_MAX_BYTES, Op, READ_MAX_BYTES, Secret, Time, Value,
 };
 use serde_bytes::{ByteArray, ByteBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard};
 
 /// The most counters that one call authenticates.
@@ -25,6 +26,8 @@ pub struct Hardware {
     clock: Clock,
     store: Store,
     nvram: Mutex<Slots>,
+    /// The log before this is not needed any more.
+    given_up: AtomicU64,
     keystore: Box<dyn Keystore>,
     missing_sandbox_layers: Vec<String>,
     _lock: HomeLock,
@@ -38,6 +41,7 @@ impl Hardware {
             clock: Clock::open(fuses.clock, &home.nvram_clock())?,
             store: Store::open(&home.store())?,
             nvram: Mutex::new(Slots::open(&home.nvram_state(), STATE_SLOT_BYTES)?),
+            given_up: AtomicU64::new(0),
             keystore: keystore::open(fuses.keystore, &home.keystore())?,
             home: home.clone(),
             fuses,
@@ -93,7 +97,8 @@ impl Hardware {
             }
             Op::Commit { offset, append, nvram, discard_before } => {
                 self.commit(offset, &append, &nvram)?;
-                self.store.discard_before(discard_before);
+                // What the commit before this one gave up: the plugin has its answer, and asks for nothing there any more.
+                self.store.discard_before(self.given_up.swap(discard_before, Ordering::AcqRel));
                 Ok(Value::Done)
             }
             Op::Archive { offset, append } => self.archive(offset, &append),

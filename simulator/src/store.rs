@@ -185,7 +185,7 @@ impl Store {
         let (mut at, mut left) = (offset, bytes.as_mut_slice());
         while at < end {
             let (begin, segment) = self.segment_at(at).ok_or(StoreFault::OutOfRange)?;
-            let there = end.min(begin + segment.length_bytes());
+            let there = end.min(begin.saturating_add(segment.length_bytes()));
             if there <= at {
                 return Err(StoreFault::OutOfRange);
             }

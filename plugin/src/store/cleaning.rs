@@ -10,16 +10,14 @@
 //! was, and what was archived too early is cut off at the next start. Nothing waits for cleaning: a commit carries at
 //! most [`MOVED_MAX_BYTES`] of it, and without commits there is nothing to clean.
 
-use super::log::{Chain, EntryBuilder, Kind, Owner, Placed, RECORD_HEADER_BYTES, split_first};
+use super::log::{Chain, EntryBuilder, Kind, Owner, Placed, RECORD_HEADER_BYTES};
+use super::regions::{self, Found, REGION_BYTES};
 use super::seal::Name;
 use super::table::Table;
-use super::{EVENTS_MAX_BYTES, StoreError, read_range};
+use super::{EVENTS_MAX_BYTES, StoreError};
 use crate::hal::Hal;
 use countersign_wire::hal::{APPEND_MAX_BYTES, Fault, Op};
 use std::collections::VecDeque;
-
-/// The chain is remembered about every so many bytes: a region lies between two such marks.
-pub(crate) const REGION_BYTES: u32 = 256 * 1024;
 
 // A region ends with the first entry that reaches over its length, so its events are those of so many bytes and of one
 // more entry.
@@ -34,30 +32,6 @@ const MOVED_MAX_BYTES: usize = 64 * 1024;
 
 /// What every commit may move, however small it is.
 const MOVED_LEAST_BYTES: usize = 4 * 1024;
-
-/// Remembers the chain at the boundaries of regions.
-#[derive(Default)]
-pub(crate) struct Marks(VecDeque<Chain>);
-
-impl Marks {
-    /// Notes where the chain stands after an entry, if it is far enough from the mark before.
-    pub(crate) fn note(&mut self, tail: &Chain, chain: &Chain) {
-        let last = self.0.back().unwrap_or(tail).length_bytes();
-        if chain.length_bytes() - last >= u64::from(REGION_BYTES) {
-            self.0.push_back(chain.clone());
-        }
-    }
-
-    /// Where the first region ends, if there is one.
-    pub(crate) fn first(&self) -> Option<&Chain> {
-        self.0.front()
-    }
-
-    /// The first region is gone.
-    pub(crate) fn forget_first(&mut self) {
-        self.0.pop_front();
-    }
-}
 
 /// Whether so much of the log is outdated that cleaning is worth it.
 pub(crate) fn is_due(log_bytes: u64, live_bytes: u64) -> bool {
@@ -135,30 +109,14 @@ pub(crate) struct Start {
 impl Start {
     /// Reads the region, checks it and archives its audit events.
     pub(crate) async fn take(self, hal: &Hal) -> Result<Region, StoreError> {
-        let begin = self.tail.length_bytes();
-        let bytes = read_range(hal, begin, self.until.length_bytes()).await?;
-        let (mut chain, mut used, mut found) = (self.tail, 0, Vec::new());
-        while used < bytes.len() {
-            let entry = split_first(&bytes[used..]).ok().flatten().ok_or(StoreError::Changed)?;
-            chain.append(entry.bytes);
-            found.extend(
-                entry
-                    .records
-                    .into_iter()
-                    .map(|(name, placed)| (name, Placed { offset: placed.offset + used as u64, ..placed })),
-            );
-            used += entry.bytes.len();
-        }
-        if chain != self.until {
-            return Err(StoreError::Changed);
-        }
+        let Found { bytes, records } = regions::read(hal, &self.tail, &self.until).await?;
         let (events, records): (Vec<_>, Vec<_>) =
-            found.into_iter().partition(|(name, _)| name.kind == Kind::Audit);
+            records.into_iter().partition(|(name, _)| name.kind == Kind::Audit);
         let mut region = Region {
             bytes,
-            begin,
+            begin: self.tail.length_bytes(),
             records: records.into(),
-            tail: chain,
+            tail: self.until,
             archive: self.archive,
             archive_blocks: self.archive_blocks + 1,
         };

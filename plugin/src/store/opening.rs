@@ -1,17 +1,15 @@
 //! Opening the store: every byte between the tail and the head that NVRAM remembers is read and checked, and what lies
 //! beyond is discarded.
 
-use super::cleaning::Marks;
-use super::log::{self, ENTRY_HEADER_BYTES, Foreign, Owner};
+use super::log::{self, Chain, ENTRY_HEADER_BYTES, Foreign, Owner};
 use super::nvram::{Nvram, Seal, Unreadable};
+use super::regions::{self, Marks, ReadAhead};
 use super::seal::{LAST_BOOT, Sealer};
 use super::table::Table;
 use super::{Cache, Cleaning, Staged, State, Store, StoreError, Watermarks};
-use crate::hal::{Hal, HalError};
+use crate::hal::Hal;
 use core::cell::RefCell;
-use core::pin::Pin;
-use countersign_wire::hal::{Boot, Extent, Op, READ_MAX_BYTES};
-use std::collections::VecDeque;
+use countersign_wire::hal::{Boot, Extent, Op};
 
 impl Store {
     /// Opens the store that NVRAM remembers, and raises the boot count in NVRAM before anything is appended.
@@ -44,10 +42,11 @@ impl Store {
             cleaning: Cleaning::Idle { not_before: 0 },
             broken: None,
         };
-        state.read_log(hal, before.head.length_bytes()).await?;
+        state.follow_chain(hal, before.head.length_bytes()).await?;
         if state.head != before.head {
             return Err(StoreError::HeadMismatch);
         }
+        state.fill_table(hal).await?;
         let (end, archive_bytes) = (before.head.length_bytes(), before.archive.length_bytes());
         if boot.store.end > end || boot.archive_bytes > archive_bytes {
             hal.call(Op::CutStore { end, archive_bytes }).await?;
@@ -112,20 +111,18 @@ async fn look(hal: &Hal, store: Extent, nvram: &Nvram, owner: Owner) -> Result<(
 }
 
 impl State {
-    /// Takes every entry up to `end` into chain, marks and table.
-    async fn read_log(&mut self, hal: &Hal, end: u64) -> Result<(), StoreError> {
+    /// Follows the chain from the tail to `end`, and notes where it stands at the boundaries of regions.
+    ///
+    /// Nothing else is kept of bytes that are not proved yet: they come from whoever has the disk, and what they could be
+    /// made to fill memory with is in no proportion to what they are.
+    async fn follow_chain(&mut self, hal: &Hal, end: u64) -> Result<(), StoreError> {
         let (mut buffer, mut used) = (Vec::new(), 0);
         let mut reads = ReadAhead::new(self.tail.length_bytes(), end);
         while self.head.length_bytes() < end {
             if let Some(entry) = log::split_first(&buffer[used..]).map_err(|_| StoreError::NotALog)? {
-                let offset = self.head.length_bytes();
                 self.head.append(entry.bytes);
                 self.marks.note(&self.tail, &self.head);
                 used += entry.bytes.len();
-                for (name, placed) in entry.records {
-                    self.table.place(name, placed, offset).map_err(|_| StoreError::NotALog)?;
-                }
-                self.sequence = entry.sequence;
             } else {
                 buffer.drain(..core::mem::take(&mut used));
                 // Where nothing is left to read, the head lies inside an entry: these are not the bytes it was made of.
@@ -135,36 +132,21 @@ impl State {
         }
         Ok(())
     }
-}
 
-type Read = Pin<Box<dyn Future<Output = Result<Vec<u8>, HalError>>>>;
-
-/// Reads that are under way at once.
-const READS_AT_ONCE: usize = 4;
-
-/// Reads a range of the log in order, some chunks ahead.
-pub(super) struct ReadAhead {
-    next: u64,
-    end: u64,
-    reads: VecDeque<Read>,
-}
-
-impl ReadAhead {
-    pub(super) fn new(begin: u64, end: u64) -> Self {
-        Self { next: begin, end, reads: VecDeque::new() }
-    }
-
-    /// The next chunk; `None` at the end.
-    pub(super) async fn next(&mut self, hal: &Hal) -> Result<Option<Vec<u8>>, HalError> {
-        while self.reads.len() < READS_AT_ONCE && self.next < self.end {
-            let most = u64::from(READ_MAX_BYTES).min(self.end - self.next);
-            let length_bytes = u32::try_from(most).unwrap_or(READ_MAX_BYTES);
-            self.reads.push_back(Box::pin(hal.read_store(self.next, length_bytes)));
-            self.next += most;
+    /// Reads the log again, region by region, and takes each into the table once it proved to be what it was.
+    async fn fill_table(&mut self, hal: &Hal) -> Result<(), StoreError> {
+        let mut from = self.tail.clone();
+        let untils: Vec<Chain> = self.marks.all().chain([&self.head]).cloned().collect();
+        for until in untils {
+            let found = regions::read(hal, &from, &until).await.map_err(|error| match error {
+                StoreError::Changed => StoreError::HeadMismatch,
+                other => other,
+            })?;
+            for (name, placed) in found.records {
+                self.table.place(name, placed, from.length_bytes()).map_err(|_| StoreError::Record)?;
+            }
+            from = until;
         }
-        match self.reads.pop_front() {
-            Some(read) => read.await.map(Some),
-            None => Ok(None),
-        }
+        Ok(())
     }
 }

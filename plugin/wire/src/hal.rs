@@ -190,7 +190,7 @@ pub enum Op {
         archive_bytes: u64,
     },
     /// Write `append` to the log at `offset` (which is its end) and sync it; then write `nvram` and sync it; then the
-    /// firmware may forget the log before `discard_before`, in its own time. Gives [`Value::Done`] when log and NVRAM
+    /// firmware may forget the log before `discard_before`, in its own time, once the plugin has its answer. Gives [`Value::Done`] when log and NVRAM
     /// are durable. [`Fault::StoreFull`]: neither was changed. On any other fault they may hold either state.
     Commit {
         /// Where the log must end now.

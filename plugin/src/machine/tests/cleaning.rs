@@ -2,9 +2,12 @@
 //! was changed on the disk meanwhile is not carried on.
 
 use super::*;
+use crate::store::RecordId;
 use crate::store::StoreError;
-use crate::store::log::{Chain, split_first};
+use crate::store::log::{Chain, EntryBuilder, Kind, Owner, split_first};
 use crate::store::nvram::Nvram;
+use crate::store::seal::{Name, Position};
+use countersign_wire::client::ClockMode;
 
 const MIB: usize = 1024 * 1024;
 
@@ -255,6 +258,7 @@ fn i6_each_wrong_store_is_refused_for_its_own_reason_and_the_good_one_opens_afte
         bytes
     };
     let exchanged = exchange_records(&good);
+    let forged = forge(good.len());
     let random: Vec<u8> = (0..=250u8).cycle().take(good.len()).map(|at| at.wrapping_mul(97)).collect();
     for (what, store, begin, error) in [
         ("random bytes", random, begin, StoreError::NotALog),
@@ -263,6 +267,12 @@ fn i6_each_wrong_store_is_refused_for_its_own_reason_and_the_good_one_opens_afte
         ("another clock mode's", clock, begin, StoreError::OtherClock),
         ("an older version's", older, begin, StoreError::OtherVersion),
         ("another account's record", exchanged, begin, StoreError::HeadMismatch),
+        (
+            "a record that no table takes, which none was asked to take",
+            forged,
+            begin,
+            StoreError::HeadMismatch,
+        ),
         ("an older copy", good[..good.len() - 5000].to_vec(), begin, StoreError::Short),
         ("without its beginning", good[5000..].to_vec(), begin + 5000, StoreError::NotALog),
     ] {
@@ -275,12 +285,51 @@ fn i6_each_wrong_store_is_refused_for_its_own_reason_and_the_good_one_opens_afte
     hold_to_account(&mut device, &users);
 }
 
+/// A log of this length with a record that is longer than any can be.
+fn forge(length: usize) -> Vec<u8> {
+    let owner = Owner { hsm: [7; 8], clock: ClockMode::Manual };
+    let id = RecordId { tenant: [1; 8], account: [2; 8] };
+    let mut bytes = Vec::new();
+    for (kind, sealed_bytes) in [(Kind::Account, 100_000), (Kind::Audit, length - 100_000 - 2 * (35 + 37))] {
+        let mut entry = EntryBuilder::new(owner, 1, 1);
+        let name = Name { kind, id, version: 1 };
+        entry.push(name, Position::from_bytes([0; 8]), &vec![0; sealed_bytes]);
+        bytes.extend(entry.finish());
+    }
+    assert_eq!(bytes.len(), length);
+    bytes
+}
+
+#[test]
+fn i6_a_log_that_is_exchanged_while_it_is_read_is_refused() {
+    let (mut device, users) = aged();
+    device.ops.clear();
+    assert!(device.boot());
+    // The last two are of the tenants' records.
+    let reads = device.ops.iter().filter(|op| **op == "read").count() - 2;
+    let good = device.store.clone();
+    let mut changed = good.clone();
+    changed[good.len() - 1] ^= 1;
+    for after in 1..reads {
+        (device.store, device.exchange) = (good.clone(), Some((after, changed.clone())));
+        assert!(!device.boot(), "after {after} of {reads} reads");
+        assert_eq!(
+            device.halted,
+            Some(StoreError::HeadMismatch.to_string()),
+            "after {after} of {reads} reads"
+        );
+    }
+    (device.store, device.exchange) = (good, None);
+    assert!(device.boot());
+    hold_to_account(&mut device, &users);
+}
+
 /// Puts one account's newest record in the place of another's, where both are of one length.
 fn exchange_records(good: &[u8]) -> Vec<u8> {
     let (mut bytes, mut at, mut found) = (good.to_vec(), 0, Vec::new());
     while let Some(entry) = split_first(&good[at..]).unwrap() {
         for (name, placed) in entry.records {
-            if name.kind == crate::store::log::Kind::Account {
+            if name.kind == Kind::Account {
                 found.push((name.id, at + usize::try_from(placed.offset).unwrap(), placed.sealed_bytes));
             }
         }

@@ -26,6 +26,8 @@ pub(super) struct Device {
     pub(super) time: Time,
     pub(super) ops: Vec<&'static str>,
     pub(super) fail_next: BTreeMap<&'static str, Fault>,
+    /// After so many more reads the store is this one.
+    pub(super) exchange: Option<(usize, Vec<u8>)>,
     pub(super) corrupt_signatures: bool,
     pub(super) halted: Option<String>,
     pub(super) tenants: Vec<Tenant>,
@@ -78,6 +80,7 @@ impl Device {
             halted: None,
             tenants: vec![tenant("a"), tenant("b")],
             sealing_key: 9,
+            exchange: None,
             written: Vec::new(),
             plugin: Plugin::new(),
             queue: VecDeque::new(),
@@ -235,8 +238,14 @@ impl Device {
             Op::ReadStore { offset, length_bytes } => {
                 assert!(length_bytes <= READ_MAX_BYTES);
                 let from = usize::try_from(offset.checked_sub(self.begin).ok_or(Fault::Store)?).unwrap();
-                let bytes = self.store.get(from..from + length_bytes as usize).ok_or(Fault::Store)?;
-                Ok(Value::Bytes(bytes.to_vec().into()))
+                let bytes = self.store.get(from..from + length_bytes as usize).ok_or(Fault::Store)?.to_vec();
+                if let Some((reads, _)) = &mut self.exchange {
+                    *reads -= 1;
+                }
+                if let Some((_, store)) = self.exchange.take_if(|(reads, _)| *reads == 0) {
+                    self.store = store;
+                }
+                Ok(Value::Bytes(bytes.into()))
             }
             Op::CutStore { end, archive_bytes } => {
                 assert!(

@@ -64,6 +64,8 @@ struct Debt {
     at_secs: u64,
     /// When two codes were shown that let one more failure in over a full budget.
     vouched_at: Option<u64>,
+    /// When a failure that may have been let in so was told last.
+    let_in_at: u64,
 }
 
 impl Debt {
@@ -73,7 +75,10 @@ impl Debt {
 
     /// Adds a failure that happened between these two times; gives whether there was room for it.
     fn add(&mut self, portion_ms: u64, capacity_ms: u64, ask: &Ask, answered_secs: u64) -> bool {
-        let had_room = self.vouched_at.is_some() || self.at(answered_secs) + portion_ms <= capacity_ms;
+        // One that was asked before another was let in may have had its room first, and is told of later.
+        let had_room = self.vouched_at.is_some()
+            || ask.at < self.let_in_at
+            || self.at(answered_secs) + portion_ms <= capacity_ms;
         let earlier_ms = self.at_secs.saturating_sub(ask.powered_secs) * 1000;
         self.ms = (self.at(ask.powered_secs) + portion_ms.saturating_sub(earlier_ms)).min(capacity_ms);
         self.at_secs = self.at_secs.max(ask.powered_secs);
@@ -109,6 +114,9 @@ impl BudgetsHold {
         tenant.vouched_at = vouched_at;
         if !tenant.add(portion_ms, TENANT_BUDGET_MS, ask, now) {
             return Err(format!("tenant {} failed more often than its budget holds", ask.tenant));
+        }
+        if vouched_at.is_some() {
+            tenant.let_in_at = seen.facts.at;
         }
         Ok(())
     }
