@@ -9,6 +9,7 @@ use std::time::Instant;
 
 /// Runs simulated histories of the plugin and judges them.
 #[derive(Parser)]
+#[command(bin_name = "cargo xtask simulate")]
 struct Arguments {
     /// How many histories
     #[arg(long, default_value_t = 10_000, value_name = "N")]

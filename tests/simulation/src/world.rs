@@ -21,6 +21,9 @@
 //! When the disk does not hold what NVRAM names, the plugin must refuse; then the operator puts the replica back, and
 //! the history goes on. At the end the faults stop, all must be answered, and a right code must sign.
 
+mod aging;
+mod ending;
+
 use crate::checkers::{Judge, Knowledge, Violation};
 use crate::clients::{self, Ask, Clients, TENANTS};
 use crate::clock::Clock;
@@ -31,12 +34,12 @@ use crate::history::{BootFacts, Condition, Coverage, Event, History, Moment};
 use crate::weather::{Weather, strikes};
 use countersign_plugin::machine::Plugin;
 use countersign_plugin::store::nvram::Nvram;
-use countersign_wire::client::{Act, Answer, ClockMode, Mechanism, Outcome, Reply, Request, TotpParameters};
+use countersign_wire::client::{Answer, ClockMode, Outcome, Reply};
 use countersign_wire::hal::{
     APPEND_MAX_BYTES, Boot, Delivery, Event as Happened, Extent, NVRAM_MAX_BYTES, Op, Output, READ_MAX_BYTES,
     Secret, Tenant,
 };
-use countersign_wire::names::{AccountName, TenantName};
+use countersign_wire::names::TenantName;
 use countersign_wire::{decode, encode};
 use fastrand::Rng;
 use serde_bytes::ByteArray;
@@ -121,6 +124,10 @@ pub struct World {
 }
 
 type Checked<T = ()> = Result<T, Violation>;
+
+fn liveness(seen: impl Into<String>) -> Violation {
+    Violation { invariant: "it-goes-on-when-faults-stop", seen: seen.into() }
+}
 
 impl World {
     /// A world that goes on from a beginning.
@@ -516,198 +523,5 @@ fn word(answer: &Answer) -> &'static str {
         Answer::Signed(_) => "signed",
         Answer::LoggedIn => "logged-in",
         Answer::Ended => "ended",
-    }
-}
-
-/// How often a start is tried before it must have come about.
-const STARTS_MAX: usize = 3;
-
-/// What is under way comes to rest within so many steps.
-const SETTLING_STEPS_MAX: u64 = 20_000;
-
-/// Longer than any lock, and than what a clock may have jumped ahead.
-const LONG_SECS: u64 = 2 * 24 * 3600;
-
-fn liveness(seen: impl Into<String>) -> Violation {
-    Violation { invariant: "it-goes-on-when-faults-stop", seen: seen.into() }
-}
-
-impl World {
-    /// The faults stop. All is answered, a right code signs, everything acknowledged is there, and the trail is whole.
-    fn end(&mut self) -> Checked {
-        self.weather = Weather::default();
-        self.disk.full = false;
-        self.settle()?;
-        if !self.halted && self.ready {
-            self.note(Event::Settled)?;
-        }
-        let floor_secs = self
-            .nvram
-            .as_ref()
-            .and_then(|nvram| Nvram::decode(nvram).ok())
-            .map(|nvram| nvram.unix_floor_secs);
-        self.clock.unix_secs = self.clock.unix_secs.max(floor_secs.unwrap_or_default() + 60);
-        self.start_again()?;
-        // While it runs: what a crash takes of elapsed time only makes delays longer.
-        self.clock.advance(LONG_SECS);
-        self.a_newcomer_signs()?;
-        self.clock.advance(60);
-        let mut users: Vec<_> = self.clients.confirmed().cloned().collect();
-        self.rng.shuffle(&mut users);
-        for user in users.iter().filter(|user| user.signs_digests()).take(2) {
-            self.clock.advance(60);
-            let act = user.sign_now([self.rng.u8(..); 32], self.clock.unix_secs);
-            self.must(user.tenant, act, "a right code signs")?;
-        }
-        self.start_again()?;
-        for user in &users {
-            self.must(user.tenant, Act::ShowAccount(user.name.clone()), "a confirmed account is shown")?;
-        }
-        self.note(Event::Settled)?;
-        self.finish()
-    }
-
-    fn finish(&mut self) -> Checked {
-        let nvram = self.nvram.clone().ok_or_else(|| liveness("nothing was ever written"))?;
-        let ends = Nvram::decode(&nvram).map_err(|why| liveness(format!("NVRAM cannot be read: {why:?}")))?;
-        let log = self.disk.log.written(ends.tail.length_bytes(), ends.head.length_bytes());
-        let log = log.ok_or_else(|| liveness("the log is not there"))?.to_vec();
-        let archive = self.disk.archive.written(0, ends.archive.length_bytes());
-        let archive = archive.ok_or_else(|| liveness("the archive is not there"))?.to_vec();
-        self.note(Event::End { archive, log, nvram })
-    }
-
-    /// Does all that is under way.
-    fn settle(&mut self) -> Checked {
-        for _ in 0..SETTLING_STEPS_MAX {
-            if self.halted {
-                return Ok(());
-            }
-            self.step += 100;
-            if let Some(plugin) = &mut self.plugin {
-                for output in plugin.turn() {
-                    self.take(output)?;
-                }
-            }
-            if self.calls.is_empty() {
-                return Ok(());
-            }
-            self.work()?;
-        }
-        Err(liveness("it never comes to rest"))
-    }
-
-    /// Starts the HSM on the good disk.
-    fn start_again(&mut self) -> Checked {
-        for _ in 0..STARTS_MAX {
-            self.crash(false)?;
-            self.settle()?;
-            if self.ready && !self.halted && self.condition() == Condition::Whole {
-                return Ok(());
-            }
-            self.restore()?;
-        }
-        Err(liveness("the HSM does not start again on its good disk"))
-    }
-
-    /// One request that must be granted.
-    fn must(&mut self, tenant: &'static str, act: Act, what: &str) -> Checked<Answer> {
-        let id = ByteArray::new(self.rng.u128(..).to_be_bytes());
-        let request = Request { id, api_key: Some(clients::api_key(tenant)), act };
-        self.send(&Ask { tenant: Some(tenant), request: Some(request) })?;
-        self.settle()?;
-        match self.last_reply.take() {
-            Some((ticket, Reply { outcome: Outcome::Done(answer), .. })) if ticket == self.last_ticket => {
-                Ok(answer)
-            }
-            Some((_, Reply { outcome: Outcome::Refused(refusal), .. })) => {
-                Err(liveness(format!("{what}: refused, {}", refusal.reason.word())))
-            }
-            _ => Err(liveness(format!("{what}: no answer"))),
-        }
-    }
-
-    fn a_newcomer_signs(&mut self) -> Checked {
-        self.newcomer("newcomer", &[Mechanism::Digest])?;
-        let user = self.clients.user("a", "newcomer").cloned().ok_or_else(|| liveness("nobody is new"))?;
-        let act = user.sign_now([1; 32], self.clock.unix_secs);
-        self.must("a", act, "a newcomer signs").map(drop)
-    }
-
-    /// Enrols and confirms somebody; a minute passes.
-    fn newcomer(&mut self, name: &str, mechanisms: &[Mechanism]) -> Checked {
-        let name = AccountName::parse(name).expect("the caller gives a name");
-        let enroll = clients::enroll(name.clone(), TotpParameters::default(), mechanisms.to_vec());
-        self.must("a", enroll, "somebody new enrols")?;
-        let user = self.clients.user("a", name.as_str()).cloned().ok_or_else(|| liveness("nobody is new"))?;
-        self.must("a", user.confirm_now(self.clock.unix_secs), "somebody new confirms")?;
-        self.clock.advance(60);
-        Ok(())
-    }
-}
-
-/// Users of the aged HSM that keep their records where they were first written.
-const SLEEPERS: usize = 14;
-
-/// Keys of each of them.
-const SLEEPERS_KEYS: usize = 15;
-
-/// Blocks of the archive, the last of which the aging HSM is killed before: its log was cleaned before, and is about to be
-/// again.
-const AGED_BLOCKS: u64 = 2;
-
-/// From this length of the log on, each round of the aging HSM may be the one that begins to clean it.
-const NEARLY_AGED_LOG_BYTES: u64 = 1_000_000;
-
-impl Beginning {
-    /// An HSM that was used for so long that its log is about to be cleaned.
-    pub fn aged() -> Result<Self, Failure> {
-        let mut world = World::new(0, Self::default(), Some(Weather::default()));
-        world.age().map_err(|violation| Failure { violation, tail: world.history.tail() })
-    }
-}
-
-impl World {
-    /// What would be left if the plugin were killed now.
-    fn left(&self) -> Beginning {
-        Beginning {
-            disk: self.disk.clone(),
-            nvram: self.nvram.clone(),
-            clock: self.clock,
-            clients: self.clients.clone(),
-            knowledge: self.judge.knowledge().clone(),
-        }
-    }
-
-    fn age(&mut self) -> Checked<Beginning> {
-        self.start_again()?;
-        for name in 0..SLEEPERS {
-            let name = format!("sleeper{name}");
-            self.newcomer(&name, &[Mechanism::Digest])?;
-            for key in 0..SLEEPERS_KEYS {
-                let label = format!("{name}/k{key}").parse().expect("a label");
-                let create =
-                    countersign_wire::client::CreateKey { label, mechanisms: vec![Mechanism::Digest] };
-                self.must("a", Act::CreateKey(create), "a key is made")?;
-            }
-        }
-        for name in clients::NAMES {
-            self.newcomer(name, &[Mechanism::Digest])?;
-        }
-        let mut before = self.left();
-        while self.coverage.of("disk: archive appended") < AGED_BLOCKS {
-            if self.disk.log.end() > NEARLY_AGED_LOG_BYTES {
-                before = self.left();
-            }
-            for name in ["sleeper0", "u0", "u1"] {
-                self.clock.advance(30);
-                let user =
-                    self.clients.user("a", name).cloned().ok_or_else(|| liveness("nobody is there"))?;
-                let mut digest = [0; 32];
-                self.rng.fill(&mut digest);
-                self.must("a", user.sign_now(digest, self.clock.unix_secs), "an old user signs")?;
-            }
-        }
-        Ok(before)
     }
 }
