@@ -30,7 +30,7 @@ fn aged() -> (Device, Vec<User>) {
 
 fn send_malformed(device: &mut Device, users: &[User]) -> u64 {
     let act = sign_act(&users[0], 1, "12 456");
-    device.send(&Request { id: [0; 16].into(), api_key: Some(api_key("a")), act })
+    device.begin_as("a", act)
 }
 
 fn sign_once(device: &mut Device, user: &User) {
@@ -111,7 +111,7 @@ fn a_crash_at_any_step_of_cleaning_costs_nothing() {
             .iter()
             .map(|user| {
                 let act = sign_act(user, 1, &user.code(now));
-                device.send(&Request { id: [0; 16].into(), api_key: Some(api_key("a")), act })
+                device.begin_as("a", act)
             })
             .collect();
         device.under_way();

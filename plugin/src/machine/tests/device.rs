@@ -199,10 +199,15 @@ impl Device {
     }
 
     pub(super) fn ask_as(&mut self, tenant: &str, act: Act) -> Result<Answer, Reason> {
-        let id = u128::from(self.last_ticket + 1).to_be_bytes().into();
-        let ticket = self.send(&Request { id, api_key: Some(api_key(tenant)), act });
+        let ticket = self.begin_as(tenant, act);
         self.settle();
         self.reply(ticket).expect("every request is answered").map_err(|refusal| refusal.reason)
+    }
+
+    /// Hands one request of a tenant in without working on it.
+    pub(super) fn begin_as(&mut self, tenant: &str, act: Act) -> u64 {
+        let id = u128::from(self.last_ticket + 1).to_be_bytes().into();
+        self.send(&Request { id, api_key: Some(api_key(tenant)), act })
     }
 
     fn deliver(&mut self, event: Event) {
