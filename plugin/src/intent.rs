@@ -1,11 +1,9 @@
 //! What is to be signed: decoded inside the boundary, its digest computed here.
 
-pub mod ethereum;
-
+use countersign_intent::ethereum::{self, Transaction};
 use countersign_policy::{EthereumFacts, Subject};
 use countersign_wire::client::{Mechanism, Payload};
 use countersign_wire::reason::Reason;
-use ethereum::Transaction;
 
 /// One intent. Holding one proves that its payload was read strictly and that the digest is the payload's.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,8 +51,8 @@ impl Intent {
             Content::Ethereum(transaction) => Subject::Ethereum(EthereumFacts {
                 chain_id: transaction.chain_id,
                 to: transaction.to.as_ref(),
-                value_wei: &transaction.value_wei,
-                max_fee_wei: &transaction.max_fee_wei,
+                value_wei: transaction.value_wei,
+                max_fee_wei: transaction.max_fee_wei,
                 opaque: transaction.opaque,
             }),
         }

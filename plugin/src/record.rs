@@ -102,7 +102,7 @@ impl Account {
             label: KeyLabel { account: self.name.clone(), key: key.name.clone() },
             id: key.id,
             public_key: key.public_key,
-            ethereum_address: crate::intent::ethereum::checksum_address(&key.public_key),
+            ethereum_address: countersign_intent::ethereum::address_of(&key.public_key).to_string(),
             mechanisms: key.mechanisms.clone(),
         }
     }

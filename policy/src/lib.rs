@@ -13,6 +13,8 @@
 
 #![forbid(unsafe_code)]
 
+use countersign_intent::Amount;
+
 /// What is about to be signed, as far as the plugin could decode it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Subject<'a> {
@@ -22,7 +24,7 @@ pub enum Subject<'a> {
     Ethereum(EthereumFacts<'a>),
 }
 
-/// A decoded Ethereum transaction. Amounts are big-endian 256-bit integers in wei.
+/// A decoded Ethereum transaction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EthereumFacts<'a> {
     /// EIP-155 chain id, never 0.
@@ -30,9 +32,9 @@ pub struct EthereumFacts<'a> {
     /// The recipient; `None` creates a contract.
     pub to: Option<&'a [u8; 20]>,
     /// What is transferred.
-    pub value_wei: &'a [u8; 32],
+    pub value_wei: Amount,
     /// The most that the transaction can cost in fees.
-    pub max_fee_wei: &'a [u8; 32],
+    pub max_fee_wei: Amount,
     /// Whether there is calldata or init code that the plugin does not decode.
     pub opaque: bool,
 }
@@ -103,8 +105,8 @@ mod tests {
         Subject::Ethereum(EthereumFacts {
             chain_id: 1,
             to,
-            value_wei: &[0; 32],
-            max_fee_wei: &[0; 32],
+            value_wei: Amount::ZERO,
+            max_fee_wei: Amount::ZERO,
             opaque,
         })
     }

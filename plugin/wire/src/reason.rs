@@ -116,7 +116,31 @@ reasons! {
         "The transaction is not a canonical unsigned Ethereum transaction; encode it again with a standard library.";
     /// The transaction is of a type that is not supported.
     UnsupportedTransaction, "unsupported-transaction", Caller,
-        "Only legacy (EIP-155) and EIP-1559 Ethereum transactions are supported; encode the transfer as one of these.";
+        "Ethereum transactions of the types 0 (with a chain id) to 4 are supported, blobs not; encode it as one of these.";
+    /// The text of a message is not as it must be.
+    MalformedMessage, "malformed-message", Caller,
+        "The message is too long; shorten it.";
+    /// The typed data cannot be read strictly.
+    MalformedTypedData, "malformed-typed-data", Caller,
+        "The typed data is not valid EIP-712 JSON: check types, values without loss, and that no name stands twice.";
+    /// The PSBT cannot be read strictly.
+    MalformedPsbt, "malformed-psbt", Caller,
+        "The PSBT is not valid, or not in canonical form (BIP-174, BIP-370); make it again with a standard library.";
+    /// An input spends a taproot output.
+    TaprootNotSupported, "taproot-not-supported", Caller,
+        "Taproot inputs are signed with Schnorr signatures, which this HSM does not make; spend from another address type.";
+    /// A signature would not cover the whole transaction.
+    SighashNotAllowed, "sighash-not-allowed", Caller,
+        "Only SIGHASH_ALL is signed, which covers the whole transaction; remove the other sighash type from the PSBT.";
+    /// An amount that is spent rests on nobody's word.
+    AmountNotProven, "amount-not-proven", Caller,
+        "The amount of an input is not proven: put the whole previous transaction into the PSBT (non-witness UTXO).";
+    /// Nothing in the PSBT can be signed with the key.
+    NothingToSign, "nothing-to-sign", Caller,
+        "No input of the PSBT is spent with this key; check key, network and derivation paths.";
+    /// The fee is out of all proportion.
+    FeeTooHigh, "fee-too-high", Caller,
+        "The fee is far higher than any transaction needs; check that no output was forgotten.";
     /// The transaction names no chain.
     ChainIdMissing, "chain-id-missing", Caller,
         "The transaction names no chain id and could be replayed on any chain; add the chain id (EIP-155).";

@@ -6,9 +6,8 @@
 //! the same transaction, and what is signed is what was read.
 
 use alloy_rlp::{Encodable, Header};
+use crate::model::{Address, Amount, Asset, Chain, Intent, Kind, Move, Warning};
 use countersign_wire::reason::Reason;
-use k256::U256;
-use k256::elliptic_curve::bigint::CheckedAdd;
 use serde_bytes::ByteArray;
 use sha3::{Digest, Keccak256};
 
@@ -30,10 +29,10 @@ pub struct Transaction {
     pub nonce: u64,
     /// The recipient; `None` creates a contract.
     pub to: Option<[u8; 20]>,
-    /// What is transferred: 256 bits, big-endian.
-    pub value_wei: [u8; 32],
-    /// Gas limit times the highest gas price: 256 bits, big-endian.
-    pub max_fee_wei: [u8; 32],
+    /// What is transferred.
+    pub value_wei: Amount,
+    /// Gas limit times the highest gas price.
+    pub max_fee_wei: Amount,
     /// Whether there is calldata or init code, which this version does not decode.
     pub opaque: bool,
     form: Form,
@@ -53,17 +52,22 @@ pub fn keccak256(bytes: &[u8]) -> [u8; 32] {
 }
 
 /// The address of a public key (SEC 1 uncompressed, 65 bytes) with the checksum of EIP-55.
-pub fn checksum_address(public_key: &ByteArray<65>) -> String {
+pub fn address_of(public_key: &ByteArray<65>) -> Address {
     let hash = keccak256(&public_key[1..]);
-    let lower = data_encoding::HEXLOWER.encode(&hash[12..]);
+    address(hash.last_chunk().expect("32 bytes hold 20"))
+}
+
+/// An address with the checksum of EIP-55.
+pub fn address(bytes: &[u8; 20]) -> Address {
+    let lower = data_encoding::HEXLOWER.encode(bytes);
     let check = keccak256(lower.as_bytes());
-    let mut address = String::with_capacity(42);
-    address.push_str("0x");
+    let mut text = String::with_capacity(42);
+    text.push_str("0x");
     for (at, character) in lower.chars().enumerate() {
         let nibble = check.get(at / 2).map_or(0, |byte| if at % 2 == 0 { byte >> 4 } else { byte & 0x0f });
-        address.push(if nibble >= 8 { character.to_ascii_uppercase() } else { character });
+        text.push(if nibble >= 8 { character.to_ascii_uppercase() } else { character });
     }
-    address
+    Address::canonical(text)
 }
 
 impl Transaction {
@@ -141,11 +145,35 @@ impl Transaction {
         Self { chain_id, nonce, to, value_wei, max_fee_wei, opaque, form: Form::DynamicFee, fields }.checked()
     }
 
+    /// What people and policies are told of it.
+    pub fn intent(&self) -> Intent {
+        let kind = match (self.to, self.opaque) {
+            (None, _) => Kind::Creation,
+            (Some(_), true) => Kind::Call,
+            (Some(_), false) => Kind::Transfer,
+        };
+        let sent = self.to.map(|to| Move {
+            from: None,
+            to: address(&to),
+            asset: Asset::Native,
+            amount: self.value_wei,
+            own: false,
+        });
+        Intent {
+            kind,
+            chain: Some(Chain::Ethereum(self.chain_id)),
+            moves: sent.into_iter().collect(),
+            fee_most: Some(self.max_fee_wei),
+            nonce: Some(self.nonce),
+            opaque: self.opaque,
+            warnings: if self.opaque { vec![Warning::Opaque] } else { Vec::new() },
+            details: Vec::new(),
+        }
+    }
+
     /// What the sender can lose at most must be a 256-bit integer.
     fn checked(self) -> Result<Self, Reason> {
-        let value = U256::from_be_slice(&self.value_wei);
-        let fee = U256::from_be_slice(&self.max_fee_wei);
-        if bool::from(value.checked_add(&fee).is_some()) {
+        if self.value_wei.checked_add(self.max_fee_wei).is_some() {
             Ok(self)
         } else {
             Err(Reason::MalformedTransaction)
@@ -177,8 +205,8 @@ impl Transaction {
 }
 
 /// A price of at most 2^128 times a limit of at most 2^64 fits 256 bits.
-fn fee(price: u128, limit: u64) -> [u8; 32] {
-    U256::from_u128(price).wrapping_mul(&U256::from_u64(limit)).to_be_bytes().into()
+fn fee(price: u128, limit: u64) -> Amount {
+    Amount::from(price).wrapping_mul(Amount::from(limit))
 }
 
 /// Reads the fields of one RLP list, one after the other.
@@ -232,8 +260,8 @@ impl<'a> Fields<'a> {
         self.integer().map(u128::from_be_bytes)
     }
 
-    fn u256(&mut self) -> Result<[u8; 32], Reason> {
-        self.integer()
+    fn u256(&mut self) -> Result<Amount, Reason> {
+        self.integer().map(Amount::from_be_bytes::<32>)
     }
 
     fn recipient(&mut self) -> Result<Option<[u8; 20]>, Reason> {

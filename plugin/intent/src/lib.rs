@@ -1,0 +1,21 @@
+//! What is to be signed: read strictly inside the boundary, its digest computed here, and told in one small model.
+//!
+//! * Nothing here has I/O, state, a clock or secrets: bytes go in, an [`Intent`] and digests come out, or a refusal.
+//! * Each kind of transaction has one form that is read; whatever else would mean the same is refused. So what is signed
+//!   is what was read, and re-encoding what was read gives the same bytes.
+//! * What cannot be decoded is *opaque* ([`Intent::opaque`]) and counts as blind.
+//! * Sizes, counts and depths are bounded; no input panics.
+//!
+//! | module | holds |
+//! | --- | --- |
+//! | [`model`] | intents, amounts, assets, addresses |
+//! | [`summary`] | the exact text that people are shown |
+//! | [`ethereum`] | transactions, calldata, messages, typed data |
+
+#![forbid(unsafe_code)]
+
+pub mod ethereum;
+pub mod model;
+pub mod summary;
+
+pub use model::{Address, Amount, Asset, Chain, Detail, Intent, Kind, Move, Network, Warning};
