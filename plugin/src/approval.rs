@@ -8,6 +8,7 @@ use crate::record::{Account, Enrolment};
 use crate::store::{Change, CommitError};
 use crate::tenants::Attempt;
 use crate::totp::{self, Code, Match};
+use countersign_policy::{Booking, NotListed};
 use countersign_wire::client::Approval;
 use countersign_wire::hal::Secret;
 use countersign_wire::names::TypedCode;
@@ -70,14 +71,54 @@ pub(crate) fn require_confirmed(account: &Account, elapsed_secs: u64) -> Result<
 /// Spends an approval for one use of `key`. The caller holds the account's turn and has just loaded `account`;
 /// afterwards `account` is as it was made durable last.
 ///
-/// `record` says what the audit log holds of the spend, given the step.
+/// `booking` is what the policy's limits are to count of it, in the same change. `record` says what the audit log holds of
+/// the spend, given the step.
 pub(crate) async fn spend(
     core: &Core,
     account: &mut Account,
     key: ByteArray<16>,
     approval: &Approval,
+    booking: Option<Booking>,
     record: impl FnOnce(u64) -> What,
 ) -> Result<Spent, Stop> {
+    let (counted, step) = check(core, account, approval).await?;
+
+    // Spend: one change marks the step used, takes the count back, books the amounts and records the spend.
+    counted.take_back(account);
+    if let Some(booking) = booking
+        && core.tenants.book(&account.tenant, booking, &mut account.ledger, core.now().elapsed_secs).is_err()
+    {
+        // Meanwhile others used the limit up. The code was right and is good for another time.
+        commit(core, account, true, What::CountTakenBack).await?;
+        return Err(Reason::LimitExceeded.into());
+    }
+    account.totp.highest_used_step = step;
+    commit(core, account, true, record(step)).await?;
+    Ok(Spent { key })
+}
+
+/// Spends an approval on a payee: the address is one that the account is known to pay.
+pub(crate) async fn spend_on_payee(
+    core: &Core,
+    account: &mut Account,
+    approval: &Approval,
+    address: &str,
+) -> Result<(), Stop> {
+    // On a copy first: what cannot be listed costs no code.
+    let mut payees = account.payees.clone();
+    payees.add(address, core.now().elapsed_secs).map_err(|not_listed| match not_listed {
+        NotListed::Full => Reason::TooManyPayees,
+        NotListed::BadAddress => Reason::MalformedAddress,
+    })?;
+    let (counted, step) = check(core, account, approval).await?;
+    counted.take_back(account);
+    account.totp.highest_used_step = step;
+    account.payees = payees;
+    commit(core, account, true, What::PayeeTrusted { address: address.to_owned(), step }).await
+}
+
+/// Counts an attempt and checks the approval: gives the step that it is good for, which is not spent yet.
+async fn check(core: &Core, account: &mut Account, approval: &Approval) -> Result<(Counted, u64), Stop> {
     let Approval::Code(typed) = approval;
     require_confirmed(account, core.now().elapsed_secs)?;
     let offered = parse(account, typed)?;
@@ -90,13 +131,7 @@ pub(crate) async fn spend(
     let Candidates { steps, macs } = candidates.await?.still_in_time(core, account, totp::window)?;
     let factor = &account.totp;
     let matched = totp::check(&offered, &steps, &macs, factor.parameters.digits, factor.highest_used_step);
-    let step = fresh(core, account, matched)?;
-
-    // Spend: one change marks the step used, takes the count back and records the spend.
-    account.totp.highest_used_step = step;
-    counted.take_back(account);
-    commit(core, account, true, record(step)).await?;
-    Ok(Spent { key })
+    fresh(core, account, matched).map(|step| (counted, step))
 }
 
 /// Finishes an enrolment: checks and spends the codes of two consecutive steps. Counted like a single code, since

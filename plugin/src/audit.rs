@@ -1,9 +1,11 @@
 //! What is recorded of every decision. Events travel in the same atomic change as the decision itself.
 
+use crate::intent::{Intent, SIGNATURES_MAX};
 use countersign_wire::names::{AccountName, TenantName};
 use countersign_wire::reason::Reason;
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteArray;
+use sha2::{Digest, Sha256};
 
 /// One decision. No secret and no code ever stands in one.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -17,6 +19,58 @@ pub struct Event {
     pub account: Option<AccountName>,
     /// What happened.
     pub what: What,
+}
+
+/// What an intent signs, as the trail keeps it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Signs {
+    /// Every digest, in order.
+    pub digests: Vec<ByteArray<32>>,
+    /// The text that people were shown: its first 1,024 bytes.
+    pub summary: String,
+    /// SHA-256 of the whole text.
+    pub summary_sha256: ByteArray<32>,
+    /// The rule of the policy that permits it.
+    pub rule: String,
+}
+
+/// How much of a summary the trail keeps.
+pub(crate) const SUMMARY_MAX_BYTES: usize = 1024;
+
+/// What an event comes to, beside what is signed: two names of 64 bytes, a key id, a step and a reason.
+const EVENT_REST_BYTES: usize = 512;
+
+/// No encoded and sealed event is longer.
+pub(crate) const EVENT_MAX_BYTES: usize = EVENT_REST_BYTES + SUMMARY_MAX_BYTES + RULE_MAX_BYTES + 34 * SIGNATURES_MAX;
+
+/// No rule's or limit's name is longer.
+const RULE_MAX_BYTES: usize = 128;
+
+impl Signs {
+    /// Of an intent.
+    pub(crate) fn of(intent: &Intent, rule: &str) -> Self {
+        let summary = intent.summary();
+        let end = summary.floor_char_boundary(SUMMARY_MAX_BYTES);
+        Self {
+            digests: intent.digests().map(ByteArray::new).collect(),
+            summary: summary[..end].to_owned(),
+            summary_sha256: ByteArray::new(Sha256::digest(summary).into()),
+            rule: rule.to_owned(),
+        }
+    }
+}
+
+impl Event {
+    /// What it comes to at the most, encoded and sealed: two names of 64 bytes, a key id, a step and a reason, and what it signs.
+    pub(crate) fn size_bound_bytes(&self) -> usize {
+        match &self.what {
+            What::Granted { signs, .. } | What::Bound { signs, .. } | What::Repeated { signs, .. } => {
+                EVENT_REST_BYTES + signs.summary.len() + signs.rule.len() + 34 * signs.digests.len()
+            }
+            _ => EVENT_REST_BYTES,
+        }
+    }
 }
 
 /// What happened.
@@ -43,6 +97,22 @@ pub enum What {
     },
     /// A code is about to be checked, and counts as failed until it is spent.
     CodeCounted,
+    /// A code was right, and was not spent: a limit had no room left by then.
+    CountTakenBack,
+    /// A code was spent on an address that the account is known to pay from now on.
+    PayeeTrusted {
+        /// The address.
+        address: String,
+        /// The step that was spent.
+        step: u64,
+    },
+    /// A policy document came into force.
+    PolicyChanged {
+        /// Its version.
+        version: u64,
+        /// SHA-256 of the document.
+        sha256: ByteArray<32>,
+    },
     /// A code was spent for a PKCS#11 operation.
     LoggedIn {
         /// The operation's key.
@@ -50,21 +120,21 @@ pub enum What {
         /// The step that was spent.
         step: u64,
     },
-    /// A code was spent for a digest.
+    /// A code was spent for an intent.
     Granted {
         /// The key that may sign.
         key: ByteArray<16>,
         /// The step that was spent.
         step: u64,
         /// What it may sign.
-        digest: ByteArray<32>,
+        signs: Signs,
     },
-    /// A logged-in operation was bound to a digest.
+    /// A logged-in operation was bound to an intent.
     Bound {
         /// The operation's key.
         key: ByteArray<16>,
         /// What it may sign.
-        digest: ByteArray<32>,
+        signs: Signs,
     },
     /// A request was refused.
     Refused {
@@ -74,13 +144,15 @@ pub enum What {
         key: Option<ByteArray<16>>,
         /// Why.
         reason: Reason,
+        /// Where policy refused: the rule or the limit.
+        because: Option<String>,
     },
     /// A signature was released again for the same request.
     Repeated {
         /// The key that signed.
         key: ByteArray<16>,
         /// What it signed.
-        digest: ByteArray<32>,
+        signs: Signs,
     },
     /// Requests that could not be read or named no good API key, since the last event of this kind.
     Unreadable {

@@ -13,13 +13,14 @@ use crate::machine::Core;
 use crate::record::{Account, ENROLMENT_OPEN_SECS, Enrolment, FORMAT, TotpFactor};
 use crate::store::Change;
 use crate::totp;
-use countersign_wire::client::{AccountInfo, Enroll, Enrolled, TwoCodes};
+use countersign_policy::{Ledger, Payees};
+use countersign_wire::client::{AccountInfo, Enroll, Enrolled, TrustPayee, TwoCodes};
 use countersign_wire::names::{AccountName, TenantName};
 use countersign_wire::reason::{Reason, Refusal};
 
 /// Makes an account with its first factor and key.
 pub(crate) async fn enroll(core: &Core, tenant: &TenantName, request: &Enroll) -> Result<Enrolled, Refusal> {
-    keys::check_mechanisms(&request.mechanisms)?;
+    keys::check_plan(&request.plan)?;
     if !totp::is_supported(&request.totp) {
         return Err(Reason::UnsupportedFactor.into());
     }
@@ -39,7 +40,8 @@ pub(crate) async fn enroll(core: &Core, tenant: &TenantName, request: &Enroll) -
     let secret_bytes = u16::try_from(hash.secret_bytes()).map_err(|_| Reason::InternalError)?;
     let secret = core.hal.random(secret_bytes).await.map_err(Reason::from)?;
     let wrapped = core.hal.wrap_mac_key(hash, secret.clone()).await.map_err(Reason::from)?;
-    let key = keys::make(core, record, &request.key, &request.mechanisms).await?;
+    let mut wallet = None;
+    let key = keys::make(core, record, &mut wallet, &request.key, &request.plan).await?;
     let account = Account {
         format: FORMAT,
         tenant: tenant.clone(),
@@ -48,7 +50,10 @@ pub(crate) async fn enroll(core: &Core, tenant: &TenantName, request: &Enroll) -
         enrolment: Enrolment::Open { until_elapsed_secs: core.now().elapsed_secs + ENROLMENT_OPEN_SECS },
         totp: TotpFactor { parameters: request.totp, wrapped: wrapped.into(), highest_used_step: 0 },
         guard: Guard::default(),
+        wallet,
         keys: vec![key],
+        ledger: Ledger::default(),
+        payees: Payees::default(),
     };
     let enrolled = Enrolled {
         otpauth: totp::otpauth_uri(request.account.as_str(), &secret, &request.totp),
@@ -92,6 +97,21 @@ pub(crate) async fn unlock(
     let mut account = core.store.load(&core.hal, record).await?.ok_or(Reason::UnknownAccount)?;
     require_confirmed(&account, core.now().elapsed_secs)?;
     let spent = approval::spend_to_unlock(core, &mut account, [&request.first, &request.second]).await;
+    after(core, &account, spent)
+}
+
+/// Puts an address on the list of those that the account is known to pay. It takes the user's approval: the API key alone
+/// cannot loosen what policy asks of new payees (I8).
+pub(crate) async fn trust_payee(
+    core: &Core,
+    tenant: &TenantName,
+    request: &TrustPayee,
+) -> Result<AccountInfo, Refusal> {
+    let approval = request.approval.as_ref().ok_or(Reason::ApprovalMissing)?;
+    let record = core.store.account_id(tenant, &request.account);
+    let _turn = core.turns.take(record).await;
+    let mut account = core.store.load(&core.hal, record).await?.ok_or(Reason::UnknownAccount)?;
+    let spent = approval::spend_on_payee(core, &mut account, approval, &request.address).await;
     after(core, &account, spent)
 }
 

@@ -3,6 +3,7 @@
 use crate::audit::What;
 use crate::machine::Core;
 use crate::store::Change;
+use crate::signing::Refused;
 use crate::{VERSION, enrolment, keys, signing};
 use countersign_wire::client::{
     Act, Answer, KeyId, Outcome, RANDOM_MAX_BYTES, Reply, Request, RequestId, Status, Welcome,
@@ -39,35 +40,39 @@ async fn answer(core: &Core, request: &Request) -> Result<Answer, Refusal> {
         return Err(Reason::WrongApiKey.into());
     };
     let Some(_place) = core.tenants.place(&tenant) else { return Err(Reason::Busy.into()) };
-    let result = dispatch(core, &tenant, request).await;
-    if let Err(refusal) = result {
-        record_refusal(core, &tenant, &request.act, refusal.reason).await?;
+    match dispatch(core, &tenant, request).await {
+        Ok(answer) => Ok(answer),
+        Err(Refused { refusal, because }) => {
+            record_refusal(core, &tenant, &request.act, refusal.reason, because).await?;
+            Err(refusal)
+        }
     }
-    result
 }
 
-async fn dispatch(core: &Core, tenant: &TenantName, request: &Request) -> Result<Answer, Refusal> {
-    match &request.act {
-        Act::Status => Ok(Answer::Status(status(core))),
-        Act::Login => Ok(Answer::Welcome(Welcome { tenant: tenant.as_str().to_owned() })),
-        Act::Random(length) => random(core, *length).await.map(Answer::Random),
-        Act::Enroll(enroll) => enrolment::enroll(core, tenant, enroll).await.map(Answer::Enrolled),
-        Act::Confirm(codes) => enrolment::confirm(core, tenant, codes).await.map(Answer::Account),
-        Act::Unlock(codes) => enrolment::unlock(core, tenant, codes).await.map(Answer::Account),
-        Act::ShowAccount(name) => enrolment::show(core, tenant, name).await.map(Answer::Account),
-        Act::CreateKey(create) => keys::create(core, tenant, create).await.map(Answer::Key),
-        Act::FindKeys(query) => keys::find(core, tenant, query).await.map(Answer::Keys),
-        Act::Sign(sign) => signing::sign(core, tenant, request.id, sign).await.map(Answer::Signed),
+async fn dispatch(core: &Core, tenant: &TenantName, request: &Request) -> Result<Answer, Refused> {
+    Ok(match &request.act {
+        Act::Status => Answer::Status(status(core)),
+        Act::Login => Answer::Welcome(Welcome { tenant: tenant.as_str().to_owned() }),
+        Act::Random(length) => Answer::Random(random(core, *length).await?),
+        Act::Enroll(enroll) => Answer::Enrolled(enrolment::enroll(core, tenant, enroll).await?),
+        Act::Confirm(codes) => Answer::Account(enrolment::confirm(core, tenant, codes).await?),
+        Act::Unlock(codes) => Answer::Account(enrolment::unlock(core, tenant, codes).await?),
+        Act::ShowAccount(name) => Answer::Account(enrolment::show(core, tenant, name).await?),
+        Act::TrustPayee(trust) => Answer::Account(enrolment::trust_payee(core, tenant, trust).await?),
+        Act::CreateKey(create) => Answer::Key(keys::create(core, tenant, create).await?),
+        Act::FindKeys(query) => Answer::Keys(keys::find(core, tenant, query).await?),
+        Act::Sign(sign) => Answer::Signed(signing::sign(core, tenant, request.id, sign).await?),
         Act::ContextLogin(login) => {
-            signing::context_login(core, tenant, login).await.map(|()| Answer::LoggedIn)
+            signing::context_login(core, tenant, login).await?;
+            Answer::LoggedIn
         }
-        Act::ContextSign(sign) => signing::context_sign(core, tenant, sign).await.map(Answer::Signed),
+        Act::ContextSign(sign) => Answer::Signed(signing::context_sign(core, tenant, sign).await?),
         Act::ContextEnd(operation) => {
             // Dropping the grant is all: its code stays spent.
             let _ = core.grants.borrow_mut().take(tenant, operation, core.now().elapsed_secs);
-            Ok(Answer::Ended)
+            Answer::Ended
         }
-    }
+    })
 }
 
 fn status(core: &Core) -> Status {
@@ -94,13 +99,19 @@ async fn random(core: &Core, length: u16) -> Result<serde_bytes::ByteBuf, Refusa
 }
 
 /// Records a refused decision before it is told. Reads decide nothing.
-async fn record_refusal(core: &Core, tenant: &TenantName, act: &Act, reason: Reason) -> Result<(), Refusal> {
+async fn record_refusal(
+    core: &Core,
+    tenant: &TenantName,
+    act: &Act,
+    reason: Reason,
+    because: Option<String>,
+) -> Result<(), Refusal> {
     let Some((word, account, key)) = decision(act) else { return Ok(()) };
     if matches!(reason, Reason::StoreRefused | Reason::StoreFull) {
         // What cannot be recorded was not decided.
         return Ok(());
     }
-    let what = What::Refused { act: word.to_owned(), key, reason };
+    let what = What::Refused { act: word.to_owned(), key, reason, because };
     let event = core.event(Some(tenant), account, what);
     let change = Change { account: None, tenant: None, event };
     core.store.commit(change).await.map_err(|error| Reason::from(error).into())
@@ -112,6 +123,7 @@ fn decision(act: &Act) -> Option<(&'static str, Option<&AccountName>, Option<Key
         Act::Enroll(enroll) => Some(("enroll", Some(&enroll.account), None)),
         Act::Confirm(codes) => Some(("confirm", Some(&codes.account), None)),
         Act::Unlock(codes) => Some(("unlock", Some(&codes.account), None)),
+        Act::TrustPayee(trust) => Some(("trust-payee", Some(&trust.account), None)),
         Act::CreateKey(create) => Some(("create-key", Some(&create.label.account), None)),
         Act::Sign(sign) => Some(("sign", Some(&sign.key.account), None)),
         Act::ContextLogin(login) => Some(("context-login", None, Some(login.operation.key))),

@@ -1,7 +1,7 @@
 //! Grants: one unused right to sign one intent once.
 //!
-//! A [`Grant`] is made out of an approval that was just spent, which [`crate::approval`] alone gives, and the one
-//! call that signs consumes it. It is neither `Clone` nor stored. Through PKCS#11 the code comes before the data: there an approval
+//! A [`Grant`] is made out of an approval that was just spent, which [`crate::approval`] alone gives. It holds one [`Permit`] for
+//! each signature that its intent needs, and the calls that sign consume them. None is `Clone` or stored. Through PKCS#11 the code comes before the data: there an approval
 //! is first spent into an [`OpenGrant`], which lives in memory until the data comes and a durable change binds it.
 
 use crate::approval::Spent;
@@ -10,25 +10,34 @@ use countersign_wire::names::TenantName;
 use serde_bytes::ByteArray;
 use std::collections::BTreeMap;
 
-/// The right to sign one digest with one key, once. Holding one proves that an approval was spent for it, durably.
+/// The right to sign one intent with one key, once. Holding one proves that an approval was spent for it, durably.
 #[derive(Debug)]
 pub(crate) struct Grant {
+    permits: Vec<Permit>,
+}
+
+/// The right to sign one digest with one key, once: a part of a grant.
+#[derive(Debug)]
+pub(crate) struct Permit {
     key: ByteArray<16>,
     digest: [u8; 32],
 }
 
 impl Grant {
-    /// Binds a spent approval to what it signs. The caller has committed that.
-    pub(crate) fn bind(spent: Spent, digest: [u8; 32]) -> Self {
-        Self { key: spent.into_key(), digest }
+    /// Binds a spent approval to all that its intent signs. The caller has committed that.
+    pub(crate) fn bind(spent: Spent, digests: impl IntoIterator<Item = [u8; 32]>) -> Self {
+        let key = spent.into_key();
+        Self { permits: digests.into_iter().map(|digest| Permit { key, digest }).collect() }
     }
 
-    /// What it is for.
-    pub(crate) fn digest(&self) -> [u8; 32] {
-        self.digest
+    /// Takes the grant apart: one permit for each signature, in the order of the intent.
+    pub(crate) fn into_permits(self) -> Vec<Permit> {
+        self.permits
     }
+}
 
-    /// Uses the grant up, for the key it was made for.
+impl Permit {
+    /// Uses the permit up, for the key it was made for.
     pub(crate) fn consume(self, key: &ByteArray<16>) -> Option<[u8; 32]> {
         (self.key == *key).then_some(self.digest)
     }
@@ -89,9 +98,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn i1_a_grant_is_for_the_key_it_was_spent_for() {
+    fn i1_a_grant_is_for_the_key_it_was_spent_for_and_signs_each_digest_once() {
         let (one, other) = (ByteArray::new([1; 16]), ByteArray::new([2; 16]));
-        assert_eq!(Grant::bind(Spent::for_test(one), [3; 32]).consume(&one), Some([3; 32]));
-        assert_eq!(Grant::bind(Spent::for_test(one), [3; 32]).consume(&other), None);
+        let permits = || Grant::bind(Spent::for_test(one), [[3; 32], [4; 32]]).into_permits().into_iter();
+        assert_eq!(
+            permits().map(|permit| permit.consume(&one)).collect::<Vec<_>>(),
+            [Some([3; 32]), Some([4; 32])]
+        );
+        assert!(permits().all(|permit| permit.consume(&other).is_none()));
     }
 }

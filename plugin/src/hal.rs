@@ -4,13 +4,13 @@
 //! Limits: NVRAM [`countersign_wire::hal::NVRAM_MAX_BYTES`], one read [`countersign_wire::hal::READ_MAX_BYTES`], one append
 //! [`countersign_wire::hal::APPEND_MAX_BYTES`]; one commit and one append to the archive under way at a time.
 
-use crate::grant::Grant;
-use crate::record::Key;
+use crate::grant::Permit;
 use core::cell::{Cell, RefCell};
 use countersign_wire::client::TotpHash;
 use countersign_wire::hal::{Fault, Op, Output, Secret, Value};
 use countersign_wire::reason::Reason;
 use futures_channel::oneshot;
+use serde_bytes::{ByteArray, ByteBuf};
 use std::collections::BTreeMap;
 
 /// A HAL call that did not do what was asked. Each is a refusal.
@@ -111,13 +111,21 @@ impl Hal {
         }
     }
 
-    /// Uses up a grant: ECDSA over its digest, r‖s, not verified and not low-S. There is no other way to sign.
-    pub(crate) async fn sign(&self, grant: Grant, key: &Key) -> Result<[u8; 64], HalError> {
-        let digest = grant.consume(&key.id).ok_or(HalError(Fault::Limits))?;
-        let op = Op::SignDigest { wrapped: key.wrapped.clone(), digest: digest.into() };
-        match self.call(op).await? {
-            Value::Signature(signature) => Ok(signature.into_array()),
-            _ => Err(HalError(Fault::Keystore)),
+    /// Uses up a permit: ECDSA over its digest with a wrapped key, r‖s, not verified and not low-S. There is no other way to
+    /// sign with the keystore. The call is begun at once.
+    pub(crate) fn sign(
+        &self,
+        permit: Permit,
+        key: &ByteArray<16>,
+        wrapped: &ByteBuf,
+    ) -> impl Future<Output = Result<[u8; 64], HalError>> + use<> {
+        let op = |digest: [u8; 32]| Op::SignDigest { wrapped: wrapped.clone(), digest: digest.into() };
+        let call = permit.consume(key).map(|digest| self.call(op(digest)));
+        async move {
+            match call.ok_or(HalError(Fault::Limits))?.await? {
+                Value::Signature(signature) => Ok(signature.into_array()),
+                _ => Err(HalError(Fault::Keystore)),
+            }
         }
     }
 

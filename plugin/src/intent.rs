@@ -1,72 +1,160 @@
-//! What is to be signed: decoded inside the boundary, its digest computed here.
+//! What is to be signed, from the request to the reply: read before anything is loaded, then reviewed with the key's eyes.
 
-use countersign_intent::ethereum::{self, Transaction};
-use countersign_policy::{EthereumFacts, Subject};
-use countersign_wire::client::{Mechanism, Payload};
+use crate::ecdsa::Verified;
+use crate::record::{Account, Key};
+use crate::wallet;
+use countersign_intent::bitcoin::{Psbt, Review};
+use countersign_intent::ethereum::{Message, Transaction, TypedData};
+use countersign_intent::{Intent as Told, bitcoin, summary};
+use countersign_wire::client::{Mechanism, Payload, Signed};
 use countersign_wire::reason::Reason;
+use serde_bytes::ByteArray;
 
-/// One intent. Holding one proves that its payload was read strictly and that the digest is the payload's.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Intent {
-    digest: [u8; 32],
-    content: Content,
-}
+/// The most signatures that one intent needs: the inputs of one PSBT.
+pub const SIGNATURES_MAX: usize = bitcoin::INPUTS_MAX;
 
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Content {
-    Digest,
+/// A payload that was read strictly. What it means may depend on the key.
+#[derive(Clone, Debug)]
+pub struct Draft(Form);
+
+#[derive(Clone, Debug)]
+enum Form {
+    Digest([u8; 32]),
     Ethereum(Box<Transaction>),
+    TypedData(Box<TypedData>),
+    Message(Box<Message>),
+    Psbt(Box<Psbt>),
 }
 
-impl Intent {
+/// One intent. Holding one proves that its payload was read strictly, and that the digests are the payload's.
+#[derive(Clone, Debug)]
+pub struct Intent {
+    told: Told,
+    summary: String,
+    to_sign: Vec<ToSign>,
+    product: Product,
+}
+
+/// What is given back beside the signatures.
+#[derive(Clone, Debug)]
+enum Product {
+    Nothing,
+    Transaction(Box<Transaction>),
+    Psbt(Box<Psbt>, Box<Review>),
+}
+
+/// One signature that an intent needs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ToSign {
+    /// What is signed.
+    pub digest: [u8; 32],
+    /// With which key below the intent's: chain and index in a wallet account; `None`: with the key itself.
+    pub child: Option<(u32, u32)>,
+    /// The public key that verifies it: SEC 1 uncompressed.
+    pub public_key: [u8; 65],
+}
+
+impl Draft {
     /// The one constructor: reads a payload, or refuses it.
     pub fn read(payload: &Payload) -> Result<Self, Reason> {
-        match payload {
-            Payload::Digest(digest) => Ok(Self { digest: digest.into_array(), content: Content::Digest }),
-            Payload::Ethereum(bytes) => {
-                let transaction = Transaction::read(bytes)?;
-                let digest = ethereum::keccak256(bytes);
-                Ok(Self { digest, content: Content::Ethereum(Box::new(transaction)) })
-            }
-        }
-    }
-
-    /// What is signed.
-    pub fn digest(&self) -> [u8; 32] {
-        self.digest
+        Ok(Self(match payload {
+            Payload::Digest(digest) => Form::Digest(digest.into_array()),
+            Payload::Ethereum(bytes) => Form::Ethereum(Box::new(Transaction::read(bytes)?)),
+            Payload::TypedData(bytes) => Form::TypedData(Box::new(TypedData::read(bytes)?)),
+            Payload::Message(bytes) => Form::Message(Box::new(Message::read(bytes)?)),
+            Payload::Psbt(bytes) => Form::Psbt(Box::new(Psbt::read(bytes)?)),
+        }))
     }
 
     /// What a key must have been made for.
     pub fn mechanism(&self) -> Mechanism {
-        match self.content {
-            Content::Digest => Mechanism::Digest,
-            Content::Ethereum(_) => Mechanism::Ethereum,
+        match self.0 {
+            Form::Digest(_) => Mechanism::Digest,
+            Form::Ethereum(_) => Mechanism::Ethereum,
+            Form::TypedData(_) => Mechanism::TypedData,
+            Form::Message(_) => Mechanism::Message,
+            Form::Psbt(_) => Mechanism::Bitcoin,
         }
     }
 
-    /// What policy is told of it.
-    pub fn subject(&self) -> Subject<'_> {
-        match &self.content {
-            Content::Digest => Subject::Digest,
-            Content::Ethereum(transaction) => Subject::Ethereum(EthereumFacts {
-                chain_id: transaction.chain_id,
-                to: transaction.to.as_ref(),
-                value_wei: transaction.value_wei,
-                max_fee_wei: transaction.max_fee_wei,
-                opaque: transaction.opaque,
-            }),
+    /// What it means for this key of this account. Refused if the key was not made for it.
+    pub fn review(self, account: &Account, key: &Key) -> Result<Intent, Reason> {
+        if !key.mechanisms.contains(&self.mechanism()) {
+            return Err(Reason::MechanismNotAllowed);
         }
+        let (told, digest, product) = match self.0 {
+            Form::Digest(digest) => (Told::digest(), digest, Product::Nothing),
+            Form::Ethereum(transaction) => {
+                (transaction.intent(), transaction.digest(), Product::Transaction(transaction))
+            }
+            Form::TypedData(data) => (data.intent(), data.digest(), Product::Nothing),
+            Form::Message(message) => (message.intent(), message.digest(), Product::Nothing),
+            Form::Psbt(psbt) => return Intent::of_psbt(psbt, account, key),
+        };
+        let to_sign = vec![ToSign { digest, child: None, public_key: key.public_key.into_array() }];
+        Ok(Intent { summary: summary::render(&told), told, to_sign, product })
+    }
+}
+
+impl Intent {
+    fn of_psbt(psbt: Box<Psbt>, account: &Account, key: &Key) -> Result<Self, Reason> {
+        let review = Box::new(psbt.review(&wallet::signer(account.wallet.as_ref(), key)?)?);
+        let to_sign = review.to_sign.iter().map(|one| {
+            let public_key = wallet::uncompressed(&one.public_key)?;
+            Ok(ToSign { digest: one.digest, child: one.child, public_key })
+        });
+        let to_sign: Vec<ToSign> = to_sign.collect::<Result<_, Reason>>()?;
+        let told = review.intent.clone();
+        Ok(Self { summary: summary::render(&told), told, to_sign, product: Product::Psbt(psbt, review) })
     }
 
-    /// For a transaction, the whole signed transaction and its hash on chain.
-    pub fn signed_transaction(&self, signature: &[u8; 64], y_parity: u8) -> Option<(Vec<u8>, [u8; 32])> {
-        match &self.content {
-            Content::Digest => None,
-            Content::Ethereum(transaction) => {
-                let raw = transaction.with_signature(signature, y_parity);
-                let hash = ethereum::keccak256(&raw);
-                Some((raw, hash))
+    /// What people and policies are told of it.
+    pub fn told(&self) -> &Told {
+        &self.told
+    }
+
+    /// The text that people are shown.
+    pub fn summary(&self) -> &str {
+        &self.summary
+    }
+
+    /// All that is signed, in order. Never empty.
+    pub fn to_sign(&self) -> &[ToSign] {
+        &self.to_sign
+    }
+
+    /// The digests of all that is signed, in order.
+    pub fn digests(&self) -> impl Iterator<Item = [u8; 32]> + '_ {
+        self.to_sign.iter().map(|one| one.digest)
+    }
+
+    /// What is released: the signatures, and for a transaction the whole of it.
+    pub(crate) fn signed(&self, signatures: &[Verified]) -> Result<Signed, Reason> {
+        let (Some(Verified { signature, y_parity }), Some(first)) = (signatures.first(), self.to_sign.first())
+        else {
+            return Err(Reason::InternalError);
+        };
+        let mut signed = Signed {
+            signature: ByteArray::new(*signature),
+            y_parity: *y_parity,
+            digest: ByteArray::new(first.digest),
+            transaction_hash: None,
+            raw_transaction: None,
+            psbt: None,
+            summary: self.summary.clone(),
+        };
+        match &self.product {
+            Product::Nothing => {}
+            Product::Transaction(transaction) => {
+                let whole = transaction.with_signature(signature, *y_parity)?;
+                signed.transaction_hash = Some(ByteArray::new(whole.hash));
+                signed.raw_transaction = Some(whole.raw.into());
+            }
+            Product::Psbt(psbt, review) => {
+                let all: Vec<[u8; 64]> = signatures.iter().map(|one| one.signature).collect();
+                signed.psbt = Some(psbt.with_signatures(review, &all)?.into());
             }
         }
+        Ok(signed)
     }
 }

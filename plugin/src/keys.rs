@@ -4,9 +4,10 @@ use crate::approval::require_confirmed;
 use crate::audit::What;
 use crate::enrolment::check_public_key;
 use crate::machine::Core;
-use crate::record::{KEYS_MAX, Key};
+use crate::record::{KEYS_MAX, Key, Source, Wallet};
 use crate::store::{Change, RecordId};
-use countersign_wire::client::{CreateKey, Cursor, KeyInfo, KeyPage, KeyQuery, Mechanism};
+use crate::wallet;
+use countersign_wire::client::{CreateKey, Cursor, KeyInfo, KeyPage, KeyPlan, KeyQuery, Mechanism};
 use countersign_wire::names::{KeyName, TenantName};
 use countersign_wire::reason::{Reason, Refusal};
 use serde_bytes::ByteArray;
@@ -14,29 +15,51 @@ use serde_bytes::ByteArray;
 /// Accounts in one page of a listing.
 const PAGE_ACCOUNTS: usize = 4;
 
-/// One or more mechanisms, ascending, without repeats: one set has one form.
-pub(crate) fn check_mechanisms(mechanisms: &[Mechanism]) -> Result<(), Reason> {
-    let ascending = mechanisms.windows(2).all(|pair| pair[0] < pair[1]);
-    if mechanisms.is_empty() || !ascending { Err(Reason::MalformedRequest) } else { Ok(()) }
+/// One or more mechanisms, ascending, without repeats: one set has one form. A Bitcoin key is made for nothing else, and it
+/// alone has a network. A path is one that keys of that kind lie at.
+pub(crate) fn check_plan(plan: &KeyPlan) -> Result<(), Reason> {
+    let ascending = plan.mechanisms.windows(2).all(|pair| pair[0] < pair[1]);
+    let is_bitcoin = plan.mechanisms.contains(&Mechanism::Bitcoin);
+    let alone = plan.mechanisms.len() == 1;
+    if plan.mechanisms.is_empty()
+        || !ascending
+        || is_bitcoin != plan.network.is_some()
+        || is_bitcoin && !alone
+    {
+        return Err(Reason::MalformedRequest);
+    }
+    match &plan.path {
+        Some(path) if path.purpose(plan.network).is_none() => Err(Reason::UnsupportedPath),
+        _ => Ok(()),
+    }
 }
 
-/// Makes a key pair in the keystore.
+/// Makes a key of the account as planned: a key pair in the keystore, or a key of the account's wallet, which is made with
+/// its first one.
 pub(crate) async fn make(
     core: &Core,
-    account: RecordId,
+    record: RecordId,
+    wallet: &mut Option<Wallet>,
     name: &KeyName,
-    mechanisms: &[Mechanism],
+    plan: &KeyPlan,
 ) -> Result<Key, Reason> {
     let random = core.hal.random(8).await?;
     let random: [u8; 8] = random.expose().try_into().map_err(|_| Reason::InternalError)?;
-    let pair = core.hal.generate_key_pair().await?;
-    check_public_key(&pair.public_key)?;
+    let (public_key, source) = match &plan.path {
+        None => {
+            let pair = core.hal.generate_key_pair().await?;
+            (pair.public_key, Source::Wrapped(pair.wrapped.into()))
+        }
+        Some(path) => wallet::derive(core, wallet, path, plan.network).await?,
+    };
+    check_public_key(&public_key)?;
     Ok(Key {
         name: name.clone(),
-        id: ByteArray::new(core.store.key_id(account, random)),
-        public_key: ByteArray::new(pair.public_key),
-        wrapped: pair.wrapped.into(),
-        mechanisms: mechanisms.to_vec(),
+        id: ByteArray::new(core.store.key_id(record, random)),
+        public_key: ByteArray::new(public_key),
+        source,
+        mechanisms: plan.mechanisms.clone(),
+        network: plan.network,
     })
 }
 
@@ -46,7 +69,7 @@ pub(crate) async fn create(
     tenant: &TenantName,
     request: &CreateKey,
 ) -> Result<KeyInfo, Refusal> {
-    check_mechanisms(&request.mechanisms)?;
+    check_plan(&request.plan)?;
     let record = core.store.account_id(tenant, &request.label.account);
     let _turn = core.turns.take(record).await;
     let mut account = core.store.load(&core.hal, record).await?.ok_or(Reason::UnknownAccount)?;
@@ -57,7 +80,14 @@ pub(crate) async fn create(
     if account.keys.len() >= KEYS_MAX {
         return Err(Reason::TooManyKeys.into());
     }
-    let key = make(core, record, &request.label.key, &request.mechanisms).await?;
+    // A path has one key for ever: no second one may sign in other ways with the same private key.
+    let taken = |key: &Key| {
+        key.path().zip(request.plan.path.as_ref()).is_some_and(|(one, other)| one.overlaps(other))
+    };
+    if account.keys.iter().any(taken) {
+        return Err(Reason::PathTaken.into());
+    }
+    let key = make(core, record, &mut account.wallet, &request.label.key, &request.plan).await?;
     let info = account.key_info(&key);
     account.keys.push(key);
     account.version += 1;

@@ -26,6 +26,7 @@
 //! | [`record`] | what one account's and one tenant's sealed record holds |
 //! | [`store`] | the sealed log, its table, its head in NVRAM, group commit |
 //! | [`clock`] | the time floor, and running time for delays |
+//! | `wallet` | an account's wallet root, and the keys below it |
 //! | `turns` | strict order of requests on one account |
 //! | `retry` | the same request again gets the same signature |
 //! | `audit` | what is recorded of every decision |
@@ -51,6 +52,7 @@ pub mod store;
 mod tenants;
 pub mod totp;
 mod turns;
+mod wallet;
 
 /// The version that the plugin reports.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");

@@ -15,14 +15,17 @@ use crate::retry::Retries;
 use crate::store::{Change, CommitError, Store, StoreError, Watermarks};
 use crate::tenants::Tenants;
 use crate::turns::Turns;
+use crate::record::PolicyMark;
 use core::cell::{Cell, OnceCell, RefCell};
+use core::fmt;
 use countersign_policy::Policy;
-use countersign_wire::hal::{Boot, Delivery, Event, Fault, Output, Secret, Time, Value};
+use countersign_wire::hal::{Boot, Delivery, Event, Fault, Output, Secret, Tenant, Time, Value};
 use countersign_wire::names::{AccountName, TenantName};
 use countersign_wire::reason::Reason;
 use futures_executor::LocalPool;
 use futures_util::task::LocalSpawnExt;
-use serde_bytes::ByteBuf;
+use serde_bytes::{ByteArray, ByteBuf};
+use sha2::{Digest, Sha256};
 use std::collections::VecDeque;
 use std::rc::Rc;
 use zeroize::Zeroizing;
@@ -37,7 +40,6 @@ pub(crate) struct Core {
     pub(crate) store: Store,
     pub(crate) tenants: Tenants,
     pub(crate) turns: Turns,
-    pub(crate) policy: Policy,
     pub(crate) grants: RefCell<OpenGrants>,
     pub(crate) retries: RefCell<Retries>,
     pub(crate) retry_salt: Secret,
@@ -236,14 +238,22 @@ impl Plugin {
 /// Opens the store and makes the plugin ready, or halts it.
 async fn open(hal: Rc<Hal>, core: Rc<OnceCell<Core>>, clock: Rc<RefCell<Clock>>, boot: Boot, first: Time) {
     match try_open(&hal, &clock, boot, first).await {
-        Ok(opened) => {
+        Ok((opened, new_policies)) => {
             let event = opened.event(None, None, What::Booted { boot_count: opened.store.boot_count() });
             if core.set(opened).is_err() {
                 return hal.send(Output::Halt { why: "the store was opened twice".to_owned() });
             }
             let Some(core) = core.get() else { return };
-            match core.store.commit(Change { account: None, tenant: None, event }).await {
-                Ok(()) => hal.send(Output::Ready),
+            let mut changes = vec![Change { account: None, tenant: None, event }];
+            changes.extend(new_policies.into_iter().map(|(tenant, mark)| {
+                let PolicyMark { version, sha256 } = mark;
+                let event = core.event(Some(&tenant), None, What::PolicyChanged { version, sha256 });
+                Change { account: None, tenant: Some(tenant), event }
+            }));
+            // In one commit, which all of them wait for.
+            let commits = changes.into_iter().map(|change| core.store.commit(change));
+            match futures_util::future::try_join_all(commits).await {
+                Ok(_) => hal.send(Output::Ready),
                 Err(error) => {
                     let fault = if error == CommitError::Full { Fault::StoreFull } else { Fault::Store };
                     hal.send(Output::Halt { why: StoreError::Hal(fault).to_string() });
@@ -254,33 +264,82 @@ async fn open(hal: Rc<Hal>, core: Rc<OnceCell<Core>>, clock: Rc<RefCell<Clock>>,
     }
 }
 
+/// Why the plugin does not become ready.
+enum StartError {
+    Store(StoreError),
+    Policy { tenant: TenantName, why: String },
+}
+
+impl<E: Into<StoreError>> From<E> for StartError {
+    fn from(error: E) -> Self {
+        Self::Store(error.into())
+    }
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Store(error) => error.fmt(f),
+            Self::Policy { tenant, why } => write!(f, "the policy of tenant {tenant} is refused: {why}"),
+        }
+    }
+}
+
+/// Reads a tenant's policy. Versions never fall, and a tenant that was given a policy has one ever after.
+fn read_policy(tenant: &Tenant, known: Option<PolicyMark>) -> Result<(Policy, Option<PolicyMark>), StartError> {
+    let refused = |why: String| StartError::Policy { tenant: tenant.name.clone(), why };
+    let Some(document) = &tenant.policy else {
+        return match known {
+            None => Ok((Policy::development(), None)),
+            Some(PolicyMark { version, .. }) => Err(refused(format!("it is gone; version {version} was in force"))),
+        };
+    };
+    let policy = Policy::read(document).map_err(|problem| refused(problem.to_string()))?;
+    let version = policy.document().version;
+    let mark = PolicyMark { version, sha256: ByteArray::new(Sha256::digest(document).into()) };
+    match known {
+        Some(known) if known.version > version => {
+            Err(refused(format!("version {version} is older than version {}, which was in force", known.version)))
+        }
+        Some(known) if known.version == version && known.sha256 != mark.sha256 => {
+            Err(refused(format!("it is another version {version} than the one that was in force")))
+        }
+        _ => Ok((policy, Some(mark))),
+    }
+}
+
 async fn try_open(
     hal: &Rc<Hal>,
     clock: &Rc<RefCell<Clock>>,
     boot: Boot,
     first: Time,
-) -> Result<Core, StoreError> {
+) -> Result<(Core, Vec<(TenantName, PolicyMark)>), StartError> {
     let (store, watermarks) = Store::open(hal, &boot).await?;
     *clock.borrow_mut() = Clock::start(watermarks.unix_floor_secs, watermarks.elapsed_secs, first);
-    let mut tenants = Vec::new();
+    let (mut tenants, mut new_policies) = (Vec::new(), Vec::new());
     for tenant in &boot.tenants {
-        let state = store.load_tenant(hal, &tenant.name).await?;
-        tenants.push((tenant.clone(), state));
+        let mut state = store.load_tenant(hal, &tenant.name).await?;
+        let (policy, mark) = read_policy(tenant, state.policy)?;
+        if let Some(mark) = mark.filter(|mark| state.policy != Some(*mark)) {
+            state.policy = Some(mark);
+            new_policies.push((tenant.name.clone(), mark));
+        }
+        tenants.push((tenant.clone(), state, policy));
     }
     let retry_salt = hal.random(32).await?;
-    Ok(Core {
+    let core = Core {
         hal: Rc::clone(hal),
         boot,
         store,
         tenants: Tenants::new(tenants),
         turns: Turns::default(),
-        policy: Policy,
         grants: RefCell::default(),
         retries: RefCell::default(),
         retry_salt,
         clock: Rc::clone(clock),
         unreadable: Cell::new(0),
-    })
+    };
+    Ok((core, new_policies))
 }
 
 #[cfg(test)]

@@ -4,13 +4,15 @@
 //! An account's record binds its factor, its keys and its counters as one: none can be exchanged without the rest.
 
 use crate::limits::{Bucket, Guard};
-use countersign_wire::client::{AccountInfo, KeyInfo, Mechanism, TotpParameters};
+use countersign_policy::{Ledger, Payees};
+use countersign_wire::client::{AccountInfo, KeyInfo, KeyPlan, Mechanism, Network, TotpParameters};
 use countersign_wire::names::{AccountName, KeyLabel, KeyName, TenantName};
+use countersign_wire::path::DerivationPath;
 use serde::{Deserialize, Serialize};
 use serde_bytes::{ByteArray, ByteBuf};
 
 /// The form of record that this version writes and the only one it reads.
-pub const FORMAT: u8 = 1;
+pub const FORMAT: u8 = 2;
 
 /// The most keys an account holds; it bounds the record.
 pub const KEYS_MAX: usize = 16;
@@ -36,8 +38,14 @@ pub struct Account {
     pub totp: TotpFactor,
     /// Locks and budget.
     pub guard: Guard,
+    /// The root of the account's wallet, once a key was made from it.
+    pub wallet: Option<Wallet>,
     /// The keys, in the order they were made.
     pub keys: Vec<Key>,
+    /// What it spent, as far as the policy's limits count it.
+    pub ledger: Ledger,
+    /// Whom it is known to pay.
+    pub payees: Payees,
 }
 
 /// Whether the user has shown two codes.
@@ -64,7 +72,31 @@ pub struct TotpFactor {
     pub highest_used_step: u64,
 }
 
-/// A secp256k1 key. The private part opens only inside the keystore.
+/// The root of a wallet (BIP-32). What it is made of opens only inside the keystore; see [`crate::wallet`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Wallet {
+    /// The wrapped MAC key that the root is derived with.
+    pub wrapped: ByteBuf,
+    /// The fingerprint of the root's public key.
+    pub fingerprint: ByteArray<4>,
+}
+
+/// Where a private key is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Source {
+    /// Wrapped: it opens only inside the keystore.
+    Wrapped(ByteBuf),
+    /// In the account's wallet.
+    Derived {
+        /// Where.
+        path: DerivationPath,
+        /// Of a Bitcoin wallet account, its extended public key (BIP-32, "Serialization format").
+        extended: Option<ByteArray<78>>,
+    },
+}
+
+/// A secp256k1 key.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Key {
@@ -74,10 +106,27 @@ pub struct Key {
     pub id: ByteArray<16>,
     /// SEC 1 uncompressed point.
     pub public_key: ByteArray<65>,
-    /// The wrapped private key.
-    pub wrapped: ByteBuf,
+    /// Where its private part is.
+    pub source: Source,
     /// What it may sign: ascending, without repeats, never changed.
     pub mechanisms: Vec<Mechanism>,
+    /// The network of a Bitcoin key. Never changed.
+    pub network: Option<Network>,
+}
+
+impl Key {
+    /// Where it lies in the account's wallet, if it does.
+    pub fn path(&self) -> Option<&DerivationPath> {
+        match &self.source {
+            Source::Wrapped(_) => None,
+            Source::Derived { path, .. } => Some(path),
+        }
+    }
+
+    /// What it was made for.
+    pub fn plan(&self) -> KeyPlan {
+        KeyPlan { mechanisms: self.mechanisms.clone(), network: self.network, path: self.path().cloned() }
+    }
 }
 
 impl Account {
@@ -103,7 +152,8 @@ impl Account {
             id: key.id,
             public_key: key.public_key,
             ethereum_address: countersign_intent::ethereum::address_of(&key.public_key).to_string(),
-            mechanisms: key.mechanisms.clone(),
+            plan: key.plan(),
+            watch: crate::wallet::watch(self.wallet.as_ref(), key),
         }
     }
 
@@ -117,6 +167,7 @@ impl Account {
             consecutive_failures: self.guard.consecutive_failures(),
             failures_left: self.guard.failures_left(elapsed_secs),
             keys: self.keys.iter().map(|key| self.key_info(key)).collect(),
+            payees: self.payees.list().iter().map(|payee| payee.address.clone()).collect(),
         }
     }
 }
@@ -131,4 +182,25 @@ pub struct TenantState {
     pub tenant: TenantName,
     /// Failed checks across the tenant.
     pub failures: Bucket,
+    /// What its accounts spent together, as far as the policy's limits count it.
+    pub ledger: Ledger,
+    /// The policy that was last in force; `None`: it was never given one.
+    pub policy: Option<PolicyMark>,
+}
+
+/// Which policy document it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PolicyMark {
+    /// The document's version. Never falls.
+    pub version: u64,
+    /// SHA-256 of the document.
+    pub sha256: ByteArray<32>,
+}
+
+impl TenantState {
+    /// Of a tenant about whom nothing was kept yet.
+    pub fn new(tenant: TenantName) -> Self {
+        Self { format: FORMAT, tenant, failures: Bucket::default(), ledger: Ledger::default(), policy: None }
+    }
 }

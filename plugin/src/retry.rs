@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, VecDeque};
 /// How long a signature can be asked for again.
 const KEEP_SECS: u64 = 10 * 60;
 
-/// How many are kept at the most: about 8 MiB. Where more than this are made in ten minutes, the oldest go first.
+/// How many signatures are kept at the most: about 8 MiB. Where more than this are made in ten minutes, the oldest go first.
 const KEEP_MAX: usize = 32_768;
 
 /// What makes a request the same one: a hash of key, digest and approval under this boot's random salt, so that it is
@@ -22,9 +22,14 @@ const KEEP_MAX: usize = 32_768;
 pub(crate) struct Sameness([u8; 32]);
 
 impl Sameness {
-    pub(crate) fn of(salt: &[u8], key: &KeyLabel, digest: &[u8; 32], approval: &str) -> Self {
-        let parts =
-            [salt, key.account.as_str().as_bytes(), key.key.as_str().as_bytes(), digest, approval.as_bytes()];
+    pub(crate) fn of(salt: &[u8], key: &KeyLabel, digests: &[u8], approval: &str) -> Self {
+        let parts = [
+            salt,
+            key.account.as_str().as_bytes(),
+            key.key.as_str().as_bytes(),
+            digests,
+            approval.as_bytes(),
+        ];
         Self(hash(b"countersign sameness v1", &parts))
     }
 }
@@ -35,7 +40,7 @@ pub(crate) enum Known {
     /// Nothing: go on.
     New,
     /// It is the same request.
-    Same(Verified),
+    Same(Box<[Verified]>),
     /// It was another request.
     Other,
 }
@@ -43,8 +48,9 @@ pub(crate) enum Known {
 /// The signatures of the last ten minutes, by tenant and request id.
 #[derive(Default)]
 pub(crate) struct Retries {
-    kept: BTreeMap<[u8; 32], (Sameness, Verified)>,
+    kept: BTreeMap<[u8; 32], (Sameness, Box<[Verified]>)>,
     order: VecDeque<(u64, [u8; 32])>,
+    signatures: usize,
 }
 
 impl Retries {
@@ -58,7 +64,7 @@ impl Retries {
         self.expire(now_secs);
         match self.kept.get(&name(tenant, id)) {
             None => Known::New,
-            Some((kept, verified)) if *kept == same => Known::Same(*verified),
+            Some((kept, verified)) if *kept == same => Known::Same(verified.clone()),
             Some(_) => Known::Other,
         }
     }
@@ -68,22 +74,26 @@ impl Retries {
         tenant: &TenantName,
         id: &RequestId,
         same: Sameness,
-        verified: Verified,
+        verified: Box<[Verified]>,
         now_secs: u64,
     ) {
         let name = name(tenant, id);
-        if self.kept.insert(name, (same, verified)).is_none() {
-            self.order.push_back((now_secs.saturating_add(KEEP_SECS), name));
+        self.signatures += verified.len();
+        match self.kept.insert(name, (same, verified)) {
+            None => self.order.push_back((now_secs.saturating_add(KEEP_SECS), name)),
+            Some((_, before)) => self.signatures -= before.len(),
         }
         self.expire(now_secs);
     }
 
     fn expire(&mut self, now_secs: u64) {
         while let Some((until_secs, name)) = self.order.front() {
-            if *until_secs > now_secs && self.order.len() <= KEEP_MAX {
+            if *until_secs > now_secs && self.signatures <= KEEP_MAX {
                 break;
             }
-            self.kept.remove(name);
+            if let Some((_, forgotten)) = self.kept.remove(name) {
+                self.signatures -= forgotten.len();
+            }
             self.order.pop_front();
         }
     }

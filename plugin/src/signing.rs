@@ -15,21 +15,21 @@
 //! the grant to the intent with a durable change, then 8 and 9. A refusal there burns the code.
 
 use crate::approval::{self, Stop};
-use crate::audit::What;
+use crate::audit::{Signs, What};
 use crate::ecdsa::{self, Verified};
 use crate::grant::Grant;
-use crate::intent::Intent;
+use crate::intent::{Draft, Intent};
 use crate::machine::Core;
-use crate::record::{Account, Key};
+use crate::record::{Account, Key, Source};
 use crate::retry::{Known, Sameness};
 use crate::store::{Change, RecordId};
-use countersign_policy::{Decision, KeyUse, Question};
+use crate::wallet;
+use countersign_policy::{self as policy, Booking, Decision, KeyUse, Question, Why};
 use countersign_wire::client::{
     Approval, ContextLogin, ContextSign, Mechanism, Operation, RequestId, Sign, Signed,
 };
 use countersign_wire::names::TenantName;
 use countersign_wire::reason::{Reason, Refusal};
-use serde_bytes::ByteArray;
 
 /// How often a request starts again when its account changed under it. It has the account's turn, so once is
 /// already more than expected.
@@ -41,9 +41,9 @@ pub(crate) async fn sign(
     tenant: &TenantName,
     id: RequestId,
     request: &Sign,
-) -> Result<Signed, Refusal> {
+) -> Result<Signed, Refused> {
     // 2. Read the intent.
-    let intent = Intent::read(&request.payload)?;
+    let draft = Draft::read(&request.payload)?;
     let approval = request.approval.as_ref().ok_or(Reason::ApprovalMissing)?;
     let record = core.store.account_id(tenant, &request.key.account);
     let _turn = core.turns.take(record).await;
@@ -51,34 +51,35 @@ pub(crate) async fn sign(
         // 3. Load the account.
         let mut account = core.store.load(&core.hal, record).await?.ok_or(Reason::UnknownAccount)?;
         let key = account.key_named(&request.key.key).ok_or(Reason::UnknownKey)?.clone();
+        let intent = draft.clone().review(&account, &key)?;
 
         // The same request again gets the same signature, and changes nothing.
         let same = sameness(core, request, &intent, approval);
         let now_secs = core.now().elapsed_secs;
         let known = core.retries.borrow_mut().look_up(tenant, &id, same, now_secs);
         match known {
-            Known::Same(verified) => return repeat(core, &account, &key, &intent, verified).await,
+            Known::Same(signatures) => return repeat(core, &account, &key, &intent, &signatures).await,
             Known::Other => return Err(Reason::RequestIdReused.into()),
             Known::New => {}
         }
 
         // 4. Ask policy.
-        permit(core, &account, &key, &intent)?;
+        let Permission { rule, booking } = permit(core, &account, &key, &intent)?;
 
         // 5, 6, 7. Count first, check, spend.
-        let digest = intent.digest();
-        let granted = |step| What::Granted { key: key.id, step, digest: digest.into() };
-        let spent = match approval::spend(core, &mut account, key.id, approval, granted).await {
+        let granted = |step| What::Granted { key: key.id, step, signs: Signs::of(&intent, &rule) };
+        let spent = match approval::spend(core, &mut account, key.id, approval, Some(booking), granted).await {
             Ok(spent) => spent,
             Err(Stop::Conflict) => continue,
-            Err(Stop::Refused(refusal)) => return Err(refusal),
+            Err(Stop::Refused(refusal)) => return Err(refusal.into()),
         };
 
         // 8. Sign and verify. 9. Release.
-        let signed = release(core, &key, Grant::bind(spent, digest)).await?;
+        let signatures = release(core, &account, &key, Grant::bind(spent, intent.digests()), &intent).await?;
+        let signed = intent.signed(&signatures)?;
         let now_secs = core.now().elapsed_secs;
-        core.retries.borrow_mut().keep(tenant, &id, same, signed, now_secs);
-        return Ok(reply(&intent, signed));
+        core.retries.borrow_mut().keep(tenant, &id, same, signatures, now_secs);
+        return Ok(signed);
     }
     Err(Reason::InternalError.into())
 }
@@ -102,7 +103,7 @@ pub(crate) async fn context_login(
 
         // 5, 6, 7. Count first, check, spend.
         let logged_in = |step| What::LoggedIn { key: key.id, step };
-        match approval::spend(core, &mut account, key.id, &request.approval, logged_in).await {
+        match approval::spend(core, &mut account, key.id, &request.approval, None, logged_in).await {
             Ok(spent) => {
                 core.grants.borrow_mut().put(tenant, operation, spent, core.now().elapsed_secs);
                 return Ok(());
@@ -119,7 +120,7 @@ pub(crate) async fn context_sign(
     core: &Core,
     tenant: &TenantName,
     request: &ContextSign,
-) -> Result<Signed, Refusal> {
+) -> Result<Signed, Refused> {
     let operation = &request.operation;
     let spent = core
         .grants
@@ -131,23 +132,31 @@ pub(crate) async fn context_sign(
     }
 
     // 2. Read the intent.
-    let intent = Intent::read(&request.payload)?;
+    let draft = Draft::read(&request.payload)?;
     let record = core.store.account_of_key(tenant, &operation.key);
     let _turn = core.turns.take(record).await;
 
     // 3. Load the account. 4. Ask policy.
-    let (account, key) = load_by_key(core, record, operation).await?;
-    permit(core, &account, &key, &intent)?;
+    let (mut account, key) = load_by_key(core, record, operation).await?;
+    let intent = draft.review(&account, &key)?;
+    let Permission { rule, booking } = permit(core, &account, &key, &intent)?;
 
-    // 7. Bind the grant to the intent, durably.
-    let bound = What::Bound { key: key.id, digest: intent.digest().into() };
+    // 7. Bind the grant to the intent and book the amounts, durably.
+    let bound = What::Bound { key: key.id, signs: Signs::of(&intent, &rule) };
     let event = core.event(Some(tenant), Some(&account.name), bound);
-    let change = Change { account: None, tenant: None, event };
+    let tenant_changes = booking.touches_tenant().then(|| tenant.clone());
+    let account_changes = booking.touches_account();
+    core.tenants
+        .book(tenant, booking, &mut account.ledger, core.now().elapsed_secs)
+        .map_err(|_| Reason::LimitExceeded)?;
+    account.version += u64::from(account_changes);
+    let changed = account_changes.then(|| account.clone());
+    let change = Change { account: changed, tenant: tenant_changes, event };
     core.store.commit(change).await.map_err(Reason::from)?;
 
     // 8. Sign and verify. 9. Release.
-    let verified = release(core, &key, Grant::bind(spent, intent.digest())).await?;
-    Ok(reply(&intent, verified))
+    let signatures = release(core, &account, &key, Grant::bind(spent, intent.digests()), &intent).await?;
+    Ok(intent.signed(&signatures)?)
 }
 
 /// The account and key of a PKCS#11 operation. A foreign id and an unknown one are the same miss.
@@ -161,29 +170,85 @@ async fn load_by_key(core: &Core, record: RecordId, operation: &Operation) -> Re
     }
 }
 
-/// Whether the key was made for it, and policy permits it.
-fn permit(core: &Core, account: &Account, key: &Key, intent: &Intent) -> Result<(), Reason> {
-    if !key.mechanisms.contains(&intent.mechanism()) {
-        return Err(Reason::MechanismNotAllowed);
-    }
-    let made_for = |mechanism| key.mechanisms.contains(&mechanism);
+/// What policy permitted: by which rule, and what its limits are to count.
+struct Permission {
+    rule: String,
+    booking: Booking,
+}
+
+/// Asks policy.
+fn permit(core: &Core, account: &Account, key: &Key, intent: &Intent) -> Result<Permission, Refused> {
+    let (policy, tenant_ledger) = core.tenants.policy(&account.tenant).ok_or(Reason::InternalError)?;
+    let mechanisms: Vec<&str> = key.mechanisms.iter().map(|mechanism| mechanism.word()).collect();
+    let now = core.now();
     let question = Question {
         tenant: account.tenant.as_str(),
         account: account.name.as_str(),
-        key_use: KeyUse { digest: made_for(Mechanism::Digest), ethereum: made_for(Mechanism::Ethereum) },
-        subject: intent.subject(),
+        key: KeyUse { mechanisms: &mechanisms, network: key.network },
+        intent: intent.told(),
+        approval: policy::Approval::Code,
+        unix_secs: now.unix_secs,
+        elapsed_secs: now.elapsed_secs,
+        account_ledger: &account.ledger,
+        tenant_ledger: &tenant_ledger,
+        payees: &account.payees,
     };
-    match core.policy.decide(&question) {
-        Decision::Permit(_) => Ok(()),
-        Decision::Deny(_) => Err(Reason::PolicyRefused),
+    match policy.decide(&question) {
+        Decision::Permit { rule, booking } => Ok(Permission { rule, booking }),
+        Decision::Deny { rule, why, retry_after_secs } => {
+            let reason = if matches!(why, Why::Limit(_)) { Reason::LimitExceeded } else { Reason::PolicyRefused };
+            let because = match (why, rule) {
+                (Why::Limit(limit), _) => format!("limit {limit}"),
+                (_, Some(rule)) => format!("rule {rule}"),
+                (why, None) => why.word().to_owned(),
+            };
+            Err(Refused { refusal: Refusal { reason, retry_after_secs }, because: Some(because) })
+        }
     }
 }
 
-/// Uses up a grant: signs in the keystore, and verifies before anything leaves.
-async fn release(core: &Core, key: &Key, grant: Grant) -> Result<Verified, Reason> {
-    let digest = grant.digest();
-    let signature = core.hal.sign(grant, key).await?;
-    ecdsa::verify(&key.public_key, &digest, &signature).map_err(|_| Reason::KeystoreFailed)
+/// A refusal, and where policy refused, which rule or limit did: for the audit trail.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Refused {
+    pub(crate) refusal: Refusal,
+    pub(crate) because: Option<String>,
+}
+
+impl<R: Into<Refusal>> From<R> for Refused {
+    fn from(refusal: R) -> Self {
+        Self { refusal: refusal.into(), because: None }
+    }
+}
+
+/// Uses up a grant: makes every signature of the intent, and verifies each before any leaves.
+async fn release(
+    core: &Core,
+    account: &Account,
+    key: &Key,
+    grant: Grant,
+    intent: &Intent,
+) -> Result<Box<[Verified]>, Reason> {
+    let permits = grant.into_permits();
+    if permits.len() != intent.to_sign().len() {
+        return Err(Reason::InternalError);
+    }
+    let made = match &key.source {
+        Source::Wrapped(wrapped) => {
+            // All are asked for at once; the keystore works on several.
+            let calls: Vec<_> =
+                permits.into_iter().map(|permit| core.hal.sign(permit, &key.id, wrapped)).collect();
+            let mut made = Vec::with_capacity(calls.len());
+            for call in calls {
+                made.push(call.await?);
+            }
+            made
+        }
+        Source::Derived { path, .. } => wallet::sign(core, account, key, path, permits, intent).await?,
+    };
+    let verified = made.iter().zip(intent.to_sign()).map(|(signature, one)| {
+        ecdsa::verify(&one.public_key, &one.digest, signature).map_err(|_| Reason::KeystoreFailed)
+    });
+    verified.collect()
 }
 
 /// The same signature again, for the same request; recorded, and nothing else changes.
@@ -192,29 +257,17 @@ async fn repeat(
     account: &Account,
     key: &Key,
     intent: &Intent,
-    verified: Verified,
-) -> Result<Signed, Refusal> {
-    let repeated = What::Repeated { key: key.id, digest: intent.digest().into() };
+    signatures: &[Verified],
+) -> Result<Signed, Refused> {
+    let repeated = What::Repeated { key: key.id, signs: Signs::of(intent, "") };
     let event = core.event(Some(&account.tenant), Some(&account.name), repeated);
     let change = Change { account: None, tenant: None, event };
     core.store.commit(change).await.map_err(Reason::from)?;
-    Ok(reply(intent, verified))
-}
-
-/// What is released: the signature, and for a transaction the whole of it.
-fn reply(intent: &Intent, verified: Verified) -> Signed {
-    let Verified { signature, y_parity } = verified;
-    let (raw_transaction, transaction_hash) = intent.signed_transaction(&signature, y_parity).unzip();
-    Signed {
-        signature: signature.into(),
-        y_parity,
-        digest: intent.digest().into(),
-        raw_transaction: raw_transaction.map(Into::into),
-        transaction_hash: transaction_hash.map(ByteArray::new),
-    }
+    Ok(intent.signed(signatures)?)
 }
 
 fn sameness(core: &Core, request: &Sign, intent: &Intent, approval: &Approval) -> Sameness {
     let Approval::Code(typed) = approval;
-    Sameness::of(core.retry_salt.expose(), &request.key, &intent.digest(), typed.expose())
+    let digests: Vec<u8> = intent.digests().flatten().collect();
+    Sameness::of(core.retry_salt.expose(), &request.key, &digests, typed.expose())
 }

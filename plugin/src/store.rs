@@ -28,9 +28,8 @@ pub mod seal;
 mod table;
 pub mod trail;
 
-use crate::audit::Event;
+use crate::audit::{EVENT_MAX_BYTES, Event};
 use crate::hal::{Hal, HalError};
-use crate::limits::Bucket;
 use crate::record::{Account, FORMAT, TenantState};
 use cleaning::{Moved, Region};
 use core::cell::RefCell;
@@ -187,9 +186,6 @@ const CHANGES_MAX_BYTES: usize = 256 * 1024;
 
 /// What the audit events of one commit may come to.
 pub(crate) const EVENTS_MAX_BYTES: usize = 256 * 1024;
-
-/// No encoded event is longer: two names of 64 bytes, a digest, a key id, a step and a reason.
-const EVENT_MAX_BYTES: usize = 512;
 
 const _: () =
     assert!(CHANGES_MAX_BYTES + EVENTS_MAX_BYTES + 240 * 1024 <= APPEND_MAX_BYTES, "the rest fits as well");
@@ -353,7 +349,7 @@ impl Store {
         let id = RecordId { tenant: self.tenant_id(name), account: [0; 8] };
         let row = self.state.borrow().table.row(Kind::Tenant, id);
         let Some(row) = row else {
-            return Ok(TenantState { format: FORMAT, tenant: name.clone(), failures: Bucket::default() });
+            return Ok(TenantState::new(name.clone()));
         };
         let (_, plain) = self.read_record(hal, Kind::Tenant, id, row).await?;
         countersign_wire::decode_packed(&plain)
@@ -510,9 +506,10 @@ impl Store {
         let mut entry = EntryBuilder::new(state.owner, state.boot_count, sequence);
         let mut group = Group::default();
         let (mut tenants, mut events) = (Vec::<TenantName>::new(), Vec::from_iter(aggregate));
+        let mut events_bytes: usize = events.iter().map(Event::size_bound_bytes).sum();
         let staged = core::mem::take(&mut state.staged);
         for (change, waiter) in staged.changes.into_iter().zip(staged.waiters) {
-            if entry.length_bytes() > CHANGES_MAX_BYTES || events.len() * EVENT_MAX_BYTES > EVENTS_MAX_BYTES {
+            if entry.length_bytes() > CHANGES_MAX_BYTES || events_bytes > EVENTS_MAX_BYTES - EVENT_MAX_BYTES {
                 state.staged.changes.push(change);
                 state.staged.waiters.push(waiter);
                 continue;
@@ -539,6 +536,7 @@ impl Store {
             {
                 tenants.push(tenant);
             }
+            events_bytes += change.event.size_bound_bytes();
             events.push(change.event);
             group.waiters.push(waiter);
         }

@@ -5,6 +5,7 @@ use crate::limits::{BucketSize, TenantBudget, UnderWay};
 use crate::machine::IN_FLIGHT_MAX;
 use crate::record::TenantState;
 use core::cell::RefCell;
+use countersign_policy::{Booking, FitsNoMore, Ledger, Policy};
 use countersign_wire::hal::{ACCOUNTS_MAX_DEFAULT, Tenant};
 use countersign_wire::names::{ApiKey, TenantName};
 use countersign_wire::reason::{Reason, Refusal};
@@ -22,8 +23,10 @@ pub(crate) const REQUESTS_MAX: usize = IN_FLIGHT_MAX / 4 * 3;
 
 struct Slot {
     settings: Tenant,
-    /// As it was read at the start; the budget is newer.
+    /// As it was read at the start; budget and ledger are newer.
     state: TenantState,
+    policy: Rc<Policy>,
+    ledger: Ledger,
     budget: TenantBudget,
     /// Requests under way.
     requests_under_way: usize,
@@ -42,13 +45,19 @@ pub(crate) struct Attempt {
 }
 
 impl Tenants {
-    pub(crate) fn new(tenants: Vec<(Tenant, TenantState)>) -> Self {
-        let slot = |(settings, state): (Tenant, TenantState)| {
-            let budget = TenantBudget::new(state.failures);
-            (
-                settings.name.clone(),
-                Slot { settings, state, budget, requests_under_way: 0, waiting: Vec::new() },
-            )
+    pub(crate) fn new(tenants: Vec<(Tenant, TenantState, Policy)>) -> Self {
+        let slot = |(mut settings, state, policy): (Tenant, TenantState, Policy)| {
+            settings.policy = None;
+            let slot = Slot {
+                budget: TenantBudget::new(state.failures),
+                ledger: state.ledger.clone(),
+                policy: Rc::new(policy),
+                requests_under_way: 0,
+                waiting: Vec::new(),
+                settings,
+                state,
+            };
+            (slot.settings.name.clone(), slot)
         };
         Self(Rc::new(RefCell::new(tenants.into_iter().map(slot).collect())))
     }
@@ -88,7 +97,32 @@ impl Tenants {
     pub(crate) fn state(&self, tenant: &TenantName) -> Option<TenantState> {
         let tenants = self.0.borrow();
         let slot = tenants.get(tenant)?;
-        Some(TenantState { failures: slot.budget.if_all_fail(), ..slot.state.clone() })
+        Some(TenantState {
+            failures: slot.budget.if_all_fail(),
+            ledger: slot.ledger.clone(),
+            ..slot.state.clone()
+        })
+    }
+
+    /// The policy in force, and what the tenant's accounts have spent together.
+    pub(crate) fn policy(&self, tenant: &TenantName) -> Option<(Rc<Policy>, Ledger)> {
+        let tenants = self.0.borrow();
+        tenants.get(tenant).map(|slot| (Rc::clone(&slot.policy), slot.ledger.clone()))
+    }
+
+    /// Books what policy permitted against the limits of account and tenant, if it still fits: others may have booked since.
+    /// The caller stages the change that makes it durable before anything else runs. Should that fail, the tenant's part stays
+    /// booked until the next start: more is counted than was spent, never less.
+    pub(crate) fn book(
+        &self,
+        tenant: &TenantName,
+        booking: Booking,
+        account: &mut Ledger,
+        elapsed_secs: u64,
+    ) -> Result<(), FitsNoMore> {
+        let mut tenants = self.0.borrow_mut();
+        let slot = tenants.get_mut(tenant).ok_or(FitsNoMore)?;
+        booking.apply(account, &mut slot.ledger, elapsed_secs)
     }
 
     /// Counts a check as failed before it is made, if the budget has room for it, or the account is vouched for.

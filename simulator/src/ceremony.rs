@@ -1,13 +1,13 @@
 //! The operator's folder, inside the boundary: who the tenants are. Only its owner can read or change it.
 
 use crate::{HsmError, durable};
-use countersign_wire::hal::Tenant;
+use countersign_wire::hal::{POLICY_MAX_BYTES, Tenant};
 use countersign_wire::names::{ApiKey, TenantName};
 use data_encoding::HEXLOWER;
 use serde::{Deserialize, Serialize};
-use serde_bytes::ByteArray;
+use serde_bytes::{ByteArray, ByteBuf};
 use sha2::{Digest, Sha256};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use zeroize::Zeroizing;
 
 /// `tenants.toml` as it is written.
@@ -138,15 +138,50 @@ pub fn tenants(path: &Path) -> Result<Vec<Tenant>, HsmError> {
         if tenants.iter().any(|tenant| tenant.name == entry.name) {
             return Err(bad(&entry.name, "stands there twice"));
         }
+        let policy = read_policy(path, &entry.name)?;
         tenants.push(Tenant {
             name: entry.name,
             api_key_sha256: ByteArray::new(hash),
             plain_enrolment: entry.plain_enrolment,
             failures_per_hour: entry.failures_per_hour,
             accounts_max: entry.accounts_max,
+            policy,
         });
     }
     Ok(tenants)
+}
+
+/// Where a tenant's policy document lies.
+fn policy_path(tenants: &Path, name: &TenantName) -> PathBuf {
+    tenants.with_file_name(format!("{name}.policy"))
+}
+
+fn read_policy(tenants: &Path, name: &TenantName) -> Result<Option<ByteBuf>, HsmError> {
+    let path = policy_path(tenants, name);
+    match std::fs::read(&path) {
+        Ok(bytes) if bytes.len() <= POLICY_MAX_BYTES => Ok(Some(bytes.into())),
+        Ok(_) => Err(HsmError::Ceremony(format!("{} is longer than a policy can be", path.display()))),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(HsmError::io(format!("read {}", path.display()))(error)),
+    }
+}
+
+/// Gives a tenant a policy document in place of its old one. The plugin reads and checks it at the next start, and takes no
+/// older version than it had.
+pub fn set_policy(path: &Path, name: &TenantName, document: &[u8]) -> Result<(), HsmError> {
+    if document.len() > POLICY_MAX_BYTES {
+        return Err(HsmError::Ceremony(format!(
+            "a policy has at most {POLICY_MAX_BYTES} bytes; nothing was changed"
+        )));
+    }
+    let mut file = read(path)?;
+    entry_of(&mut file, name)?;
+    let policy = policy_path(path, name);
+    if policy.exists() {
+        durable::replace_file(&policy, document)
+    } else {
+        durable::create_file(&policy, document).map(drop)
+    }
 }
 
 fn read(path: &Path) -> Result<TenantsFile, HsmError> {
@@ -232,6 +267,20 @@ mod tests {
         assert_eq!(terms_of(&after[0]), TenantTerms { failures_per_hour: None, ..TERMS });
         assert_eq!(terms_of(&after[1]), terms);
         assert!(after.iter().map(|one| one.api_key_sha256).eq(before.iter().map(|one| one.api_key_sha256)));
+    }
+
+    #[test]
+    fn a_policy_document_is_the_plugins_to_read_and_one_tenants_alone() {
+        let (_folder, path, [one, two]) = two_tenants();
+        assert!(tenants(&path).unwrap().iter().all(|tenant| tenant.policy.is_none()));
+        set_policy(&path, &one, b"first").unwrap();
+        set_policy(&path, &one, b"second").unwrap();
+        let policies: Vec<_> = tenants(&path).unwrap().into_iter().map(|tenant| tenant.policy).collect();
+        assert_eq!(policies, [Some(ByteBuf::from(b"second".to_vec())), None]);
+        assert!(set_policy(&path, &two, &vec![0; POLICY_MAX_BYTES + 1]).is_err());
+        assert!(set_policy(&path, &TenantName::parse("three").unwrap(), b"x").is_err());
+        std::fs::write(policy_path(&path, &two), vec![0; POLICY_MAX_BYTES + 1]).unwrap();
+        assert!(tenants(&path).is_err());
     }
 
     #[test]

@@ -14,6 +14,7 @@ use countersign_wire::client::ClockMode;
 use countersign_wire::names::TenantName;
 use data_encoding::HEXLOWER;
 use serde_json::json;
+use sha2::{Digest, Sha256};
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Command as Process, ExitCode};
@@ -95,6 +96,9 @@ struct InitArguments {
     /// A tenant to begin with; may be repeated
     #[arg(long, value_name = "NAME", default_value = "default")]
     tenant: Vec<TenantName>,
+    /// The policy document of these tenants [default: the plugin's own, for development]
+    #[arg(long, value_name = "FILE")]
+    policy: Option<PathBuf>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -119,6 +123,18 @@ enum TenantCommand {
     },
     /// Change the terms of a tenant; prints them
     Set(SetArguments),
+    /// Give a tenant a policy document, in force from the next start on
+    SetPolicy {
+        /// The folder of the HSM
+        #[arg(long, value_name = "DIR")]
+        home: PathBuf,
+        /// The tenant
+        #[arg(long)]
+        name: TenantName,
+        /// The document; `countersign policy check` says whether it is good
+        #[arg(long, value_name = "FILE")]
+        policy: PathBuf,
+    },
     /// Replace the API key of a tenant, which stops working; prints the new one, which is shown only here
     NewApiKey {
         /// The folder of the HSM
@@ -238,6 +254,8 @@ fn init(arguments: &InitArguments) -> Result<(), HsmError> {
     };
     with_softhsm_configured(&home, keystore)?;
     let image = SealedImage::load(&arguments.image)?;
+    let read = |file: &PathBuf| std::fs::read(file).map_err(HsmError::io(format!("read {}", file.display())));
+    let policy = arguments.policy.as_ref().map(read).transpose()?;
     let Initialised { hsm_id, api_keys } = home.initialise(&Initialisation {
         measurement: image.measurement(),
         keystore,
@@ -247,6 +265,7 @@ fn init(arguments: &InitArguments) -> Result<(), HsmError> {
             ClockChoice::Manual => ClockMode::Manual,
         },
         tenants: arguments.tenant.clone(),
+        policy,
     })?;
     let api_keys: serde_json::Map<_, _> =
         api_keys.iter().map(|(name, key)| (name.to_string(), key.expose().into())).collect();
@@ -259,6 +278,7 @@ fn tenant(command: &TenantCommand) -> Result<(), HsmError> {
     hardening::harden()?;
     let (TenantCommand::Add { home, .. }
     | TenantCommand::Set(SetArguments { home, .. })
+    | TenantCommand::SetPolicy { home, .. }
     | TenantCommand::NewApiKey { home, .. }) = command;
     let home = Home::at(home)?;
     let _lock = home.lock()?;
@@ -285,6 +305,12 @@ fn tenant(command: &TenantCommand) -> Result<(), HsmError> {
                 ceremony::change_terms(&tenants, name, change)?;
             json!({ "tenant": name, "plain_enrolment": plain_enrolment,
                 "failures_per_hour": failures_per_hour, "accounts_max": accounts_max })
+        }
+        TenantCommand::SetPolicy { name, policy, .. } => {
+            let document =
+                std::fs::read(policy).map_err(HsmError::io(format!("read {}", policy.display())))?;
+            ceremony::set_policy(&tenants, name, &document)?;
+            json!({ "tenant": name, "policy_sha256": HEXLOWER.encode(&Sha256::digest(&document)) })
         }
         TenantCommand::NewApiKey { name, .. } => {
             let api_key = ceremony::replace_api_key(&tenants, name)?;

@@ -41,6 +41,8 @@ pub struct Initialisation {
     pub clock: ClockMode,
     /// The first tenants.
     pub tenants: Vec<TenantName>,
+    /// Their policy document.
+    pub policy: Option<Vec<u8>>,
 }
 
 /// What initialising an HSM gives its operator.
@@ -132,6 +134,9 @@ impl Home {
         let mut api_keys = Vec::with_capacity(plan.tenants.len());
         for name in &plan.tenants {
             api_keys.push((name.clone(), ceremony::add_tenant(&self.tenants(), name, terms)?));
+            if let Some(policy) = &plan.policy {
+                ceremony::set_policy(&self.tenants(), name, policy)?;
+            }
         }
         keystore::create(plan.keystore, &self.keystore(), plan.softhsm_module.as_deref())?;
         let fuses = Fuses::generate(plan.clock, plan.keystore, plan.measurement)
@@ -198,6 +203,7 @@ mod tests {
             softhsm_module: None,
             clock: ClockMode::Manual,
             tenants: vec![TenantName::parse("default").unwrap()],
+            policy: None,
         }
     }
 

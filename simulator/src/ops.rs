@@ -236,6 +236,7 @@ mod tests {
             softhsm_module: None,
             clock: ClockMode::Manual,
             tenants: vec!["default".parse().unwrap()],
+            policy: None,
         })
         .unwrap();
         (folder, home)

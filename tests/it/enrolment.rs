@@ -3,7 +3,7 @@
 use countersign_tests::backend::{FIRST_KEY, account, digest, enroll_act, operation, reason, two_codes};
 use countersign_tests::{Hsm, Keystore, on_both_keystores, on_embedded};
 use countersign_wire::client::Mechanism::{Digest, Ethereum};
-use countersign_wire::client::{Act, Answer, CreateKey, Enroll, TotpHash, TotpParameters};
+use countersign_wire::client::{Act, Answer, CreateKey, Enroll, KeyPlan, TotpHash, TotpParameters};
 use countersign_wire::names::KeyName;
 use countersign_wire::reason::Reason;
 
@@ -169,7 +169,7 @@ fn unsupported_factors_are_refused(keystore: Keystore) {
             account: account("alice"),
             totp: TotpParameters { hash: TotpHash::Sha1, digits, period_secs },
             key: KeyName::parse(FIRST_KEY).expect("a good name"),
-            mechanisms: vec![Digest],
+            plan: KeyPlan::of(vec![Digest]),
         });
         assert_eq!(reason(hsm.ask(act)), Reason::UnsupportedFactor, "{digits} digits, {period_secs} seconds");
     }
@@ -204,7 +204,7 @@ fn a_key_has_one_set_of_mechanisms_in_one_form(keystore: Keystore) {
     let alice = hsm.user("alice", &[Ethereum]);
     for mechanisms in [&[][..], &[Ethereum, Digest], &[Digest, Digest], &[Digest, Ethereum, Ethereum]] {
         let label = alice.key_named("second");
-        let refused = hsm.ask(Act::CreateKey(CreateKey { label, mechanisms: mechanisms.to_vec() }));
+        let refused = hsm.ask(Act::CreateKey(CreateKey { label, plan: KeyPlan::of(mechanisms.to_vec()) }));
         assert_eq!(reason(refused), Reason::MalformedRequest, "{mechanisms:?}");
         let refused = hsm.ask(enroll_act("bob", mechanisms));
         assert_eq!(reason(refused), Reason::MalformedRequest, "{mechanisms:?}");

@@ -4,7 +4,7 @@ use alloy_primitives::{U256, hex};
 use countersign_tests::backend::{FIRST_KEY, address, assert_signed_by, digest};
 use countersign_tests::{Hsm, Keystore, on_both_keystores, transactions};
 use countersign_wire::client::Mechanism::{Digest, Ethereum};
-use countersign_wire::client::{Act, Enroll};
+use countersign_wire::client::{Act, Enroll, KeyPlan};
 use countersign_wire::client::{Payload, TotpHash, TotpParameters};
 use countersign_wire::names::KeyName;
 use serde_bytes::ByteArray;
@@ -69,7 +69,7 @@ fn signs_with_every_hash_number_of_digits_and_period(keystore: Keystore) {
                 account: countersign_tests::backend::account(&format!("user-{number}")),
                 totp: TotpParameters { hash, digits, period_secs },
                 key: KeyName::parse(FIRST_KEY).expect("a good name"),
-                mechanisms: vec![Digest],
+                plan: KeyPlan::of(vec![Digest]),
             });
             let user = hsm.enroll(hsm.api_key(), act).expect("every combination can be enrolled");
             assert_eq!(user.phone.secret().len(), hash.secret_bytes());

@@ -3,7 +3,7 @@
 use countersign_tests::backend::{account, digest, enroll_act, operation, reason, sign_act, two_codes};
 use countersign_tests::{Hsm, Keystore, on_both_keystores, on_embedded};
 use countersign_wire::client::Mechanism::{Digest, Ethereum};
-use countersign_wire::client::{Act, Approval, ContextLogin, ContextSign, CreateKey, KeyQuery};
+use countersign_wire::client::{Act, Approval, ContextLogin, ContextSign, CreateKey, KeyPlan, KeyQuery};
 use countersign_wire::names::ApiKey;
 use countersign_wire::reason::Reason;
 
@@ -62,7 +62,7 @@ fn i9_another_tenants_accounts_and_keys_are_the_same_miss_as_none(keystore: Keys
         (Box::new(|f| Act::Unlock(two_codes(&name(f), &code, &code))), Reason::UnknownAccount),
         (Box::new(|f| sign_act(&label(f), digest(1), Some(&code))), Reason::UnknownAccount),
         (
-            Box::new(|f| Act::CreateKey(CreateKey { label: label(f), mechanisms: vec![Ethereum] })),
+            Box::new(|f| Act::CreateKey(CreateKey { label: label(f), plan: KeyPlan::of(vec![Ethereum]) })),
             Reason::UnknownAccount,
         ),
         (

@@ -5,7 +5,8 @@ use crate::phone::{Phone, STEP_SECS};
 use alloy_primitives::Address;
 use countersign_wire::client::{
     AccountInfo, Act, Answer, Approval, ContextLogin, ContextSign, CreateKey, Enroll, Enrolled, KeyInfo,
-    KeyPage, KeyQuery, Mechanism, Operation, Payload, RequestId, Sign, Signed, TotpParameters, TwoCodes,
+    KeyPage, KeyPlan, KeyQuery, Mechanism, Operation, Payload, RequestId, Sign, Signed, TotpParameters,
+    TwoCodes,
 };
 use countersign_wire::names::{AccountName, ApiKey, KeyLabel, KeyName, TypedCode};
 use countersign_wire::reason::{Reason, Refusal};
@@ -61,7 +62,7 @@ pub fn enroll_act(name: &str, mechanisms: &[Mechanism]) -> Act {
         account: account(name),
         totp: TotpParameters::default(),
         key: KeyName::parse(FIRST_KEY).expect("the name is good"),
-        mechanisms: mechanisms.to_vec(),
+        plan: KeyPlan::of(mechanisms.to_vec()),
     })
 }
 
@@ -132,7 +133,8 @@ impl Hsm {
 
     /// A further key.
     pub fn create_key(&self, user: &User, name: &str, mechanisms: &[Mechanism]) -> Result<KeyInfo, Refusal> {
-        let act = Act::CreateKey(CreateKey { label: user.key_named(name), mechanisms: mechanisms.to_vec() });
+        let act =
+            Act::CreateKey(CreateKey { label: user.key_named(name), plan: KeyPlan::of(mechanisms.to_vec()) });
         match self.client.call(Some(&user.api_key), act)? {
             Answer::Key(key) => Ok(key),
             other => panic!("not a key: {other:?}"),

@@ -8,7 +8,8 @@ use crate::phone::Phone;
 use anyhow::{Context, Result, anyhow, bail};
 use countersign_client::Client;
 use countersign_wire::client::{
-    AccountInfo, Act, Answer, ClockMode, CreateKey, Enroll, KeyInfo, Mechanism, TotpParameters, TwoCodes,
+    AccountInfo, Act, Answer, ClockMode, CreateKey, Enroll, KeyInfo, KeyPlan, Mechanism, TotpParameters,
+    TwoCodes,
 };
 use countersign_wire::names::{AccountName, ApiKey, KeyLabel, KeyName, TypedCode};
 use countersign_wire::reason::{Reason, Refusal};
@@ -52,7 +53,7 @@ impl From<&KeyInfo> for Key {
             id: hex(key.id.as_slice()),
             public_key: hex(key.public_key.as_slice()),
             ethereum_address: key.ethereum_address.clone(),
-            mechanisms: key.mechanisms.iter().map(|mechanism| mechanism.word()).collect(),
+            mechanisms: key.plan.mechanisms.iter().map(|mechanism| mechanism.word()).collect(),
         }
     }
 }
@@ -192,7 +193,7 @@ impl Enrolment<'_> {
             account: self.account.clone(),
             totp: TotpParameters::default(),
             key: KeyName::parse("digest")?,
-            mechanisms: vec![Mechanism::Digest],
+            plan: KeyPlan::of(vec![Mechanism::Digest]),
         };
         match self.call(Act::Enroll(enroll))? {
             Answer::Enrolled(enrolled) => {
@@ -221,7 +222,7 @@ impl Enrolment<'_> {
 
     fn create_key(&self, name: &str, mechanism: Mechanism) -> Result<()> {
         let label = KeyLabel { account: self.account.clone(), key: KeyName::parse(name)? };
-        self.call(Act::CreateKey(CreateKey { label, mechanisms: vec![mechanism] }))?;
+        self.call(Act::CreateKey(CreateKey { label, plan: KeyPlan::of(vec![mechanism]) }))?;
         Ok(())
     }
 }

@@ -2,7 +2,8 @@
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
-use countersign_wire::client::{Mechanism, RequestId, TotpHash};
+use countersign_wire::client::{KeyPlan, Mechanism, Network, RequestId, TotpHash};
+use countersign_wire::path::DerivationPath;
 use serde_bytes::ByteArray;
 use std::path::PathBuf;
 
@@ -49,18 +50,44 @@ pub(crate) enum Command {
     /// Create and list keys.
     #[command(subcommand, after_long_help = "Example:\n  countersign key list alice")]
     Key(KeyCommand),
-    /// Sign a digest or an Ethereum transaction with the user's code.
+    /// Show the address of a key.
+    #[command(after_long_help = "\
+Of a Bitcoin wallet account, the address at an index: those to receive with, or with --change
+those that change goes to. It is made here from the account's extended public key.
+
+Examples:
+  countersign address alice/ethereum
+  countersign address alice/btc --index 7")]
+    Address {
+        /// The key.
+        #[arg(value_name = "ACCOUNT/KEY")]
+        key: String,
+        /// Which address of a wallet account [default: 0].
+        #[arg(long, value_name = "N")]
+        index: Option<u32>,
+        /// An address for change.
+        #[arg(long)]
+        change: bool,
+    },
+    /// Show an account's wallet: its keys, extended public keys and output descriptors.
+    #[command(subcommand, after_long_help = "Example:\n  countersign wallet show alice")]
+    Wallet(WalletCommand),
+    /// Check, pack, test, explain and format policies. Asks nothing of the HSM.
+    #[command(subcommand, after_long_help = "Example:\n  countersign policy check policy/samples/development")]
+    Policy(PolicyCommand),
+    /// Sign a transaction, typed data, a message or a digest with the user's code.
     #[command(after_long_help = SIGN_HELP)]
     Sign(SignArguments),
 }
 
 const SIGN_HELP: &str = "\
 An Ethereum transaction is given unsigned, as the bytes whose Keccak-256 is signed
-(EIP-155 for legacy transactions, EIP-1559), in hex or raw. The HSM decodes and hashes
-it itself. The raw transaction in the answer is complete and ready to broadcast.
+(EIP-155 for legacy transactions, EIP-2930, EIP-1559, EIP-4844, EIP-7702), in hex or raw.
+The HSM decodes and hashes it itself. The raw transaction in the answer is complete and
+ready to broadcast. Of a PSBT the HSM signs all inputs that the key spends, under one code.
 
 The signature is 65 bytes: r, s and v, where v is the parity of the y coordinate of R,
-00 or 01, for digests and for transactions of every type. Where a caller wants v as 27
+00 or 01, for all that is Ethereum and for digests. Where a caller wants v as 27
 or 28 (ecrecover), add 27; where it wants EIP-155's v, add 35 + 2 × chain id.
 
 Without --code the code is asked for at the terminal. Where there is no terminal the
@@ -69,7 +96,113 @@ request goes out without an approval, and the HSM refuses it.
 Examples:
   countersign sign --key alice/ethereum --ethereum transfer.hex --code 492039
   build-transaction | countersign --json sign --key alice/ethereum --ethereum - --code 492039
+  countersign sign --key alice/btc --psbt payment.psbt --code 492039
+  countersign sign --key alice/ethereum --typed-data permit.json --code 492039
   countersign sign --key alice/digest --digest 0x1c8a…f3 --code 492039";
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum WalletCommand {
+    /// Show the keys of an account's wallet, and what watches them.
+    #[command(after_long_help = "\
+The output descriptors import into Bitcoin Core and other watch-only wallets. They hold public
+keys alone.
+
+Example:
+  countersign --json wallet show alice")]
+    Show {
+        /// The account.
+        #[arg(value_name = "NAME")]
+        account: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum PolicyCommand {
+    /// Check a policy: its form, its rules against the schema, its limits.
+    #[command(after_long_help = "\
+A policy is a folder with policy.toml (what is declared, limits) and policy.cedar (the rules),
+or the document that was packed from one.
+
+Example:
+  countersign policy check policy/samples/institutional-treasury")]
+    Check {
+        /// The folder, or the packed document.
+        policy: PathBuf,
+    },
+    /// Pack a policy into the one document that an HSM loads.
+    #[command(after_long_help = "Example:\n  countersign policy pack my-policy --out my.policy")]
+    Pack {
+        /// The folder.
+        policy: PathBuf,
+        /// Where the document is written; the file must not exist.
+        #[arg(long, value_name = "FILE")]
+        out: PathBuf,
+    },
+    /// Run a policy's table of cases: what it must permit and what it must deny, and by which rule.
+    #[command(after_long_help = "\
+Exit code 3 if a case is not decided as expected.
+
+Example:
+  countersign policy test policy/samples/retail-exchange-hot-wallet")]
+    Test {
+        /// The folder, or the packed document.
+        policy: PathBuf,
+        /// The table [default: cases.toml in the folder].
+        #[arg(long, value_name = "FILE")]
+        cases: Option<PathBuf>,
+    },
+    /// Say how a policy decides about one transaction, and by which rule.
+    #[command(after_long_help = "\
+Nothing was spent before, and the HSM has been running for ever: what limits hold is what the
+transaction alone comes to. Other states are what tables of cases are for.
+
+Example:
+  countersign policy explain my-policy --ethereum transfer.hex --mechanism ethereum")]
+    Explain(ExplainArguments),
+    /// Format policy.cedar.
+    #[command(after_long_help = "Example:\n  countersign policy fmt my-policy")]
+    Fmt {
+        /// The folder.
+        policy: PathBuf,
+        /// Change nothing; fail if it is not formatted.
+        #[arg(long)]
+        check: bool,
+    },
+}
+
+#[derive(Debug, Args)]
+#[command(group = ArgGroup::new("subject").required(true))]
+pub(crate) struct ExplainArguments {
+    /// The folder, or the packed document.
+    pub(crate) policy: PathBuf,
+    /// An unsigned Ethereum transaction, as hex or raw bytes; '-' is standard input.
+    #[arg(long, value_name = "FILE", group = "subject")]
+    pub(crate) ethereum: Option<PathBuf>,
+    /// EIP-712 typed data, the JSON of eth_signTypedData_v4.
+    #[arg(long, value_name = "FILE", group = "subject")]
+    pub(crate) typed_data: Option<PathBuf>,
+    /// A personal message (EIP-191).
+    #[arg(long, value_name = "FILE", group = "subject")]
+    pub(crate) message: Option<PathBuf>,
+    /// Any digest, signed blind.
+    #[arg(long, group = "subject")]
+    pub(crate) digest: bool,
+    /// Whose policy it is.
+    #[arg(long, default_value = "default")]
+    pub(crate) tenant: String,
+    /// Who signs.
+    #[arg(long, default_value = "alice")]
+    pub(crate) account: String,
+    /// What the key was made for; may be repeated.
+    #[arg(long = "mechanism", value_name = "MECHANISM", value_enum, default_value = "ethereum")]
+    pub(crate) mechanisms: Vec<MechanismWord>,
+    /// An address that the account has known for long; may be repeated.
+    #[arg(long = "payee", value_name = "ADDRESS")]
+    pub(crate) payees: Vec<String>,
+    /// When, in seconds since 1970 [default: now].
+    #[arg(long, value_name = "SECONDS")]
+    pub(crate) at: Option<u64>,
+}
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum ClockCommand {
@@ -110,6 +243,23 @@ Example:
 Example:
   countersign account unlock alice --code 492039 --code 118204")]
     Unlock(TwoCodesArguments),
+    /// Put an address on the list of those that the account is known to pay, with the user's code.
+    #[command(after_long_help = "\
+A policy may ask more of payments to addresses that are not on this list. It takes the
+user's code: the API key alone cannot put one on it.
+
+Example:
+  countersign account trust alice 0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed --code 492039")]
+    Trust {
+        /// The account.
+        #[arg(value_name = "NAME")]
+        account: String,
+        /// The address, exactly as the HSM's summaries show it.
+        address: String,
+        /// The code that the user's authenticator shows; '-' reads it from standard input.
+        #[arg(long, value_name = "CODE")]
+        code: Option<String>,
+    },
     /// Show one account: whether it is confirmed or locked, its factor and its keys.
     #[command(after_long_help = "Example:\n  countersign account show alice")]
     Show {
@@ -136,15 +286,38 @@ pub(crate) struct EnrollArguments {
     /// The name of the account's first key.
     #[arg(long, value_name = "KEYNAME", default_value = "ethereum")]
     pub(crate) key: String,
-    /// What the key may sign, for good; may be repeated.
-    #[arg(long = "mechanism", value_name = "MECHANISM", value_enum, default_value = "ethereum")]
-    pub(crate) mechanisms: Vec<MechanismWord>,
+    #[command(flatten)]
+    pub(crate) plan: PlanArguments,
     /// Also save the QR code to a new file that only you can read; its name ends in .png or .svg.
     #[arg(long, value_name = "FILE")]
     pub(crate) qr: Option<PathBuf>,
     /// Print the QR code even where standard output is not a terminal. Not with --json.
     #[arg(long)]
     pub(crate) qr_terminal: bool,
+}
+
+/// What a key may sign and where it comes from.
+#[derive(Debug, Args)]
+pub(crate) struct PlanArguments {
+    /// What the key may sign, for good; may be repeated.
+    #[arg(long = "mechanism", value_name = "MECHANISM", value_enum, default_value = "ethereum")]
+    pub(crate) mechanisms: Vec<MechanismWord>,
+    /// The network of a Bitcoin key, for good.
+    #[arg(long, value_enum)]
+    pub(crate) network: Option<NetworkWord>,
+    /// Make the key from the account's wallet, at this path.
+    #[arg(long, value_name = "m/84'/0'/0'")]
+    pub(crate) path: Option<DerivationPath>,
+}
+
+impl PlanArguments {
+    /// As it travels: mechanisms ascending, without repeats.
+    pub(crate) fn plan(&self) -> KeyPlan {
+        let mut mechanisms: Vec<Mechanism> = self.mechanisms.iter().map(|word| (*word).into()).collect();
+        mechanisms.sort_unstable();
+        mechanisms.dedup();
+        KeyPlan { mechanisms, network: self.network.map(Into::into), path: self.path.clone() }
+    }
 }
 
 #[derive(Debug, Args)]
@@ -161,14 +334,23 @@ pub(crate) struct TwoCodesArguments {
 #[derive(Debug, Subcommand)]
 pub(crate) enum KeyCommand {
     /// Create a further key under a confirmed account.
-    #[command(after_long_help = "Example:\n  countersign key create alice/savings --mechanism ethereum")]
+    #[command(after_long_help = "\
+A key is made by the keystore, or, with --path, from the account's wallet (BIP-32), whose root
+is made inside the HSM and never leaves it:
+  m/44'/60'/A'/0/I      one Ethereum key
+  m/84'/C'/A'           a Bitcoin wallet account, segwit (also 49', nested, and 44', legacy);
+                        C is 0 on the main network and 1 on all others
+
+Examples:
+  countersign key create alice/savings --mechanism ethereum
+  countersign key create alice/spending --mechanism ethereum --path \"m/44'/60'/0'/0/0\"
+  countersign key create alice/btc --mechanism bitcoin --network main --path \"m/84'/0'/0'\"")]
     Create {
         /// The new key's full name.
         #[arg(value_name = "ACCOUNT/KEY")]
         label: String,
-        /// What the key may sign, for good; may be repeated.
-        #[arg(long = "mechanism", value_name = "MECHANISM", value_enum, default_value = "ethereum")]
-        mechanisms: Vec<MechanismWord>,
+        #[command(flatten)]
+        plan: PlanArguments,
     },
     /// List keys: all of them, those of one account, or one key.
     #[command(after_long_help = "Examples:\n  countersign key list\n  countersign key list alice/ethereum")]
@@ -194,6 +376,15 @@ pub(crate) struct SignArguments {
     /// An unsigned Ethereum transaction, as hex or raw bytes; '-' is standard input.
     #[arg(long, value_name = "FILE", group = "payload")]
     pub(crate) ethereum: Option<PathBuf>,
+    /// EIP-712 typed data, the JSON of eth_signTypedData_v4; '-' is standard input.
+    #[arg(long, value_name = "FILE", group = "payload")]
+    pub(crate) typed_data: Option<PathBuf>,
+    /// A personal message (EIP-191): the file's bytes as they are; '-' is standard input.
+    #[arg(long, value_name = "FILE", group = "payload")]
+    pub(crate) message: Option<PathBuf>,
+    /// A Bitcoin transaction as a PSBT, binary, Base64 or hex; '-' is standard input.
+    #[arg(long, value_name = "FILE", group = "payload")]
+    pub(crate) psbt: Option<PathBuf>,
     /// The code that the user's authenticator shows; '-' reads it from standard input, where neither the list of
     /// processes nor the shell's history shows it.
     #[arg(long, value_name = "CODE")]
@@ -229,6 +420,12 @@ pub(crate) enum MechanismWord {
     Digest,
     /// An Ethereum transaction, decoded and hashed by the HSM.
     Ethereum,
+    /// EIP-712 typed data, decoded and hashed by the HSM.
+    TypedData,
+    /// An EIP-191 personal message.
+    Message,
+    /// A Bitcoin transaction as a PSBT. Stands alone, with a network.
+    Bitcoin,
 }
 
 impl From<MechanismWord> for Mechanism {
@@ -236,6 +433,29 @@ impl From<MechanismWord> for Mechanism {
         match word {
             MechanismWord::Digest => Self::Digest,
             MechanismWord::Ethereum => Self::Ethereum,
+            MechanismWord::TypedData => Self::TypedData,
+            MechanismWord::Message => Self::Message,
+            MechanismWord::Bitcoin => Self::Bitcoin,
+        }
+    }
+}
+
+/// [`Network`] as it is typed.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum NetworkWord {
+    Main,
+    Test,
+    Signet,
+    Regtest,
+}
+
+impl From<NetworkWord> for Network {
+    fn from(word: NetworkWord) -> Self {
+        match word {
+            NetworkWord::Main => Self::Main,
+            NetworkWord::Test => Self::Test,
+            NetworkWord::Signet => Self::Signet,
+            NetworkWord::Regtest => Self::Regtest,
         }
     }
 }

@@ -2,23 +2,23 @@
 
 use crate::arguments::{
     AccountCommand, Arguments, ClockCommand, Command, EnrollArguments, KeyCommand, SignArguments,
-    TwoCodesArguments,
+    TwoCodesArguments, WalletCommand,
 };
 use crate::failure::Failure;
 use crate::qr::{self, QrFile};
 use crate::show::{
     self, AccountShown, Advanced, ClockShown, EnrolledShown, KeyShown, KeysShown, SignedShown, StatusShown,
 };
-use crate::{codes, payload};
+use crate::wallet::{self, WalletShown};
+use crate::{codes, payload, policy};
 use countersign_client::{Client, HostConfig, advance_clock, new_request_id};
 use countersign_wire::client::{
-    AccountInfo, Act, Answer, Approval, CreateKey, Enroll, KeyInfo, KeyPage, KeyQuery, Mechanism, Sign,
-    Status, TotpParameters, TwoCodes,
+    AccountInfo, Act, Answer, Approval, CreateKey, Enroll, KeyInfo, KeyPage, KeyQuery, Sign, Status,
+    TotpParameters, TrustPayee, TwoCodes,
 };
 use countersign_wire::names::{AccountName, ApiKey, KeyLabel, KeyName};
 use countersign_wire::reason::Reason;
 use serde_bytes::ByteArray;
-use std::collections::BTreeSet;
 use std::io::IsTerminal;
 use std::path::Path;
 use zeroize::Zeroizing;
@@ -41,9 +41,21 @@ macro_rules! expect_answer {
 
 /// Carries out a command and returns what is to be printed.
 pub(crate) fn run(arguments: &Arguments) -> Result<Zeroizing<String>, Failure> {
-    let session = Session::open(arguments.config.as_deref())?;
     let json = arguments.json;
+    if let Command::Policy(command) = &arguments.command {
+        return policy::run(command, json);
+    }
+    let session = Session::open(arguments.config.as_deref())?;
     match &arguments.command {
+        Command::Policy(_) => unreachable!("policies are written without an HSM: handled above"),
+        Command::Address { key, index, change } => {
+            let found = session.find_keys(KeyQuery::Label(key.parse()?))?.keys;
+            let key = found.first().ok_or(Reason::UnknownKey)?;
+            Ok(show::text(&wallet::address(key, *index, *change)?, json))
+        }
+        Command::Wallet(WalletCommand::Show { account }) => {
+            Ok(show::text(&WalletShown::of(&session.show_account(account.parse()?)?), json))
+        }
         Command::Status => Ok(show::text(&StatusShown::from(session.status()?), json)),
         Command::Clock(ClockCommand::Show) => Ok(show::text(&ClockShown::from(session.status()?), json)),
         Command::Clock(ClockCommand::Advance { secs }) => {
@@ -51,10 +63,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Zeroizing<String>, Failure> {
             Ok(show::text(&Advanced { unix_time }, json))
         }
         Command::Account(command) => account(&session, command, json),
-        Command::Key(KeyCommand::Create { label, mechanisms }) => {
-            let (label, mechanisms) =
-                (label.parse()?, ascending(mechanisms.iter().map(|word| (*word).into())));
-            let created = expect_answer!(session.ask(Act::CreateKey(CreateKey { label, mechanisms }))?, Key)?;
+        Command::Key(KeyCommand::Create { label, plan }) => {
+            let create = CreateKey { label: label.parse()?, plan: plan.plan() };
+            let created = expect_answer!(session.ask(Act::CreateKey(create))?, Key)?;
             Ok(show::text(&KeyShown::from(&created), json))
         }
         Command::Key(KeyCommand::List { which, id }) => {
@@ -92,10 +103,6 @@ impl Session {
     }
 }
 
-fn ascending(mechanisms: impl Iterator<Item = Mechanism>) -> Vec<Mechanism> {
-    mechanisms.collect::<BTreeSet<_>>().into_iter().collect()
-}
-
 fn account(session: &Session, command: &AccountCommand, json: bool) -> Result<Zeroizing<String>, Failure> {
     let info = match command {
         AccountCommand::Enroll(arguments) => {
@@ -106,6 +113,11 @@ fn account(session: &Session, command: &AccountCommand, json: bool) -> Result<Ze
         }
         AccountCommand::Unlock(arguments) => {
             expect_answer!(session.ask(Act::Unlock(two_codes(arguments)?))?, Account)?
+        }
+        AccountCommand::Trust { account, address, code } => {
+            let approval = codes::one(code.as_deref())?.map(Approval::Code);
+            let trust = TrustPayee { account: account.parse()?, address: address.clone(), approval };
+            expect_answer!(session.ask(Act::TrustPayee(trust))?, Account)?
         }
         AccountCommand::Show { account } => session.show_account(account.parse()?)?,
     };
@@ -130,7 +142,7 @@ fn enroll(session: &Session, arguments: &EnrollArguments, json: bool) -> Result<
             period_secs: arguments.period,
         },
         key: KeyName::parse(&arguments.key)?,
-        mechanisms: ascending(arguments.mechanisms.iter().map(|word| (*word).into())),
+        plan: arguments.plan.plan(),
     };
     let api_key = session.api_key()?;
     // Made first: a secret that is shown only once must not be lost to a file that cannot be written.
@@ -176,9 +188,11 @@ fn all_keys(session: &Session) -> Result<Vec<KeyInfo>, Failure> {
 }
 
 fn sign(session: &Session, arguments: &SignArguments) -> Result<SignedShown, Failure> {
-    if arguments.code.as_deref() == Some("-") && arguments.ethereum.as_deref() == Some(Path::new("-")) {
+    let files = [&arguments.ethereum, &arguments.typed_data, &arguments.message, &arguments.psbt];
+    let reads_stdin = files.into_iter().flatten().any(|file| file == Path::new("-"));
+    if arguments.code.as_deref() == Some("-") && reads_stdin {
         return Err(Failure::Usage(
-            "standard input holds either the transaction or the code, not both".to_owned(),
+            "standard input holds either what is signed or the code, not both".to_owned(),
         ));
     }
     let key: KeyLabel = arguments.key.parse()?;

@@ -7,6 +7,7 @@ use countersign_wire::reason::{Blame, Reason, Refusal};
 use serde::Serialize;
 use std::io::Write;
 use std::process::ExitCode;
+use zeroize::Zeroizing;
 
 /// The command, its configuration or its files are not as they should be; nothing was asked of the HSM.
 pub(crate) const EXIT_USAGE: u8 = 2;
@@ -29,6 +30,8 @@ pub(crate) enum Failure {
     Clock(ControlError),
     /// The command cannot be carried out as it was given.
     Usage(String),
+    /// A policy does not decide as its table of cases expects; what is shown says where.
+    PolicyTests(Zeroizing<String>),
     /// The configuration cannot be used.
     Config(ConfigError),
     /// The answer could not be written out.
@@ -113,6 +116,7 @@ impl Told {
                 retry_after_secs: None,
             },
             Failure::Usage(message) => Self::error("usage", message.clone()),
+            Failure::PolicyTests(_) => Self::error("policy-tests", "the policy decides otherwise than expected".to_owned()),
             Failure::Config(error) => Self::error("configuration", error.to_string()),
             Failure::Output(error) => Self::error("output", format!("cannot write the answer: {error}")),
         }
@@ -139,6 +143,11 @@ impl Told {
 impl Failure {
     /// Tells of it and returns the exit code.
     pub(crate) fn report(&self, json: bool) -> ExitCode {
+        if let Failure::PolicyTests(shown) = self {
+            // It is an answer like that of tests that passed; only the exit code differs.
+            let _ = std::io::stdout().write_all(shown.as_bytes());
+            return ExitCode::from(EXIT_REFUSED);
+        }
         let told = Told::of(self);
         // Where even this cannot be written, the exit code still says it.
         let _ = if json {

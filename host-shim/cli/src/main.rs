@@ -11,16 +11,20 @@
 //! * `commands`: one function for each command;
 //! * `failure`: what can go wrong, and the exit codes;
 //! * `payload`: what is to be signed, from a file or the command line;
+//! * `policy`: writing policies: check, pack, test, explain, format;
 //! * `qr`: QR codes for the terminal and as files;
-//! * `show`: what is shown for each answer, to programs and to people.
+//! * `show`: what is shown for each answer, to programs and to people;
+//! * `wallet`: addresses, from what the HSM says of keys.
 
 mod arguments;
 mod codes;
 mod commands;
 mod failure;
 mod payload;
+mod policy;
 mod qr;
 mod show;
+mod wallet;
 
 use clap::Parser;
 use clap::error::ErrorKind;

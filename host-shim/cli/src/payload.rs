@@ -5,7 +5,7 @@ use crate::failure::Failure;
 use countersign_wire::client::Payload;
 use countersign_wire::frame::CLIENT_MAX_BYTES;
 use countersign_wire::reason::Reason;
-use data_encoding::{DecodeError, DecodeKind, HEXLOWER_PERMISSIVE};
+use data_encoding::{BASE64, DecodeError, DecodeKind, HEXLOWER_PERMISSIVE};
 use serde_bytes::{ByteArray, ByteBuf};
 use std::fs::File;
 use std::io::Read;
@@ -16,18 +16,47 @@ const INPUT_MAX_BYTES: u64 = 2 * CLIENT_MAX_BYTES as u64 + 64;
 
 /// The digest or the transaction that the command names.
 pub(crate) fn of(arguments: &SignArguments) -> Result<Payload, Failure> {
-    match (&arguments.digest, &arguments.ethereum) {
-        (Some(digest), _) => Ok(Payload::Digest(ByteArray::new(*digest))),
-        (None, Some(file)) => {
-            let bytes = transaction(&read(file)?)
-                .map_err(|why| Failure::Usage(format!("{}: {why}", file.display())))?;
-            Ok(Payload::Ethereum(ByteBuf::from(bytes)))
+    match arguments {
+        SignArguments { digest: Some(digest), .. } => Ok(Payload::Digest(ByteArray::new(*digest))),
+        SignArguments { ethereum: Some(file), .. } => Ok(Payload::Ethereum(transaction_of(file)?.into())),
+        SignArguments { typed_data: Some(file), .. } => Ok(Payload::TypedData(ByteBuf::from(read(file)?))),
+        SignArguments { message: Some(file), .. } => Ok(Payload::Message(ByteBuf::from(read(file)?))),
+        SignArguments { psbt: Some(file), .. } => {
+            let bytes = psbt(read(file)?).map_err(|why| wrong(file, &why))?;
+            Ok(Payload::Psbt(ByteBuf::from(bytes)))
         }
-        (None, None) => Err(Failure::Usage("give --digest or --ethereum".to_owned())),
+        _ => Err(Failure::Usage(
+            "say what is to be signed: --ethereum, --psbt, --typed-data, --message or --digest".to_owned(),
+        )),
     }
 }
 
-fn read(file: &Path) -> Result<Vec<u8>, Failure> {
+/// The bytes of the transaction in a file.
+pub(crate) fn transaction_of(file: &Path) -> Result<Vec<u8>, Failure> {
+    transaction(&read(file)?).map_err(|why| wrong(file, &why))
+}
+
+fn wrong(file: &Path, why: &str) -> Failure {
+    Failure::Usage(format!("{}: {why}", file.display()))
+}
+
+/// The first bytes of every PSBT (BIP-174).
+const PSBT_MAGIC: &[u8] = b"psbt\xff";
+
+/// The bytes of a PSBT in binary, Base64 or hex.
+fn psbt(input: Vec<u8>) -> Result<Vec<u8>, String> {
+    if input.starts_with(PSBT_MAGIC) {
+        return Ok(input);
+    }
+    let text = input.trim_ascii();
+    let decoded = HEXLOWER_PERMISSIVE.decode(text).or_else(|_| BASE64.decode(text));
+    match decoded {
+        Ok(bytes) if bytes.starts_with(PSBT_MAGIC) => Ok(bytes),
+        _ => Err("this is no PSBT: neither binary nor Base64 nor hex of one".to_owned()),
+    }
+}
+
+pub(crate) fn read(file: &Path) -> Result<Vec<u8>, Failure> {
     let unreadable = |error| Failure::Usage(format!("cannot read {}: {error}", file.display()));
     let mut bytes = Vec::new();
     let input: &mut dyn Read = if file == Path::new("-") {
@@ -42,7 +71,7 @@ fn read(file: &Path) -> Result<Vec<u8>, Failure> {
 /// The bytes of a transaction in hex or raw, or what is wrong with the hex.
 ///
 /// There is nothing to confuse: a raw transaction begins with a byte that is neither printable nor white space
-/// (EIP-2718: the type, 0x02 being the only one that is supported; or 0xc0 and above for a legacy list). So what is all
+/// (EIP-2718: the type, 0x01 to 0x04; or 0xc0 and above for a legacy list). So what is all
 /// text was meant as hex, and is not signed as if it were bytes.
 fn transaction(input: &[u8]) -> Result<Vec<u8>, String> {
     let text = input.trim_ascii();
@@ -83,6 +112,17 @@ mod tests {
         // Raw bytes that end in what would be white space stay as they are.
         assert_eq!(taken(&[0x02, 0xc1, 0x0a]), [0x02, 0xc1, 0x0a]);
         assert_eq!(taken(&[0xc1, 0x20]), [0xc1, 0x20]);
+    }
+
+    #[test]
+    fn a_psbt_is_taken_in_each_of_its_forms() {
+        let bytes = [PSBT_MAGIC, &[0, 1, 2]].concat();
+        for input in [bytes.clone(), b" 70736274ff000102\n".to_vec(), b"cHNidP8AAQI=\n".to_vec()] {
+            assert_eq!(psbt(input).unwrap(), bytes);
+        }
+        for bad in ["", "psbt", "cHNidP8", "02c0ff", "AAAA"] {
+            assert!(psbt(bad.as_bytes().to_vec()).is_err(), "{bad}");
+        }
     }
 
     #[test]

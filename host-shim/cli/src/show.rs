@@ -2,9 +2,10 @@
 
 use anstyle::{AnsiColor, Style};
 use countersign_wire::client::{
-    AccountInfo, Enrolled, KeyInfo, Mechanism, Signed, Status, TotpHash, TotpParameters,
+    AccountInfo, Enrolled, KeyInfo, Mechanism, Network, Signed, Status, TotpHash, TotpParameters,
 };
-use data_encoding::HEXLOWER;
+use countersign_wire::path::DerivationPath;
+use data_encoding::{BASE64, HEXLOWER};
 use serde::Serialize;
 use std::fmt::Write;
 use zeroize::Zeroizing;
@@ -194,6 +195,14 @@ pub(crate) struct KeyShown {
     public_key: String,
     ethereum_address: String,
     mechanisms: Vec<Mechanism>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    network: Option<Network>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    path: Option<DerivationPath>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    xpub: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    descriptor: Option<String>,
 }
 
 impl From<&KeyInfo> for KeyShown {
@@ -203,7 +212,11 @@ impl From<&KeyInfo> for KeyShown {
             id: hex(&*key.id),
             public_key: hex(&*key.public_key),
             ethereum_address: key.ethereum_address.clone(),
-            mechanisms: key.mechanisms.clone(),
+            mechanisms: key.plan.mechanisms.clone(),
+            network: key.plan.network,
+            path: key.plan.path.clone(),
+            xpub: key.watch.as_ref().map(|watch| watch.xpub.clone()),
+            descriptor: key.watch.as_ref().map(|watch| watch.descriptor.clone()),
         }
     }
 }
@@ -213,7 +226,20 @@ impl Show for KeyShown {
         let words: Vec<&str> = self.mechanisms.iter().map(|mechanism| mechanism.word()).collect();
         line(out, "Key", &self.label);
         line(out, "  signs", &words.join(", "));
-        line(out, "  address", &self.ethereum_address);
+        match self.network {
+            None => line(out, "  address", &self.ethereum_address),
+            Some(network) => line(out, "  network", network.word()),
+        }
+        let facts = [
+            ("  path", self.path.as_ref().map(ToString::to_string)),
+            ("  xpub", self.xpub.clone()),
+            ("  watch", self.descriptor.clone()),
+        ];
+        for (label, fact) in facts {
+            if let Some(fact) = fact {
+                line(out, label, &fact);
+            }
+        }
         line(out, "  id", &self.id);
         line(out, "  public key", &self.public_key);
     }
@@ -246,6 +272,7 @@ pub(crate) struct AccountShown {
     consecutive_failures: u16,
     failures_left: u16,
     keys: Vec<KeyShown>,
+    payees: Vec<String>,
 }
 
 impl From<AccountInfo> for AccountShown {
@@ -258,6 +285,7 @@ impl From<AccountInfo> for AccountShown {
             consecutive_failures: account.consecutive_failures,
             failures_left: account.failures_left,
             keys: account.keys.iter().map(KeyShown::from).collect(),
+            payees: account.payees,
         }
     }
 }
@@ -269,6 +297,9 @@ impl Show for AccountShown {
         line(out, "  factor", &factor(self.totp));
         let failures = format!("{} in a row; {} more allowed", self.consecutive_failures, self.failures_left);
         line(out, "  failures", &failures);
+        for payee in &self.payees {
+            line(out, "  pays", payee);
+        }
         for key in &self.keys {
             key.for_people(out);
         }
@@ -363,6 +394,9 @@ pub(crate) struct SignedShown {
     digest: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     raw_transaction: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    psbt: Option<String>,
+    summary: String,
 }
 
 impl From<Signed> for SignedShown {
@@ -373,13 +407,25 @@ impl From<Signed> for SignedShown {
             hash: signed.transaction_hash.map_or_else(|| digest.clone(), |hash| hex_0x(&*hash)),
             digest,
             raw_transaction: signed.raw_transaction.map(|raw| hex_0x(&raw)),
+            psbt: signed.psbt.map(|psbt| BASE64.encode(&psbt)),
+            summary: signed.summary,
         }
     }
 }
 
 impl Show for SignedShown {
     fn for_people(&self, out: &mut String) {
-        headline(out, "Signed.");
+        headline(out, "Signed:");
+        for told in self.summary.lines() {
+            out.push_str(&printable(told));
+            out.push('\n');
+        }
+        out.push('\n');
+        if let Some(psbt) = &self.psbt {
+            line(out, "PSBT", psbt);
+            out.push_str("The PSBT holds the signatures: finalise it and broadcast.\n");
+            return;
+        }
         line(out, "Signature", &self.signature);
         line(out, "Digest", &self.digest);
         if let Some(raw) = &self.raw_transaction {

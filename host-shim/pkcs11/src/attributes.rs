@@ -1,7 +1,7 @@
 //! What the objects look like: every attribute of a key's two halves.
 
 use crate::mechanism;
-use countersign_wire::client::{KeyInfo, Mechanism};
+use countersign_wire::client::{KeyInfo, Mechanism, Network};
 use cryptoki_sys::{
     CK_ATTRIBUTE_TYPE, CK_BBOOL, CK_FALSE, CK_MECHANISM_TYPE, CK_OBJECT_CLASS, CK_TRUE, CK_ULONG,
     CKA_ALLOWED_MECHANISMS, CKA_ALWAYS_AUTHENTICATE, CKA_ALWAYS_SENSITIVE, CKA_CLASS, CKA_COPYABLE,
@@ -17,6 +17,18 @@ use std::fmt::Write;
 
 /// The key's Ethereum address: `0x` and 40 hex digits with the checksum of EIP-55. On both halves of a key.
 pub const CKA_COUNTERSIGN_ETHEREUM_ADDRESS: CK_ATTRIBUTE_TYPE = CKA_VENDOR_DEFINED | 0x4353_0001;
+
+/// Where the key lies in the account's wallet: `m/84'/0'/0'`. Only keys that were made from one have it.
+pub const CKA_COUNTERSIGN_PATH: CK_ATTRIBUTE_TYPE = CKA_VENDOR_DEFINED | 0x4353_0002;
+
+/// The network of a Bitcoin key: `main`, `test`, `signet` or `regtest`. No other key has it.
+pub const CKA_COUNTERSIGN_NETWORK: CK_ATTRIBUTE_TYPE = CKA_VENDOR_DEFINED | 0x4353_0003;
+
+/// The extended public key of a Bitcoin wallet account (BIP-32). No other key has it.
+pub const CKA_COUNTERSIGN_XPUB: CK_ATTRIBUTE_TYPE = CKA_VENDOR_DEFINED | 0x4353_0004;
+
+/// The output descriptor of a Bitcoin wallet account (BIP-380). No other key has it.
+pub const CKA_COUNTERSIGN_DESCRIPTOR: CK_ATTRIBUTE_TYPE = CKA_VENDOR_DEFINED | 0x4353_0005;
 
 /// DER of the object identifier of secp256k1, 1.3.132.0.10 (SEC 2 appendix A.2.1).
 pub(crate) const SECP256K1: &[u8] = &[0x06, 0x05, 0x2b, 0x81, 0x04, 0x00, 0x0a];
@@ -79,11 +91,21 @@ pub(crate) fn value(key: &KeyInfo, half: Half, kind: CK_ATTRIBUTE_TYPE) -> Value
         (CKA_UNIQUE_ID, _) => owned(unique_id(key, half).into_bytes()),
         (CKA_EC_POINT, _) => owned([POINT_PREFIX, key.public_key.as_slice()].concat()),
         (CKA_PUBLIC_KEY_INFO, _) => owned([PUBLIC_KEY_INFO_PREFIX, key.public_key.as_slice()].concat()),
-        (CKA_ALLOWED_MECHANISMS, _) => owned(allowed_mechanisms(&key.mechanisms)),
+        (CKA_ALLOWED_MECHANISMS, _) => owned(allowed_mechanisms(&key.plan.mechanisms)),
         (CKA_COUNTERSIGN_ETHEREUM_ADDRESS, _) => Value::Is(Cow::Borrowed(key.ethereum_address.as_bytes())),
+        (CKA_COUNTERSIGN_PATH, _) => {
+            key.plan.path.as_ref().map_or(Value::Missing, |path| owned(path.to_string().into_bytes()))
+        }
+        (CKA_COUNTERSIGN_NETWORK, _) => word(key.plan.network.map(Network::word)),
+        (CKA_COUNTERSIGN_XPUB, _) => word(key.watch.as_ref().map(|watch| watch.xpub.as_str())),
+        (CKA_COUNTERSIGN_DESCRIPTOR, _) => word(key.watch.as_ref().map(|watch| watch.descriptor.as_str())),
         (CKA_VALUE, Half::Private) => Value::Sensitive,
         _ => Value::Missing,
     }
+}
+
+fn word(text: Option<&str>) -> Value<'_> {
+    text.map_or(Value::Missing, |text| Value::Is(Cow::Borrowed(text.as_bytes())))
 }
 
 /// An attribute that is the same for this half of every key.
@@ -155,6 +177,7 @@ fn unique_id(key: &KeyInfo, half: Half) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use countersign_wire::client::KeyPlan;
     use serde_bytes::ByteArray;
 
     fn key() -> KeyInfo {
@@ -163,7 +186,8 @@ mod tests {
             id: ByteArray::new([0xab; 16]),
             public_key: ByteArray::new([4; 65]),
             ethereum_address: "0xabc".into(),
-            mechanisms: vec![Mechanism::Digest, Mechanism::Ethereum],
+            plan: KeyPlan::of(vec![Mechanism::Digest, Mechanism::Ethereum]),
+            watch: None,
         }
     }
 

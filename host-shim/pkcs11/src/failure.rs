@@ -97,13 +97,25 @@ pub const fn return_value(reason: Reason, function: Function) -> CK_RV {
             Function::KeyGeneration => CKR_ATTRIBUTE_VALUE_INVALID,
             Function::UserLogin | Function::Other => CKR_KEY_HANDLE_INVALID,
         },
-        Reason::MalformedName | Reason::KeyExists => CKR_ATTRIBUTE_VALUE_INVALID,
-        Reason::TooManyKeys => CKR_DEVICE_MEMORY,
-        Reason::MechanismNotAllowed => CKR_MECHANISM_INVALID,
-        Reason::MalformedTransaction | Reason::UnsupportedTransaction | Reason::ChainIdMissing => {
-            CKR_DATA_INVALID
+        Reason::MalformedName | Reason::KeyExists | Reason::UnsupportedPath | Reason::PathTaken => {
+            CKR_ATTRIBUTE_VALUE_INVALID
         }
+        Reason::TooManyKeys | Reason::TooManyPayees => CKR_DEVICE_MEMORY,
+        Reason::MechanismNotAllowed => CKR_MECHANISM_INVALID,
+        Reason::MalformedTransaction
+        | Reason::UnsupportedTransaction
+        | Reason::ChainIdMissing
+        | Reason::MalformedMessage
+        | Reason::MalformedTypedData
+        | Reason::MalformedPsbt
+        | Reason::TaprootNotSupported
+        | Reason::SighashNotAllowed
+        | Reason::AmountNotProven
+        | Reason::NothingToSign
+        | Reason::FeeTooHigh
+        | Reason::MalformedAddress => CKR_DATA_INVALID,
         Reason::PolicyRefused
+        | Reason::LimitExceeded
         | Reason::TenantFull
         | Reason::AccountExists
         | Reason::AlreadyConfirmed

@@ -1,13 +1,13 @@
 //! New keys, and what cannot be done with keys (PKCS#11 v2.40 section 5.14).
 
-use crate::attributes::{self, Attribute, Half};
+use crate::attributes::{self, Attribute, CKA_COUNTERSIGN_NETWORK, CKA_COUNTERSIGN_PATH, Half};
 use crate::boundary::memory::{MechanismArgument, Out};
 use crate::failure::{Function, Result};
 use crate::mechanism;
 use crate::module::{Module, not_an_answer};
 use crate::objects;
 use crate::session;
-use countersign_wire::client::{Act, Answer, CreateKey, Mechanism};
+use countersign_wire::client::{Act, Answer, CreateKey, KeyPlan, Mechanism, Network};
 use countersign_wire::names::KeyLabel;
 use cryptoki_sys::{
     CK_ATTRIBUTE_TYPE, CK_OBJECT_HANDLE, CK_RV, CK_SESSION_HANDLE, CKA_ALLOWED_MECHANISMS, CKA_EC_PARAMS,
@@ -22,7 +22,7 @@ use cryptoki_sys::{
 #[derive(Debug, PartialEq, Eq)]
 struct Wanted {
     label: KeyLabel,
-    mechanisms: Vec<Mechanism>,
+    plan: KeyPlan,
 }
 
 /// `C_GenerateKeyPair`: a further key of a confirmed account, named `ACCOUNT/KEY` by `CKA_LABEL`.
@@ -46,8 +46,8 @@ pub(crate) fn generate_key_pair(
     }
     session::check_writable(&session)?;
     let login = module.logged_in()?;
-    let Wanted { label, mechanisms } = read_templates(public, private)?;
-    let act = Act::CreateKey(CreateKey { label, mechanisms });
+    let Wanted { label, plan } = read_templates(public, private)?;
+    let act = Act::CreateKey(CreateKey { label, plan });
     let Answer::Key(key) = module.ask(Some(&login.api_key), Function::KeyGeneration, act)? else {
         return Err(not_an_answer());
     };
@@ -66,14 +66,25 @@ fn read_templates(public: &[Attribute], private: &[Attribute]) -> Result<Wanted,
         return Err(CKR_TEMPLATE_INCOMPLETE);
     }
     let label = one_value(CKA_LABEL, public, private)?.ok_or(CKR_TEMPLATE_INCOMPLETE)?;
-    let label = core::str::from_utf8(label).map_err(|_| CKR_ATTRIBUTE_VALUE_INVALID)?;
-    let label = label.parse().map_err(|_| CKR_ATTRIBUTE_VALUE_INVALID)?;
+    let label = read_word(label)?;
     let mechanisms = match one_value(CKA_ALLOWED_MECHANISMS, public, private)? {
         Some(value) => read_mechanisms(value)?,
         // Signing blind must be asked for.
         None => vec![Mechanism::Ethereum],
     };
-    Ok(Wanted { label, mechanisms })
+    let path = one_value(CKA_COUNTERSIGN_PATH, public, private)?.map(read_word).transpose()?;
+    let network = one_value(CKA_COUNTERSIGN_NETWORK, public, private)?.map(read_network).transpose()?;
+    Ok(Wanted { label, plan: KeyPlan { mechanisms, network, path } })
+}
+
+fn read_word<T: core::str::FromStr>(value: &[u8]) -> Result<T, CK_RV> {
+    let word = core::str::from_utf8(value).map_err(|_| CKR_ATTRIBUTE_VALUE_INVALID)?;
+    word.parse().map_err(|_| CKR_ATTRIBUTE_VALUE_INVALID)
+}
+
+fn read_network(value: &[u8]) -> Result<Network, CK_RV> {
+    let named = |network: &&Network| network.word().as_bytes() == value;
+    Network::ALL.iter().find(named).copied().ok_or(CKR_ATTRIBUTE_VALUE_INVALID)
 }
 
 /// Refuses an attribute that the new key will not have with that value.
@@ -82,7 +93,8 @@ fn check(half: Half, attribute: &Attribute) -> Result<(), CK_RV> {
     match (attribute.kind, half) {
         // Generic clients ask for a public half that verifies and that is not private. Neither gives anyone a right
         // over the private half, and both read back as they are.
-        (CKA_LABEL | CKA_ALLOWED_MECHANISMS, _) | (CKA_VERIFY | CKA_PRIVATE, Half::Public) => Ok(()),
+        (CKA_LABEL | CKA_ALLOWED_MECHANISMS | CKA_COUNTERSIGN_PATH | CKA_COUNTERSIGN_NETWORK, _)
+        | (CKA_VERIFY | CKA_PRIVATE, Half::Public) => Ok(()),
         // The HSM chooses the id. Some clients send an empty one when they have no wish.
         (CKA_ID, _) if value.is_empty() => Ok(()),
         (CKA_ID, _) => Err(CKR_TEMPLATE_INCONSISTENT),

@@ -139,7 +139,7 @@ pub(crate) fn refuse_change(module: &Module, session: CK_SESSION_HANDLE, object:
 #[cfg(test)]
 mod tests {
     use super::*;
-    use countersign_wire::client::Mechanism;
+    use countersign_wire::client::{KeyPlan, Mechanism};
     use serde_bytes::ByteArray;
 
     fn key(number: usize) -> KeyInfo {
@@ -150,7 +150,8 @@ mod tests {
             id: ByteArray::new(id),
             public_key: ByteArray::new([4; 65]),
             ethereum_address: String::new(),
-            mechanisms: vec![Mechanism::Digest],
+            plan: KeyPlan::of(vec![Mechanism::Digest]),
+            watch: None,
         }
     }
 

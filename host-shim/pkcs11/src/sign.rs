@@ -13,7 +13,7 @@
 use crate::attributes::Half;
 use crate::boundary::memory::{MechanismArgument, OutList};
 use crate::failure::{Failure, Function, Result};
-use crate::mechanism::{self, SIGNATURE_BYTES};
+use crate::mechanism;
 use crate::module::{Login, Module, not_an_answer};
 use crate::objects;
 use crate::session::{Session, State};
@@ -60,14 +60,17 @@ impl Signing {
     }
 
     /// Has the HSM use up the grant for `data`. The operation ends here, however it goes.
-    fn finish(self, module: &Module, data: &[u8]) -> Result<[u8; SIGNATURE_BYTES]> {
+    fn finish(self, module: &Module, data: &[u8]) -> Result<Vec<u8>> {
         let Some(payload) = payload(self.operation.mechanism, data) else {
             abandon_each(module, Some(self));
             return Err(CKR_DATA_LEN_RANGE.into());
         };
         let act = Act::ContextSign(ContextSign { operation: self.operation, payload });
         match module.ask(Some(&self.login.api_key), Function::Other, act) {
-            Ok(Answer::Signed(signed)) => Ok(signed.signature.into_array()),
+            Ok(Answer::Signed(signed)) => Ok(match signed.psbt {
+                Some(psbt) => psbt.into_vec(),
+                None => signed.signature.to_vec(),
+            }),
             Ok(_) => Err(not_an_answer()),
             Err(failure) => Err(explain_lost_grant(module, &self.login, self.grant, failure)),
         }
@@ -88,10 +91,12 @@ fn explain_lost_grant(module: &Module, login: &Login, grant: Grant, failure: Fai
 fn payload(made_for: Mechanism, data: &[u8]) -> Option<Payload> {
     match made_for {
         Mechanism::Digest => Some(Payload::Digest(ByteArray::new(data.try_into().ok()?))),
-        Mechanism::Ethereum if (1..=mechanism::data_max_bytes(made_for)).contains(&data.len()) => {
-            Some(Payload::Ethereum(ByteBuf::from(data)))
-        }
-        Mechanism::Ethereum => None,
+        _ if data.len() > mechanism::data_max_bytes(made_for) => None,
+        Mechanism::Message => Some(Payload::Message(ByteBuf::from(data))),
+        _ if data.is_empty() => None,
+        Mechanism::Ethereum => Some(Payload::Ethereum(ByteBuf::from(data))),
+        Mechanism::TypedData => Some(Payload::TypedData(ByteBuf::from(data))),
+        Mechanism::Bitcoin => Some(Payload::Psbt(ByteBuf::from(data))),
     }
 }
 
@@ -146,7 +151,7 @@ pub(crate) fn init(
     if object.half != Half::Private {
         return Err(CKR_KEY_FUNCTION_NOT_PERMITTED.into());
     }
-    if !object.key.mechanisms.contains(&made_for) {
+    if !object.key.plan.mechanisms.contains(&made_for) {
         return Err(Failure::refused(Reason::MechanismNotAllowed.into(), Function::Other));
     }
     let operation = Operation { id: new_request_id(), key: object.key.id, mechanism: made_for };
@@ -197,10 +202,11 @@ pub(crate) fn sign(
     let session = module.session(session)?;
     let mut state = session.lock()?;
     // > `C_Sign` cannot be used to terminate a multi-part operation.
-    if active(module, &mut state)?.parts.is_some() {
+    let signing = active(module, &mut state)?;
+    if signing.parts.is_some() {
         return Err(CKR_OPERATION_NOT_INITIALIZED.into());
     }
-    if !signature.takes(SIGNATURE_BYTES)? {
+    if !signature.takes(mechanism::signature_max_bytes(signing.operation.mechanism, data.len()))? {
         return Ok(());
     }
     let signing = state.signing.take().ok_or(CKR_OPERATION_NOT_INITIALIZED)?;
@@ -228,8 +234,9 @@ pub(crate) fn update(module: &Module, session: CK_SESSION_HANDLE, data: &[u8]) -
 pub(crate) fn finish(module: &Module, session: CK_SESSION_HANDLE, signature: &mut OutList<u8>) -> Result {
     let session = module.session(session)?;
     let mut state = session.lock()?;
-    active(module, &mut state)?;
-    if !signature.takes(SIGNATURE_BYTES)? {
+    let signing = active(module, &mut state)?;
+    let data_bytes = signing.parts.as_ref().map_or(0, Vec::len);
+    if !signature.takes(mechanism::signature_max_bytes(signing.operation.mechanism, data_bytes))? {
         return Ok(());
     }
     let mut signing = state.signing.take().ok_or(CKR_OPERATION_NOT_INITIALIZED)?;

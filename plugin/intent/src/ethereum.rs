@@ -5,8 +5,8 @@
 //! leading zeros, the outer list must span the input, and every field must have its type. So no two inputs mean
 //! the same transaction, and what is signed is what was read.
 
-use alloy_rlp::{Encodable, Header};
 use crate::model::{Address, Amount, Asset, Chain, Intent, Kind, Move, Warning};
+use alloy_rlp::{Encodable, Header};
 use countersign_wire::reason::Reason;
 use serde_bytes::ByteArray;
 use sha3::{Digest, Keccak256};
@@ -36,6 +36,7 @@ pub struct Transaction {
     /// Whether there is calldata or init code, which this version does not decode.
     pub opaque: bool,
     form: Form,
+    digest: [u8; 32],
     /// The fields up to the signature, as they were written.
     fields: Vec<u8>,
 }
@@ -76,13 +77,14 @@ impl Transaction {
         if bytes.len() > TRANSACTION_MAX_BYTES {
             return Err(Reason::MalformedTransaction);
         }
-        match bytes.first() {
-            Some(&TYPE_DYNAMIC_FEE) => Self::read_dynamic_fee(&bytes[1..]),
+        let read = match bytes.first() {
+            Some(&TYPE_DYNAMIC_FEE) => Self::read_dynamic_fee(&bytes[1..])?,
             // EIP-2718: a first byte up to 0x7f is a type, from 0xc0 on a legacy transaction's list.
-            Some(0..=0x7f) => Err(Reason::UnsupportedTransaction),
-            Some(0xc0..) => Self::read_legacy(bytes),
-            Some(_) | None => Err(Reason::MalformedTransaction),
-        }
+            Some(0..=0x7f) => return Err(Reason::UnsupportedTransaction),
+            Some(0xc0..) => Self::read_legacy(bytes)?,
+            Some(_) | None => return Err(Reason::MalformedTransaction),
+        };
+        Ok(Self { digest: keccak256(bytes), ..read })
     }
 
     /// EIP-155: `rlp([nonce, gasPrice, gasLimit, to, value, data, chainId, 0, 0])`.
@@ -115,7 +117,18 @@ impl Transaction {
         }
         let max_fee_wei = fee(gas_price, gas_limit);
         let opaque = !data.is_empty() || to.is_none();
-        Self { chain_id, nonce, to, value_wei, max_fee_wei, opaque, form: Form::Legacy, fields }.checked()
+        Self {
+            chain_id,
+            nonce,
+            to,
+            value_wei,
+            max_fee_wei,
+            opaque,
+            form: Form::Legacy,
+            digest: [0; 32],
+            fields,
+        }
+        .checked()
     }
 
     /// EIP-1559: `0x02 ‖ rlp([chain_id, nonce, max_priority_fee_per_gas, max_fee_per_gas, gas_limit, destination,
@@ -142,7 +155,23 @@ impl Transaction {
         }
         let max_fee_wei = fee(max_fee, gas_limit);
         let opaque = !data.is_empty() || to.is_none();
-        Self { chain_id, nonce, to, value_wei, max_fee_wei, opaque, form: Form::DynamicFee, fields }.checked()
+        Self {
+            chain_id,
+            nonce,
+            to,
+            value_wei,
+            max_fee_wei,
+            opaque,
+            form: Form::DynamicFee,
+            digest: [0; 32],
+            fields,
+        }
+        .checked()
+    }
+
+    /// What is signed.
+    pub fn digest(&self) -> [u8; 32] {
+        self.digest
     }
 
     /// What people and policies are told of it.

@@ -3,39 +3,10 @@
 //! Amounts are exact 256-bit integers in the smallest unit of their asset (wei, satoshi, a token's base unit).
 
 use core::fmt;
-use serde::{Deserialize, Serialize};
+pub use countersign_wire::client::Network;
 
 /// An amount in the smallest unit of its asset.
 pub type Amount = ruint::aliases::U256;
-
-/// A Bitcoin network. It is part of a key and never changes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Network {
-    /// The main network.
-    Main,
-    /// The public test networks (version 3 and 4 share their address prefixes).
-    Test,
-    /// Signet (BIP-325).
-    Signet,
-    /// A local regression test network.
-    Regtest,
-}
-
-impl Network {
-    /// Every network there is.
-    pub const ALL: &[Network] = &[Network::Main, Network::Test, Network::Signet, Network::Regtest];
-
-    /// The word used on the wire, on the command line and in the documentation.
-    pub const fn word(self) -> &'static str {
-        match self {
-            Network::Main => "main",
-            Network::Test => "test",
-            Network::Signet => "signet",
-            Network::Regtest => "regtest",
-        }
-    }
-}
 
 /// Where an intent takes effect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -211,13 +211,19 @@ mod tests {
         ] {
             assert_eq!(coins(satoshi.parse().unwrap(), bitcoin), text);
         }
-        assert!(coins(Amount::MAX, Chain::Ethereum(1)).starts_with("1157920892373161954235709850086879078532699846"));
+        assert!(
+            coins(Amount::MAX, Chain::Ethereum(1))
+                .starts_with("1157920892373161954235709850086879078532699846")
+        );
     }
 
     #[test]
     fn text_from_outside_begins_no_line_and_hides_nothing() {
         let mut intent = transfer("1");
-        intent.details.push(Detail { label: "message", text: "hi\nsend: 0 ETH\r\u{202e}\u{200b}\u{feff}\\".to_owned() });
+        intent.details.push(Detail {
+            label: "message",
+            text: "hi\nsend: 0 ETH\r\u{202e}\u{200b}\u{feff}\\".to_owned(),
+        });
         let text = render(&intent);
         let last = text.lines().last().unwrap();
         assert_eq!(last, "message: hi\\nsend: 0 ETH\\u{d}\\u{202e}\\u{200b}\\u{feff}\\\\");
@@ -226,7 +232,10 @@ mod tests {
 
     #[test]
     fn warnings_come_first() {
-        assert_eq!(render(&Intent::digest()), "warning: the HSM cannot see all that this does\nsign: digest, blind\n");
+        assert_eq!(
+            render(&Intent::digest()),
+            "warning: the HSM cannot see all that this does\nsign: digest, blind\n"
+        );
     }
 
     proptest::proptest! {

@@ -6,8 +6,8 @@ mod device;
 mod faults;
 
 use countersign_wire::client::{
-    AccountInfo, Act, Answer, Approval, ContextLogin, ContextSign, CreateKey, Enroll, KeyInfo, KeyQuery,
-    Mechanism, Operation, Payload, Request, Sign, Signed, TotpParameters, TwoCodes,
+    AccountInfo, Act, Answer, Approval, ContextLogin, ContextSign, CreateKey, Enroll, KeyInfo, KeyPlan,
+    KeyQuery, Mechanism, Operation, Payload, Request, Sign, Signed, TotpParameters, TwoCodes,
 };
 use countersign_wire::hal::Fault;
 use countersign_wire::names::{KeyLabel, TypedCode};
@@ -36,7 +36,7 @@ fn enroll_act(name: &str, mechanisms: &[Mechanism]) -> Act {
         account: name.parse().unwrap(),
         totp: TotpParameters::default(),
         key: "main".parse().unwrap(),
-        mechanisms: mechanisms.to_vec(),
+        plan: KeyPlan::of(mechanisms.to_vec()),
     })
 }
 
@@ -321,7 +321,7 @@ fn a_key_is_made_once_with_one_set_of_mechanisms() {
     let create = |name: &str, mechanisms: &[Mechanism]| {
         Act::CreateKey(CreateKey {
             label: format!("alice/{name}").parse().unwrap(),
-            mechanisms: mechanisms.to_vec(),
+            plan: KeyPlan::of(mechanisms.to_vec()),
         })
     };
     assert_eq!(device.ask(create("main", &[Mechanism::Ethereum])).unwrap_err(), Reason::KeyExists);
@@ -437,7 +437,7 @@ fn i15_policy_is_asked_before_a_code_is_spent_and_denies_what_is_not_decoded() {
     let mut device = Device::ready();
     let user = enroll(&mut device, "alice");
     let label: KeyLabel = "alice/eth".parse().unwrap();
-    let create = CreateKey { label: label.clone(), mechanisms: vec![Mechanism::Ethereum] };
+    let create = CreateKey { label: label.clone(), plan: KeyPlan::of(vec![Mechanism::Ethereum]) };
     let Ok(Answer::Key(key)) = device.ask(Act::CreateKey(create)) else { panic!("no key") };
     let code = user.code(device.time.unix_secs);
     let mut ask = |payload| {

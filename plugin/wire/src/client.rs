@@ -3,6 +3,7 @@
 //! One request gets one reply with the same id. Requests on one connection may be answered in any order.
 
 use crate::names::{AccountName, ApiKey, KeyLabel, KeyName, TypedCode};
+use crate::path::DerivationPath;
 use crate::reason::Refusal;
 use serde::{Deserialize, Serialize};
 use serde_bytes::{ByteArray, ByteBuf};
@@ -43,6 +44,8 @@ pub enum Act {
     Unlock(TwoCodes),
     /// One account. Answers [`Answer::Account`].
     ShowAccount(AccountName),
+    /// An address is one that the account is known to pay, which policies may ask for. Answers [`Answer::Account`].
+    TrustPayee(TrustPayee),
     /// A further key of a confirmed account. Answers [`Answer::Key`].
     CreateKey(CreateKey),
     /// Keys by name, by id, or all. Answers [`Answer::Keys`]; a miss is an empty list.
@@ -68,18 +71,81 @@ pub enum Mechanism {
     Digest,
     /// An Ethereum transaction that the plugin decodes and hashes itself.
     Ethereum,
+    /// EIP-712 typed data, from its JSON.
+    TypedData,
+    /// An EIP-191 personal message.
+    Message,
+    /// A Bitcoin transaction as a PSBT.
+    Bitcoin,
 }
 
 impl Mechanism {
     /// Every mechanism there is.
-    pub const ALL: &[Mechanism] = &[Mechanism::Digest, Mechanism::Ethereum];
+    pub const ALL: &[Mechanism] = &[
+        Mechanism::Digest,
+        Mechanism::Ethereum,
+        Mechanism::TypedData,
+        Mechanism::Message,
+        Mechanism::Bitcoin,
+    ];
 
     /// The word used on the wire, on the command line and in the documentation.
     pub const fn word(self) -> &'static str {
         match self {
             Mechanism::Digest => "digest",
             Mechanism::Ethereum => "ethereum",
+            Mechanism::TypedData => "typed-data",
+            Mechanism::Message => "message",
+            Mechanism::Bitcoin => "bitcoin",
         }
+    }
+}
+
+/// A Bitcoin network. It is part of a key and never changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Network {
+    /// The main network.
+    Main,
+    /// The public test networks (versions 3 and 4 share their address prefixes).
+    Test,
+    /// Signet (BIP-325).
+    Signet,
+    /// A local regression test network.
+    Regtest,
+}
+
+impl Network {
+    /// Every network there is.
+    pub const ALL: &[Network] = &[Network::Main, Network::Test, Network::Signet, Network::Regtest];
+
+    /// The word used on the wire, on the command line and in the documentation.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Network::Main => "main",
+            Network::Test => "test",
+            Network::Signet => "signet",
+            Network::Regtest => "regtest",
+        }
+    }
+}
+
+/// What a key may sign and where it comes from; fixed when the key is made.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KeyPlan {
+    /// What it may sign: one or more, ascending, without repeats. [`Mechanism::Bitcoin`] stands alone.
+    pub mechanisms: Vec<Mechanism>,
+    /// The network of a Bitcoin key; `None` for every other.
+    pub network: Option<Network>,
+    /// Where it lies in the account's wallet; `None`: a key of its own, made by the keystore.
+    pub path: Option<DerivationPath>,
+}
+
+impl KeyPlan {
+    /// A key of its own for these mechanisms, none of them Bitcoin's.
+    pub fn of(mechanisms: Vec<Mechanism>) -> Self {
+        Self { mechanisms, network: None, path: None }
     }
 }
 
@@ -135,8 +201,8 @@ pub struct Enroll {
     pub totp: TotpParameters,
     /// Its first key.
     pub key: KeyName,
-    /// What that key may sign: one or more, ascending, without repeats.
-    pub mechanisms: Vec<Mechanism>,
+    /// What that key may sign and where it comes from.
+    pub plan: KeyPlan,
 }
 
 /// An account and the codes of two consecutive time steps.
@@ -151,14 +217,26 @@ pub struct TwoCodes {
     pub second: TypedCode,
 }
 
+/// An address that the account is known to pay from now on. It takes the user's approval.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TrustPayee {
+    /// The account.
+    pub account: AccountName,
+    /// The address in its canonical form, as summaries show it.
+    pub address: String,
+    /// The user's approval; without one the request is refused.
+    pub approval: Option<Approval>,
+}
+
 /// A further key of a confirmed account.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CreateKey {
     /// The key's full name.
     pub label: KeyLabel,
-    /// What it may sign: one or more, ascending, without repeats.
-    pub mechanisms: Vec<Mechanism>,
+    /// What it may sign and where it comes from.
+    pub plan: KeyPlan,
 }
 
 /// Which keys.
@@ -184,6 +262,12 @@ pub enum Payload {
     Digest(ByteArray<32>),
     /// An unsigned Ethereum transaction: the bytes whose Keccak-256 is signed.
     Ethereum(ByteBuf),
+    /// EIP-712 typed data: the JSON of `eth_signTypedData_v4`.
+    TypedData(ByteBuf),
+    /// An EIP-191 personal message: its bytes, without prefix.
+    Message(ByteBuf),
+    /// A PSBT, version 0 (BIP-174) or 2 (BIP-370).
+    Psbt(ByteBuf),
 }
 
 impl Payload {
@@ -192,6 +276,9 @@ impl Payload {
         match self {
             Payload::Digest(_) => Mechanism::Digest,
             Payload::Ethereum(_) => Mechanism::Ethereum,
+            Payload::TypedData(_) => Mechanism::TypedData,
+            Payload::Message(_) => Mechanism::Message,
+            Payload::Psbt(_) => Mechanism::Bitcoin,
         }
     }
 }
@@ -391,6 +478,8 @@ pub struct AccountInfo {
     pub failures_left: u16,
     /// Its keys, in the order they were made.
     pub keys: Vec<KeyInfo>,
+    /// The addresses that it is known to pay, ascending.
+    pub payees: Vec<String>,
 }
 
 /// One key as the host may see it.
@@ -405,8 +494,22 @@ pub struct KeyInfo {
     pub public_key: ByteArray<65>,
     /// `0x` and 40 hex digits with the checksum of EIP-55.
     pub ethereum_address: String,
-    /// What it may sign.
-    pub mechanisms: Vec<Mechanism>,
+    /// What it may sign and where it comes from.
+    pub plan: KeyPlan,
+    /// For a Bitcoin wallet account: what derives its addresses, and watches them.
+    pub watch: Option<Watch>,
+}
+
+/// What is needed to watch a wallet account, and of no use for spending.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Watch {
+    /// The extended public key of the account (BIP-32): `xpub…` or `tpub…`.
+    pub xpub: String,
+    /// The fingerprint of the wallet's root.
+    pub root_fingerprint: ByteArray<4>,
+    /// The output descriptor of all addresses, with its checksum (BIP-380, BIP-389).
+    pub descriptor: String,
 }
 
 /// Some keys.
@@ -423,16 +526,20 @@ pub struct KeyPage {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Signed {
-    /// r‖s, big-endian, s in the lower half of the group order.
+    /// r‖s, big-endian, s in the lower half of the group order. Of a PSBT, the first that was made.
     pub signature: ByteArray<64>,
     /// 0 or 1: the parity of the y coordinate of R.
     pub y_parity: u8,
-    /// The digest that was signed.
+    /// The digest that was signed. Of a PSBT, the first.
     pub digest: ByteArray<32>,
-    /// For a transaction: the whole signed transaction, ready to broadcast.
+    /// For an Ethereum transaction: the whole signed transaction, ready to broadcast.
     pub raw_transaction: Option<ByteBuf>,
-    /// For a transaction: its hash on chain.
+    /// For an Ethereum transaction: its hash on chain.
     pub transaction_hash: Option<ByteArray<32>>,
+    /// For a PSBT: the same with all signatures that were made.
+    pub psbt: Option<ByteBuf>,
+    /// What was signed, in the words that everybody is shown.
+    pub summary: String,
 }
 
 #[cfg(test)]

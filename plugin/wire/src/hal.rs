@@ -136,7 +136,12 @@ pub struct Tenant {
     pub failures_per_hour: Option<u32>,
     /// The most accounts, enrolments that were never confirmed included; `None`: [`ACCOUNTS_MAX_DEFAULT`].
     pub accounts_max: Option<u32>,
+    /// Its policy document; `None`: the plugin's own, for development.
+    pub policy: Option<ByteBuf>,
 }
+
+/// The longest policy document.
+pub const POLICY_MAX_BYTES: usize = 64 * 1024;
 
 /// The most accounts of a tenant whose operator did not say.
 pub const ACCOUNTS_MAX_DEFAULT: u32 = 100_000;

@@ -4,6 +4,7 @@
 //! * [`hal`]: between the plugin and the firmware of the HSM that runs it. Both ends are inside the boundary.
 //! * [`frame`]: how either kind of message is cut out of a byte stream.
 //! * [`names`]: the untrusted values that have exactly one constructor each: names, codes, API keys.
+//! * [`path`]: derivation paths, and which of them a key may have.
 //! * [`reason`]: why something was refused: stable words for programs and one sentence for a person.
 //!
 //! Messages are CBOR (RFC 8949). [`decode`] is the only way in: it accepts a value only in the one encoding
@@ -15,6 +16,7 @@ pub mod client;
 pub mod frame;
 pub mod hal;
 pub mod names;
+pub mod path;
 pub mod reason;
 
 use serde::{Serialize, de::DeserializeOwned};

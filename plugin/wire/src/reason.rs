@@ -144,6 +144,21 @@ reasons! {
     /// The transaction names no chain.
     ChainIdMissing, "chain-id-missing", Caller,
         "The transaction names no chain id and could be replayed on any chain; add the chain id (EIP-155).";
+    /// No key may lie at this path of a wallet, or not on this network.
+    UnsupportedPath, "unsupported-path", Caller,
+        "A wallet key lies at m/44'/60'/A'/0/I (ethereum) or m/44'|49'|84'/C'/A' (bitcoin; C is 0 on main, else 1); choose such a path.";
+    /// The path, or one above or below it, has a key already.
+    PathTaken, "path-taken", Caller,
+        "The wallet already has a key at this path, or above or below it; a path has one key for ever, so choose another.";
+    /// What was given as an address is not one in canonical form.
+    MalformedAddress, "malformed-address", Caller,
+        "An address is written as the HSM's summaries show it; copy it from there.";
+    /// The account has as many known payees as an account can have.
+    TooManyPayees, "too-many-payees", Caller,
+        "The account knows as many payees as it can; pay this one without putting it on the list.";
+    /// A limit of the custodian's policy would be passed.
+    LimitExceeded, "limit-exceeded", Caller,
+        "This would pass a limit of the custodian's policy; ask for less, or wait until the limit has room again.";
     /// Policy denies the intent.
     PolicyRefused, "policy-refused", Caller,
         "The custodian's policy does not permit this; no code was used up, unless policy was asked only after the login.";

@@ -118,7 +118,9 @@ impl Facts {
             if let Content::Account(account) = &record.content {
                 let who = (account.tenant.as_str().to_owned(), account.name.as_str().to_owned());
                 for key in &account.keys {
-                    self.wrapped.entry(key.wrapped.to_vec()).or_insert_with(|| key.id.into_array());
+                    if let Source::Wrapped(wrapped) = &key.source {
+                        self.wrapped.entry(wrapped.to_vec()).or_insert_with(|| key.id.into_array());
+                    }
                     self.keys
                         .entry(key.id.into_array())
                         .or_insert_with(|| KeyFact { who: who.clone(), key: key.clone() });

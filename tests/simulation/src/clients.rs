@@ -3,8 +3,9 @@
 
 use crate::keystore;
 use countersign_wire::client::{
-    Act, Answer, Approval, ContextLogin, ContextSign, CreateKey, Enroll, KeyInfo, KeyQuery, Mechanism,
-    Operation, Outcome, Payload, Reply, Request, RequestId, Sign, TotpHash, TotpParameters, TwoCodes,
+    Act, Answer, Approval, ContextLogin, ContextSign, CreateKey, Enroll, KeyInfo, KeyPlan, KeyQuery,
+    Mechanism, Operation, Outcome, Payload, Reply, Request, RequestId, Sign, TotpHash, TotpParameters,
+    TwoCodes,
 };
 use countersign_wire::names::{AccountName, ApiKey, KeyLabel, TenantName, TypedCode};
 use countersign_wire::reason::Reason;
@@ -216,7 +217,12 @@ fn mechanisms(rng: &mut Rng) -> Vec<Mechanism> {
 
 /// An enrolment of a name.
 pub fn enroll(name: AccountName, totp: TotpParameters, mechanisms: Vec<Mechanism>) -> Act {
-    Act::Enroll(Enroll { account: name, totp, key: "main".parse().expect("a key's name"), mechanisms })
+    Act::Enroll(Enroll {
+        account: name,
+        totp,
+        key: "main".parse().expect("a key's name"),
+        plan: KeyPlan::of(mechanisms),
+    })
 }
 
 /// What is asked about an account that nobody has.
@@ -296,7 +302,7 @@ impl User {
     fn create_key(&self, rng: &mut Rng) -> Act {
         let key = format!("k{}", rng.u8(..20)).parse().expect("a key's name");
         let label = KeyLabel { account: self.name.clone(), key };
-        Act::CreateKey(CreateKey { label, mechanisms: mechanisms(rng) })
+        Act::CreateKey(CreateKey { label, plan: KeyPlan::of(mechanisms(rng)) })
     }
 
     fn sign(&mut self, rng: &mut Rng, unix_secs: u64) -> Act {
@@ -331,7 +337,7 @@ impl User {
 
     /// Whether the first key signs digests.
     pub fn signs_digests(&self) -> bool {
-        self.keys[0].mechanisms.contains(&Mechanism::Digest)
+        self.keys[0].plan.mechanisms.contains(&Mechanism::Digest)
     }
 
     fn anything(&mut self, rng: &mut Rng, asker: &'static str, id: RequestId, unix_secs: u64) -> Ask {

@@ -79,6 +79,7 @@ fn tenant(name: &str) -> Tenant {
         plain_enrolment: true,
         failures_per_hour: Some(tenant_failures_per_hour(name)),
         accounts_max: (name == "b").then_some(3),
+        policy: None,
     }
 }
 

@@ -14,7 +14,7 @@ use crate::stop::on_stop_signal;
 use anyhow::{Context, Result, anyhow, bail};
 use countersign_client::{Client, HostConfig};
 use countersign_wire::client::{
-    Act, Answer, Approval, Enroll, Mechanism, Payload, Sign, TotpParameters, TwoCodes,
+    Act, Answer, Approval, Enroll, KeyPlan, Mechanism, Payload, Sign, TotpParameters, TwoCodes,
 };
 use countersign_wire::names::{AccountName, ApiKey, KeyName, TypedCode};
 use countersign_wire::reason::{Reason, Refusal};
@@ -169,7 +169,7 @@ impl Scene<'_> {
             account: account.clone(),
             totp: TotpParameters::default(),
             key: KeyName::parse("ethereum")?,
-            mechanisms: vec![Mechanism::Ethereum],
+            plan: KeyPlan::of(vec![Mechanism::Ethereum]),
         };
         let Answer::Enrolled(enrolled) = self.call(Act::Enroll(enroll))? else {
             bail!("the HSM answered something else than an enrolment")

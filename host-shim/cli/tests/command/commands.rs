@@ -3,8 +3,8 @@
 use crate::fake_hsm::{Reaction, done};
 use crate::place::{Place, account, account_json, api_key, key, key_json, shown_at_terminal, status};
 use countersign_wire::client::{
-    Act, Answer, Approval, CreateKey, Enroll, Enrolled, KeyPage, KeyQuery, Mechanism, Payload, Request,
-    RequestId, Sign, Signed, Status, TotpHash, TotpParameters, TwoCodes,
+    Act, Answer, Approval, CreateKey, Enroll, Enrolled, KeyPage, KeyPlan, KeyQuery, Mechanism, Payload,
+    Request, RequestId, Sign, Signed, Status, TotpHash, TotpParameters, TwoCodes,
 };
 use countersign_wire::names::TypedCode;
 use serde_bytes::{ByteArray, ByteBuf};
@@ -27,6 +27,8 @@ fn signed(raw: Option<&[u8]>) -> Signed {
         digest: ByteArray::new([0xdd; 32]),
         raw_transaction: raw.map(ByteBuf::from),
         transaction_hash: raw.map(|_| ByteArray::new([0xee; 32])),
+        psbt: None,
+        summary: "sign: digest, blind\n".to_owned(),
     }
 }
 
@@ -141,7 +143,7 @@ fn enroll_has_defaults_that_every_authenticator_knows() {
         account: "alice".parse().unwrap(),
         totp: TotpParameters::default(),
         key: "ethereum".parse().unwrap(),
-        mechanisms: vec![Mechanism::Ethereum],
+        plan: KeyPlan::of(vec![Mechanism::Ethereum]),
     };
     assert_eq!(act, Act::Enroll(expected));
     assert_eq!(
@@ -164,7 +166,7 @@ fn enroll_passes_every_option_on() {
         account: "alice".parse().unwrap(),
         totp: TotpParameters { hash: TotpHash::Sha512, digits: 8, period_secs: 60 },
         key: "cold".parse().unwrap(),
-        mechanisms: vec![Mechanism::Digest, Mechanism::Ethereum],
+        plan: KeyPlan::of(vec![Mechanism::Digest, Mechanism::Ethereum]),
     };
     assert_eq!(act, Act::Enroll(expected));
 }

@@ -2,7 +2,7 @@
 
 use crate::fake_hsm::{FakeHsm, Reaction};
 use countersign_wire::client::{
-    AccountInfo, ClockMode, KeyId, KeyInfo, Mechanism, Request, Status, TotpParameters,
+    AccountInfo, ClockMode, KeyId, KeyInfo, KeyPlan, Mechanism, Request, Status, TotpParameters,
 };
 use countersign_wire::names::ApiKey;
 use nix::pty::openpty;
@@ -151,7 +151,8 @@ pub(crate) fn key(label: &str) -> KeyInfo {
         id: KeyId::new([7; 16]),
         public_key: ByteArray::new(public_key),
         ethereum_address: "0x9d8A62f656a8d1615C1294fd71e9CFb3E4855A4F".to_owned(),
-        mechanisms: vec![Mechanism::Ethereum],
+        plan: KeyPlan::of(vec![Mechanism::Ethereum]),
+        watch: None,
     }
 }
 

@@ -1,6 +1,6 @@
 use super::*;
 use crate::fake_hsm::{FakeHsm, Reaction, done, framed, refused};
-use countersign_wire::client::{Approval, KeyId};
+use countersign_wire::client::{Approval, KeyId, KeyPlan};
 use countersign_wire::client::{
     ContextLogin, ContextSign, CreateKey, Enroll, KeyPage, KeyQuery, Mechanism, Operation, Payload, Sign,
     TotpParameters, TwoCodes, Welcome,
@@ -66,12 +66,12 @@ fn acts() -> Vec<Act> {
             account: "alice".parse().unwrap(),
             totp: TotpParameters::default(),
             key: "k".parse().unwrap(),
-            mechanisms: vec![mechanism],
+            plan: KeyPlan::of(vec![mechanism]),
         }),
         Act::Confirm(two()),
         Act::Unlock(two()),
         Act::ShowAccount("alice".parse().unwrap()),
-        Act::CreateKey(CreateKey { label: "alice/k".parse().unwrap(), mechanisms: vec![mechanism] }),
+        Act::CreateKey(CreateKey { label: "alice/k".parse().unwrap(), plan: KeyPlan::of(vec![mechanism]) }),
         Act::FindKeys(KeyQuery::All(None)),
         Act::Sign(Sign { key: "alice/k".parse().unwrap(), payload: payload(), approval: None }),
         Act::ContextLogin(ContextLogin { operation: operation(), approval: Approval::Code(code()) }),

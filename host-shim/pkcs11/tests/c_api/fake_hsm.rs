@@ -2,8 +2,8 @@
 //! as the module could get wrong. It keeps every request, so that a test sees what was asked and in which order.
 
 use countersign_wire::client::{
-    Act, Answer, ClockMode, ContextLogin, ContextSign, CreateKey, KeyInfo, KeyPage, KeyQuery, Mechanism,
-    Operation, Outcome, Payload, Reply, Request, Signed, Status, Welcome,
+    Act, Answer, ClockMode, ContextLogin, ContextSign, CreateKey, KeyInfo, KeyPage, KeyPlan, KeyQuery,
+    Mechanism, Operation, Outcome, Payload, Reply, Request, Signed, Status, Welcome,
 };
 use countersign_wire::frame::{self, CLIENT_MAX_BYTES, HEADER_BYTES};
 use countersign_wire::names::{ApiKey, TenantName, TypedCode};
@@ -37,7 +37,8 @@ pub(crate) fn key(number: u8) -> KeyInfo {
         id: ByteArray::new([number + 1; 16]),
         public_key: ByteArray::new([4; 65]),
         ethereum_address: format!("0x{number:040x}"),
-        mechanisms: vec![mechanism],
+        plan: KeyPlan::of(vec![mechanism]),
+        watch: None,
     }
 }
 
@@ -332,7 +333,7 @@ impl State {
         }
         assert!(create.mechanisms.is_sorted() && !create.mechanisms.is_empty(), "as the wire wants them");
         let number = u8::try_from(self.keys.len()).unwrap();
-        let key = KeyInfo { label: create.label, mechanisms: create.mechanisms, ..key(number) };
+        let key = KeyInfo { label: create.label, plan: create.plan, ..key(number) };
         self.keys.push(key.clone());
         Ok(Answer::Key(key))
     }
@@ -368,6 +369,8 @@ impl State {
             digest: ByteArray::new([0; 32]),
             raw_transaction: None,
             transaction_hash: None,
+            psbt: None,
+            summary: String::new(),
         }))
     }
 

@@ -56,6 +56,7 @@ fn tenant(name: &str) -> Tenant {
         plain_enrolment: true,
         failures_per_hour: None,
         accounts_max: None,
+        policy: None,
     }
 }
 

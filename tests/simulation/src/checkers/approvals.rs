@@ -6,7 +6,7 @@ use crate::keystore;
 use countersign_plugin::ecdsa;
 use countersign_plugin::record::Account;
 use countersign_plugin::store::nvram::Nvram;
-use countersign_plugin::store::trail::What;
+use countersign_plugin::store::trail::{Signs, What};
 use countersign_wire::client::{Act, Answer, Outcome, Payload};
 use countersign_wire::encode;
 use countersign_wire::hal::Op;
@@ -24,7 +24,7 @@ struct Spend {
 fn spends(seen: &Seen<'_>) -> Vec<Spend> {
     let spend = |event: &countersign_plugin::store::trail::Event| {
         let (step, key, digest) = match &event.what {
-            What::Granted { key, step, digest } => (*step, key.into_array(), Some(digest.into_array())),
+            What::Granted { key, step, signs } => (*step, key.into_array(), Some(the_one(signs))),
             What::LoggedIn { key, step } => (*step, key.into_array(), None),
             _ => return None,
         };
@@ -50,6 +50,14 @@ fn is(account: &Account, who: &Who) -> bool {
 fn code_of(account: &Account, step: u64) -> Option<String> {
     let secret = keystore::unwrap(&account.totp.wrapped).ok()?;
     Some(keystore::code(secret, account.totp.parameters.hash, account.totp.parameters.digits, step))
+}
+
+/// The digest of an intent that signs one: the clients here ask for no other.
+fn the_one(signs: &Signs) -> [u8; 32] {
+    match signs.digests.as_slice() {
+        [digest] => digest.into_array(),
+        others => panic!("{} digests in one intent", others.len()),
+    }
 }
 
 /// The request that a spend answers to: of this account, for this key and digest, with this step's code.
@@ -166,15 +174,15 @@ impl Checker for NoGrantNoSignature {
         }
         for event in seen.durable_events() {
             match &event.what {
-                What::Granted { key, digest, .. } => {
-                    *self.granted.entry((key.into_array(), digest.into_array())).or_default() += 1;
+                What::Granted { key, signs, .. } => {
+                    *self.granted.entry((key.into_array(), the_one(signs))).or_default() += 1;
                 }
                 What::LoggedIn { key, .. } => *self.logged_in.entry(key.into_array()).or_default() += 1,
-                What::Bound { key, digest } => {
+                What::Bound { key, signs } => {
                     if !take_one(&mut self.logged_in, &key.into_array()) {
                         return Err(format!("a digest was bound to key {key:?}, which has no login left"));
                     }
-                    *self.granted.entry((key.into_array(), digest.into_array())).or_default() += 1;
+                    *self.granted.entry((key.into_array(), the_one(signs))).or_default() += 1;
                 }
                 _ => {}
             }
@@ -208,8 +216,8 @@ impl Checker for OneSignaturePerGrant {
             self.grants.clear();
         }
         for event in seen.durable_events() {
-            if let What::Granted { key, digest, .. } | What::Bound { key, digest } = &event.what {
-                self.grants.entry((key.into_array(), digest.into_array())).or_default().push(None);
+            if let What::Granted { key, signs, .. } | What::Bound { key, signs } = &event.what {
+                self.grants.entry((key.into_array(), the_one(signs))).or_default().push(None);
             }
         }
         let Some((ask, reply)) = seen.answered else { return Ok(()) };

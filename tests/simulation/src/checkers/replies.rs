@@ -45,7 +45,7 @@ fn evidence(ask: &Ask, outcome: &Outcome) -> Option<Vec<What>> {
                 Act::ContextSign(sign) => ("context-sign", Some(sign.operation.key)),
                 _ => return None,
             };
-            only(What::Refused { act: word.to_owned(), key, reason: refusal.reason })
+            only(What::Refused { act: word.to_owned(), key, reason: refusal.reason, because: None })
         }
         _ => None,
     }
@@ -92,13 +92,18 @@ impl Checker for RepliesWaitForTheirCommit {
             }
             (Outcome::Done(Answer::Signed(signed)), Act::Sign(_)) => {
                 self.take(seen, ask, |what| match what {
-                    What::Granted { digest, .. } | What::Repeated { digest, .. } => *digest == signed.digest,
+                    What::Granted { signs, .. } | What::Repeated { signs, .. } => {
+                        signs.digests == [signed.digest]
+                    }
                     _ => false,
                 })
             }
             (Outcome::Done(Answer::Signed(signed)), Act::ContextSign(sign)) => {
                 let operation = &sign.operation;
-                let bound = |what: &What| *what == What::Bound { key: operation.key, digest: signed.digest };
+                let bound = |what: &What| {
+                    matches!(what, What::Bound { key, signs }
+                        if *key == operation.key && signs.digests == [signed.digest])
+                };
                 if !self.logged_in.contains(operation) {
                     return Err("an operation signs that was never logged in".to_owned());
                 }

@@ -3,7 +3,7 @@
 use super::{Beginning, Checked, Failure, World, liveness};
 use crate::clients;
 use crate::weather::Weather;
-use countersign_wire::client::{Act, CreateKey, Mechanism};
+use countersign_wire::client::{Act, CreateKey, KeyPlan, Mechanism};
 
 /// Users of the aged HSM that keep their records where they were first written.
 const SLEEPERS: usize = 14;
@@ -45,7 +45,7 @@ impl World {
             self.newcomer(&name, &[Mechanism::Digest])?;
             for key in 0..SLEEPERS_KEYS {
                 let label = format!("{name}/k{key}").parse().expect("a label");
-                let create = CreateKey { label, mechanisms: vec![Mechanism::Digest] };
+                let create = CreateKey { label, plan: KeyPlan::of(vec![Mechanism::Digest]) };
                 self.must("a", Act::CreateKey(create), "a key is made")?;
             }
         }
