@@ -68,7 +68,7 @@ pub fn check_calldata(data: &[u8]) {
     if let Some(read) = read {
         assert!(matches!(read.kind, Kind::Transfer | Kind::Allowance));
         assert_eq!(
-            signature.is_some_and(|text| text.contains("pprove") || text.starts_with("permit")),
+            signature.is_some_and(|text| text.contains("pprov") || text.starts_with("permit")),
             read.kind == Kind::Allowance
         );
     }

@@ -54,11 +54,11 @@ fn eip_191_lengths_are_decimal_without_padding() {
 
 #[test]
 fn a_readable_message_is_shown_as_it_is() {
-    let told = intent("Sign in to example.org\n\u{fc}ber TLS".as_bytes());
+    let told = intent("Sign in to example.org,\n\u{fc}ber TLS".as_bytes());
     assert_eq!((told.kind, told.opaque, told.chain, told.warnings), (Kind::Message, false, None, vec![]));
     assert_eq!(
         told.details,
-        [Detail { label: "message", text: "Sign in to example.org\n\u{fc}ber TLS".to_owned() }]
+        [Detail { label: "message", text: "Sign in to example.org,\n\u{fc}ber TLS".to_owned() }]
     );
     assert!(!intent(b"").opaque);
 }

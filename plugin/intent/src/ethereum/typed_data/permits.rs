@@ -18,8 +18,10 @@ use crate::model::{Amount, Asset, Detail, Kind, Move, Warning};
 
 const TOKEN_DOMAIN: &str =
     "EIP712Domain(string name,string version,uint256 chainId,address verifyingContract)";
-const PERMIT: &str = "Permit(address owner,address spender,uint256 value,uint256 nonce,uint256 deadline)";
-const PERMIT_DAI: &str = "Permit(address holder,address spender,uint256 nonce,uint256 expiry,bool allowed)";
+pub(super) const PERMIT: &str =
+    "Permit(address owner,address spender,uint256 value,uint256 nonce,uint256 deadline)";
+pub(super) const PERMIT_DAI: &str =
+    "Permit(address holder,address spender,uint256 nonce,uint256 expiry,bool allowed)";
 
 /// Where Permit2 lies on almost every chain, 0x000000000022D473030F116dDEE9F6B43aC78BA3 (Uniswap/permit2, README).
 const PERMIT2: [u8; 20] = [
@@ -27,13 +29,13 @@ const PERMIT2: [u8; 20] = [
     0xc7, 0x8b, 0xa3,
 ];
 const PERMIT2_DOMAIN: &str = "EIP712Domain(string name,uint256 chainId,address verifyingContract)";
-const PERMIT_SINGLE: &str = "PermitSingle(PermitDetails details,address spender,uint256 sigDeadline)\
+pub(super) const PERMIT_SINGLE: &str = "PermitSingle(PermitDetails details,address spender,uint256 sigDeadline)\
     PermitDetails(address token,uint160 amount,uint48 expiration,uint48 nonce)";
 const PERMIT_BATCH: &str = "PermitBatch(PermitDetails[] details,address spender,uint256 sigDeadline)\
     PermitDetails(address token,uint160 amount,uint48 expiration,uint48 nonce)";
 const PERMIT_TRANSFER_FROM: &str = "PermitTransferFrom(TokenPermissions permitted,address spender,uint256 nonce,uint256 deadline)\
     TokenPermissions(address token,uint256 amount)";
-const PERMIT_BATCH_TRANSFER_FROM: &str = "PermitBatchTransferFrom(TokenPermissions[] permitted,address spender,uint256 nonce,uint256 deadline)\
+pub(super) const PERMIT_BATCH_TRANSFER_FROM: &str = "PermitBatchTransferFrom(TokenPermissions[] permitted,address spender,uint256 nonce,uint256 deadline)\
     TokenPermissions(address token,uint256 amount)";
 /// What follows these is up to whoever asks for the signature.
 const PERMIT_WITNESS: &str =

@@ -88,7 +88,7 @@ fn a_delegation_is_told_with_the_code_that_gets_control() {
         (Kind::Delegation, false, &[Warning::Delegation][..])
     );
     assert!(
-        one.details[0].text.starts_with("to 0xC0c0c0c0C0c0c0C0c0C0C0C0C0C0c0c0C0C0C0c0, on this chain, "),
+        one.details[0].text.starts_with("to 0xC0C0c0c0C0C0c0c0c0C0c0C0C0C0C0C0C0C0c0c0, on this chain, "),
         "{:?}",
         one.details
     );
