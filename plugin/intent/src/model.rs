@@ -56,7 +56,7 @@ impl fmt::Display for Chain {
     }
 }
 
-/// An address in its one canonical text form: EIP-55 checksummed hex, bech32(m) in lower case, or Base58Check. A Bitcoin
+/// An address in its one canonical text form: EIP-55 checksummed hex, bech32(m) in lower case, or `Base58Check`. A Bitcoin
 /// output script that has no address is `script:` and its hex; a contract that is only being created is `new-contract`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Address(String);

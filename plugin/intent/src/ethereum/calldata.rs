@@ -96,8 +96,8 @@ pub(super) fn read(contract: &[u8; 20], data: &[u8]) -> Option<Decoded> {
     let contract = address(contract);
     let read = match function {
         Function::Transfer => transfer(contract, &mut parameters),
-        Function::TransferFrom => transfer_from(contract, &mut parameters),
-        Function::Approve => approve(contract, &mut parameters),
+        Function::TransferFrom => transfer_from(&contract, &mut parameters),
+        Function::Approve => approve(&contract, &mut parameters),
         Function::Permit => permit(contract, &mut parameters),
         Function::SafeTransferFrom721 => one_of_a_collection(contract, &mut parameters, false),
         Function::SafeTransferFromData721 => one_of_a_collection(contract, &mut parameters, true),
@@ -128,21 +128,21 @@ fn either(mut read: Decoded, contract: &Address, number: Amount) -> Decoded {
 }
 
 /// ERC-20 `transferFrom(address _from, address _to, uint256 _value)`, or that of ERC-721.
-fn transfer_from(contract: Address, parameters: &mut Parameters<'_>) -> Option<Decoded> {
+fn transfer_from(contract: &Address, parameters: &mut Parameters<'_>) -> Option<Decoded> {
     let (from, to, amount) = (parameters.address()?, parameters.address()?, parameters.uint()?);
     let sent = moved(Some(address(&from)), to, Asset::Erc20(contract.clone()), amount);
-    Some(either(Decoded::of(Kind::Transfer, vec![sent]), &contract, amount))
+    Some(either(Decoded::of(Kind::Transfer, vec![sent]), contract, amount))
 }
 
 /// ERC-20 `approve(address _spender, uint256 _value)`, or that of ERC-721.
-fn approve(contract: Address, parameters: &mut Parameters<'_>) -> Option<Decoded> {
+fn approve(contract: &Address, parameters: &mut Parameters<'_>) -> Option<Decoded> {
     let (spender, amount) = (parameters.address()?, parameters.uint()?);
     let allowed = moved(None, spender, Asset::Erc20(contract.clone()), amount);
     let mut read = Decoded::of(Kind::Allowance, vec![allowed]);
     if amount >= UNLIMITED {
         read.warnings.push(Warning::UnlimitedAllowance);
     }
-    Some(either(read, &contract, amount))
+    Some(either(read, contract, amount))
 }
 
 /// EIP-2612 `permit(address owner, address spender, uint256 value, uint256 deadline, uint8 v, bytes32 r, bytes32 s)`: brings

@@ -85,7 +85,7 @@ fn i15_a_digest_is_opaque_in_whatever_form_it_comes() {
         assert_eq!(told.details[0].text, text);
     }
     assert!(!intent(b"exactly thirty-two bytes of text").opaque);
-    assert!(!intent(digits[1..].as_bytes()).opaque);
+    assert!(!intent(&digits.as_bytes()[1..]).opaque);
 }
 
 #[test]

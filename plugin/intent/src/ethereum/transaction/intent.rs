@@ -2,7 +2,7 @@
 //! differ are told differently.
 
 use super::super::calldata::{self, Decoded};
-use super::{Form, Transaction};
+use super::{Blobs, Form, Transaction};
 use crate::ethereum::{address, ascending, fingerprint, hex};
 use crate::model::{Address, Amount, Asset, Chain, Detail, Intent, Kind, Move, Warning};
 
@@ -22,8 +22,7 @@ impl Transaction {
             Some(to) if self.form == Form::SetCode => self.delegation(&to),
             Some(to) if self.data.is_empty() => Decoded::of(Kind::Transfer, vec![self.coins(address(&to))]),
             Some(to) => calldata::read(&to, &self.data)
-                .map(|call| self.with_coins(call, &to))
-                .unwrap_or_else(|| self.call(&to)),
+                .map_or_else(|| self.call(&to), |call| self.with_coins(call, &to)),
         };
         if self.blobs.is_some() {
             told.opaque = true;
@@ -94,8 +93,7 @@ impl Transaction {
     }
 
     fn lists(&self) -> Vec<Detail> {
-        let blobs =
-            self.blobs.iter().flat_map(|blobs| blobs.lines()).map(|text| Detail { label: "blobs", text });
+        let blobs = self.blobs.iter().flat_map(Blobs::lines).map(|text| Detail { label: "blobs", text });
         let access = self.access_list.text().map(|text| Detail { label: "access list", text });
         blobs.chain(access).collect()
     }

@@ -105,7 +105,7 @@ fn eip_155_transaction_of_execution_apis() {
     assert_eq!((intent.kind, intent.opaque), (Kind::Call, true));
 }
 
-/// go-ethereum, core/types/transaction_test.go: `TestEIP2718TransactionSigHash`, `TestEIP2718TransactionEncode`.
+/// go-ethereum, `core/types/transaction_test.go`: `TestEIP2718TransactionSigHash`, `TestEIP2718TransactionEncode`.
 #[test]
 fn eip_2718_and_eip_2930_transaction_of_go_ethereum() {
     let raw = unhex(

@@ -25,7 +25,7 @@ fn domain_type() -> Any {
     members(&["string name", "string version", "uint256 chainId", "address verifyingContract"])
 }
 
-/// The example of EIP-712, "eth_signTypedData".
+/// The example of EIP-712, `eth_signTypedData`.
 fn mail() -> Any {
     json!({
         "types": {

@@ -98,7 +98,9 @@ impl Types {
         let mut others: Vec<&Struct> = found.iter().filter_map(|known| self.get(*known)).collect();
         others.sort_by(|one, other| one.name.cmp(&other.name));
         let mut text = self.get(at)?.definition();
-        others.iter().for_each(|other| text.push_str(&other.definition()));
+        for other in others {
+            text.push_str(&other.definition());
+        }
         Some(text)
     }
 

@@ -91,10 +91,12 @@ fn refuses_what_is_too_large_and_sums_beyond_256_bits() {
         }));
     }
     sums.push(typed(3, |fields| (fields[9], fields[6]) = (integer(u128::MAX), string(&[0xff; 32]))));
-    sums.iter().for_each(|sum| malformed("value and fee overflow", sum));
+    for sum in &sums {
+        malformed("value and fee overflow", sum);
+    }
 }
 
-/// EIP-1559: "assert transaction.max_fee_per_gas >= transaction.max_priority_fee_per_gas".
+/// EIP-1559: `max_fee_per_gas >= max_priority_fee_per_gas`.
 #[test]
 fn refuses_a_tip_above_the_price_from_type_2_on() {
     for number in 2..=4 {

@@ -156,9 +156,9 @@ fn a_change_of_any_field_changes_the_digest_and_the_summary() {
             _ => changes.push((0, integer(2))),
         }
         for (at, value) in changes {
-            let changed = read(&typed(number, |fields| fields[at] = value));
-            assert_ne!(changed.digest(), original.digest(), "type {number}, field {at}");
-            let (one, other) = (summary::render(&changed.intent()), summary::render(&original.intent()));
+            let edited = read(&typed(number, |fields| fields[at] = value));
+            assert_ne!(edited.digest(), original.digest(), "type {number}, field {at}");
+            let (one, other) = (summary::render(&edited.intent()), summary::render(&original.intent()));
             assert_ne!(one, other, "type {number}, field {at}");
         }
     }
