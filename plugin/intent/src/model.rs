@@ -27,8 +27,8 @@ impl fmt::Display for Chain {
     }
 }
 
-/// An address in its one canonical text form: EIP-55 checksummed hex, bech32(m) in lower case, or Base58Check. A Bitcoin
-/// output script that has no address is `script:` and its hex.
+/// An address in its one canonical text form: EIP-55 checksummed hex, bech32(m) in lower case, or `Base58Check`. A Bitcoin
+/// output script that has no address is `script:` and its hex; a contract that is only being created is `new-contract`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Address(String);
 
@@ -61,24 +61,29 @@ pub enum Asset {
     Erc721(Address, Amount),
     /// An ERC-1155 token.
     Erc1155(Address, Amount),
+    /// Every token of an ERC-721 or ERC-1155 contract, now and later; only allowances are for that. Its amount is all or nothing.
+    Collection(Address),
 }
 
 impl fmt::Display for Asset {
-    /// The asset as policies and logs name it: `native`, `erc20:0x…`, `erc721:0x…/ID`, `erc1155:0x…/ID`.
+    /// The asset as policies and logs name it: `native`, `erc20:0x…`, `erc721:0x…/ID`, `erc1155:0x…/ID`,
+    /// `collection:0x…`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Asset::Native => f.write_str("native"),
             Asset::Erc20(contract) => write!(f, "erc20:{contract}"),
             Asset::Erc721(contract, id) => write!(f, "erc721:{contract}/{id}"),
             Asset::Erc1155(contract, id) => write!(f, "erc1155:{contract}/{id}"),
+            Asset::Collection(contract) => write!(f, "collection:{contract}"),
         }
     }
 }
 
-/// Something goes to somebody, or somebody is allowed to take it ([`Kind::Allowance`]).
+/// Something goes to somebody, or somebody is allowed to take it ([`Kind::Allowance`]). The chain's own coin always goes:
+/// nobody can be allowed to take it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Move {
-    /// Whose it is, where it is not the signer's own.
+    /// Whose it is, where the call or message names somebody. It may name the signer.
     pub from: Option<Address>,
     /// Who gets it, or may take it.
     pub to: Address,
@@ -154,6 +159,8 @@ pub enum Warning {
     AnyChain,
     /// It never expires, or not within a year.
     NoExpiry,
+    /// The number is an amount of a token or the name of one token of a collection: only the contract knows.
+    EitherReading,
 }
 
 /// A line of the summary that only this kind of intent has.

@@ -77,6 +77,10 @@ fn what(moved: &Move, chain: Option<Chain>) -> String {
         (Asset::Erc1155(contract, id), _) => {
             format!("{amount} of token number {id} of collection {contract}")
         }
+        (Asset::Collection(contract), _) if amount.is_zero() => {
+            format!("no longer any token of collection {contract}")
+        }
+        (Asset::Collection(contract), _) => format!("every token of collection {contract}"),
     }
 }
 
@@ -88,6 +92,9 @@ const fn warning(warning: Warning) -> &'static str {
         Warning::Delegation => "code would get control of the account's own coins",
         Warning::AnyChain => "it is valid on every chain",
         Warning::NoExpiry => "it does not expire within a year",
+        Warning::EitherReading => {
+            "the contract decides what the number means: an amount, or one token of a collection"
+        }
     }
 }
 
@@ -144,9 +151,10 @@ pub fn render(intent: &Intent) -> String {
     line("sign", &format!("{}{place}", title(intent.kind)));
     for moved in &intent.moves {
         let label = match (intent.kind, moved.own) {
-            (Kind::Allowance, _) => "allow",
+            // Coins that go along with a call that allows something are sent.
+            (Kind::Allowance, _) if moved.asset != Asset::Native => "allow",
             (_, true) => "change",
-            (_, false) => "send",
+            (_, _) => "send",
         };
         line(label, &what(moved, intent.chain));
         if let Some(from) = &moved.from {

@@ -116,7 +116,7 @@ reasons! {
         "The transaction is not a canonical unsigned Ethereum transaction; encode it again with a standard library.";
     /// The transaction is of a type that is not supported.
     UnsupportedTransaction, "unsupported-transaction", Caller,
-        "Ethereum transactions of the types 0 (with a chain id) to 4 are supported, blobs not; encode it as one of these.";
+        "Ethereum transactions of the types 0 (with a chain id) to 4 are supported, type 3 without its blobs; encode it as one of these.";
     /// The text of a message is not as it must be.
     MalformedMessage, "malformed-message", Caller,
         "The message is too long; shorten it.";
