@@ -95,7 +95,13 @@ impl Scanner<'_> {
                     let pair = self.bytes.get(self.at..self.at + 2).unwrap_or_default();
                     self.at += if PAIRS.iter().any(|two| *two == pair) { 2 } else { 1 };
                 }
-                _ => return Err(self.no(self.at, "a character that rules do not have", "ASCII, line feeds, tabs")),
+                _ => {
+                    return Err(self.no(
+                        self.at,
+                        "a character that rules do not have",
+                        "ASCII, line feeds, tabs",
+                    ));
+                }
             }
         }
         if self.depth > 0 {

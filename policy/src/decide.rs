@@ -1,10 +1,10 @@
 //! One decision: what stands whatever the rules say, then the limits, then the rules.
 
+use crate::booking::Booking;
 use crate::document::{Document, Per, RESERVED, Undeclared};
 use crate::facts::{Facts, MOVES_MAX, Moved};
 use crate::ledger::{Ledger, Room};
 use crate::limits::{Charge, Limit};
-use crate::booking::Booking;
 use crate::payees::Payees;
 use crate::picture::{PayeeState, Picture};
 use crate::problem::Problem;
@@ -257,12 +257,16 @@ impl Policy {
     pub(crate) fn examine(&self, asking: &Asking<'_>, facts: &Facts) -> Explanation {
         let limits = self.standings(asking, facts);
         let (payees, known_in_secs) = self.payees(asking, facts);
-        let of = |decision, rules| Explanation { decision, rules, limits: limits.clone(), payees: payees.word() };
+        let of =
+            |decision, rules| Explanation { decision, rules, limits: limits.clone(), payees: payees.word() };
         if let Some(why) = self.refused_whatever_the_rules_say(asking, facts) {
             return of(deny(why), Vec::new());
         }
         if let Some((name, wait)) = not_fitting(limits.iter().filter(|standing| standing.hard)) {
-            return of(Decision::Deny { rule: None, why: Why::Limit(name), retry_after_secs: wait }, Vec::new());
+            return of(
+                Decision::Deny { rule: None, why: Why::Limit(name), retry_after_secs: wait },
+                Vec::new(),
+            );
         }
         let picture = self.picture(asking, facts, &limits, payees);
         let verdict = self.rules.ask(&picture);
@@ -362,7 +366,8 @@ impl Policy {
     }
 
     fn standings(&self, asking: &Asking<'_>, facts: &Facts) -> Vec<Standing> {
-        let charged = self.limits.iter().enumerate().filter_map(|(at, limit)| Some((at, limit, limit.charge(facts)?)));
+        let charged =
+            self.limits.iter().enumerate().filter_map(|(at, limit)| Some((at, limit, limit.charge(facts)?)));
         charged.map(|(at, limit, charge)| standing(asking, at, limit, charge)).collect()
     }
 
@@ -417,9 +422,8 @@ impl Policy {
     }
 
     fn is_counted(&self, facts: &Facts) -> bool {
-        let counted = |moved: &Moved| {
-            self.limits.iter().any(|limit| limit.counts_sum_of(&facts.chain, &moved.asset))
-        };
+        let counted =
+            |moved: &Moved| self.limits.iter().any(|limit| limit.counts_sum_of(&facts.chain, &moved.asset));
         facts.leaving().next().is_some() && facts.leaving().all(counted)
     }
 

@@ -136,7 +136,10 @@ impl Document {
             return Err(too_large());
         }
         countersign_wire::decode(bytes).map_err(|_| {
-            Problem::document("not a policy document in its canonical encoding", "pack policy.toml and policy.cedar")
+            Problem::document(
+                "not a policy document in its canonical encoding",
+                "pack policy.toml and policy.cedar",
+            )
         })
     }
 
@@ -198,7 +201,11 @@ impl Document {
                 ));
             }
             if declared.decimals > 77 {
-                problems.push(Problem::field(field("decimals"), "more than 77", "a 256-bit amount has no more digits"));
+                problems.push(Problem::field(
+                    field("decimals"),
+                    "more than 77",
+                    "a 256-bit amount has no more digits",
+                ));
             }
         }
         problems
@@ -230,8 +237,7 @@ impl Document {
 
     fn limit_problems(&self, limit: &DeclaredLimit) -> Vec<Problem> {
         let field = |part: &str| format!("limit {}: {part}", shown(&limit.name));
-        let mut problems: Vec<_> =
-            check_name(&field("name"), &limit.name, &RESERVED).into_iter().collect();
+        let mut problems: Vec<_> = check_name(&field("name"), &limit.name, &RESERVED).into_iter().collect();
         match self.asset(&limit.asset) {
             None => problems.push(Problem::field(
                 field("asset"),
@@ -332,7 +338,8 @@ fn check_asset(chain: &str, asset: &str) -> Result<(), String> {
 
 /// An address with the checksum of EIP-55, which is the one form that is compared with.
 pub(crate) fn check_ethereum_address(text: &str) -> Result<(), String> {
-    let hex = text.strip_prefix("0x").filter(|hex| hex.len() == 40).ok_or("an address is 0x and 40 hex digits")?;
+    let hex =
+        text.strip_prefix("0x").filter(|hex| hex.len() == 40).ok_or("an address is 0x and 40 hex digits")?;
     let mut bytes = [0; 20];
     for (byte, pair) in bytes.iter_mut().zip(hex.as_bytes().chunks(2)) {
         let pair = core::str::from_utf8(pair).ok().filter(|pair| pair.bytes().all(|b| b.is_ascii_hexdigit()));
@@ -366,7 +373,9 @@ mod tests {
     fn a_chain_has_one_form() {
         assert_eq!(read_chain("eip155:1"), Some(Chain::Ethereum(1)));
         assert_eq!(read_chain("bitcoin:signet"), Some(Chain::Bitcoin(Network::Signet)));
-        for bad in ["", "eip155:", "eip155:0", "eip155:01", "eip155:+1", "eip155:18446744073709551616", "bitcoin:"] {
+        for bad in
+            ["", "eip155:", "eip155:0", "eip155:01", "eip155:+1", "eip155:18446744073709551616", "bitcoin:"]
+        {
             assert_eq!(read_chain(bad), None, "{bad:?}");
         }
     }
@@ -377,7 +386,12 @@ mod tests {
         assert_eq!(check_ethereum_address("0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed"), Ok(()));
         let remedy = check_ethereum_address("0x5aaeb6053f3e94c9b9a09f33669435e7ef1beaed").unwrap_err();
         assert!(remedy.ends_with("0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed"), "{remedy}");
-        for bad in ["", "0x", "5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed", "0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeA+1"] {
+        for bad in [
+            "",
+            "0x",
+            "5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed",
+            "0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeA+1",
+        ] {
             assert!(check_ethereum_address(bad).is_err(), "{bad:?}");
         }
     }

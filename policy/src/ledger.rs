@@ -187,7 +187,9 @@ impl Window {
     fn is_sound(&self) -> bool {
         let ascending =
             self.slices.windows(2).all(|pair| pair[0].last_elapsed_secs < pair[1].last_elapsed_secs);
-        ascending && self.slices.len() <= SLICES_MAX && self.slices.iter().all(|slice| !slice.amount.is_zero())
+        ascending
+            && self.slices.len() <= SLICES_MAX
+            && self.slices.iter().all(|slice| !slice.amount.is_zero())
     }
 }
 

@@ -118,8 +118,7 @@ impl Limit {
         if !moves && fee.is_none() {
             return None;
         }
-        let amount =
-            leaving.map(|moved| moved.amount).try_fold(fee.unwrap_or_default(), Amount::checked_add);
+        let amount = leaving.map(|moved| moved.amount).try_fold(fee.unwrap_or_default(), Amount::checked_add);
         Some(Charge { amount, moves })
     }
 }

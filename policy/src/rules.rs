@@ -9,8 +9,8 @@ use crate::document::{Document, RESERVED, is_name};
 use crate::picture::Picture;
 use crate::problem::Problem;
 use cedar_policy::{
-    AuthorizationError, Authorizer, Context, Decision, Entities, EntityUid, Policy, PolicyId, PolicySet, Request, Schema, ValidationMode,
-    Validator,
+    AuthorizationError, Authorizer, Context, Decision, Entities, EntityUid, Policy, PolicyId, PolicySet,
+    Request, Schema, ValidationMode, Validator,
 };
 use core::fmt::Write;
 use core::str::FromStr;
@@ -80,12 +80,13 @@ impl Rules {
             return Err(vec![Problem::rules(text, 0, what, "write the names themselves")]);
         }
         let (set, names) = named(text, &parsed, &starts)?;
-        let (schema, _) = Schema::from_cedarschema_str(&schema_text(document)).map_err(|_| no_schema())?;
+        let (schema, _) =
+            Schema::from_cedarschema_str(&schema_text(document)).map_err(|error| no_schema(&error))?;
         let problems = validation_problems(text, &set, &schema);
         if !problems.is_empty() {
             return Err(problems);
         }
-        let actions = schema.action_entities().map_err(|_| no_schema())?;
+        let actions = schema.action_entities().map_err(|error| no_schema(&error))?;
         Ok(Self { set, names, schema, actions })
     }
 
@@ -135,8 +136,9 @@ impl Rules {
     }
 }
 
-fn no_schema() -> Vec<Problem> {
-    vec![Problem::document("the declared names make no schema", "report this: it should have been found earlier")]
+/// Declared names are names: they always make a schema. A test over every sample shows that the rest of it is sound.
+fn no_schema(error: &dyn core::fmt::Display) -> Vec<Problem> {
+    vec![Problem::document(format!("the names make no schema: {error}"), "report this, it should not be")]
 }
 
 /// Every rule by the name in its `@id`.
@@ -145,7 +147,10 @@ fn named(text: &str, parsed: &PolicySet, starts: &[usize]) -> Result<(PolicySet,
     for policy in parsed.policies() {
         // Cedar numbers the rules in the order of the text: "policy0", "policy1", …
         let id: &str = policy.id().as_ref();
-        let number = id.strip_prefix("policy").and_then(|number| number.parse().ok()).ok_or_else(no_schema)?;
+        let number = id
+            .strip_prefix("policy")
+            .and_then(|number| number.parse().ok())
+            .ok_or_else(|| no_schema(&"no number"))?;
         numbered.push((number, policy));
     }
     numbered.sort_by_key(|(number, _)| *number);
@@ -155,7 +160,12 @@ fn named(text: &str, parsed: &PolicySet, starts: &[usize]) -> Result<(PolicySet,
         let place = starts.get(number).copied().unwrap_or_default();
         if !is_name(name) {
             let what = "the rule has no name";
-            problems.push(Problem::rules(text, place, what, "put @id(\"a-name\") before it: a-z, 0-9 and '-'"));
+            problems.push(Problem::rules(
+                text,
+                place,
+                what,
+                "put @id(\"a-name\") before it: a-z, 0-9 and '-'",
+            ));
         } else if set.add(policy.new_id(PolicyId::new(name))).is_err() {
             problems.push(Problem::rules(text, place, "two rules have this name", "rename one"));
         } else {

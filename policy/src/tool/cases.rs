@@ -159,7 +159,8 @@ fn default_chain() -> String {
 /// Reads a table of cases for a policy.
 pub fn read_cases(policy: &Policy, cases_toml: &str) -> Result<Vec<Case>, Problem> {
     let read: CasesToml = read_toml("cases.toml", cases_toml)?;
-    let problem = |name: String, what: String| Problem::field(format!("case {name:?}"), what, "correct the case");
+    let problem =
+        |name: String, what: String| Problem::field(format!("case {name:?}"), what, "correct the case");
     let case = |case: CaseToml| {
         let name = case.name.clone();
         case.read(policy).map_err(|what| problem(name, what))
@@ -248,7 +249,15 @@ impl MoveToml {
 }
 
 fn warning(word: &str) -> Result<&'static str, String> {
-    let known = ["opaque", "unlimited-allowance", "whole-collection", "delegation", "any-chain", "no-expiry", "other"];
+    let known = [
+        "opaque",
+        "unlimited-allowance",
+        "whole-collection",
+        "delegation",
+        "any-chain",
+        "no-expiry",
+        "other",
+    ];
     known.into_iter().find(|known| *known == word).ok_or_else(|| format!("{word:?} is no warning"))
 }
 
@@ -297,7 +306,8 @@ impl Case {
             Decision::Permit { rule, .. } => (true, Some(rule.clone()), None),
             Decision::Deny { rule, why, .. } => (false, rule.clone(), Some(why_text(why))),
         };
-        let as_expected = |expected: &Option<String>, found: &Option<String>| expected.is_none() || expected == found;
+        let as_expected =
+            |expected: &Option<String>, found: &Option<String>| expected.is_none() || expected == found;
         let passed = permit == self.permit && as_expected(&self.rule, &rule) && as_expected(&self.why, &why);
         Outcome {
             name: self.name.clone(),

@@ -20,9 +20,7 @@ pub fn advice(policy: &Policy) -> Vec<String> {
     }
     for asset in &document.assets {
         let holds = |limit: &&crate::Limit| {
-            limit.hard
-                && limit.per() != Per::Transaction
-                && limit.counts_sum_of(&asset.chain, &asset.asset)
+            limit.hard && limit.per() != Per::Transaction && limit.counts_sum_of(&asset.chain, &asset.asset)
         };
         if !policy.limits().iter().any(|limit| holds(&limit)) {
             advice.push(format!(
@@ -34,7 +32,10 @@ pub fn advice(policy: &Policy) -> Vec<String> {
     for limit in policy.limits().iter().filter(|limit| !limit.hard) {
         let named = document.rules.contains(&format!("Limit::\"{}\"", limit.name()));
         if !named && !document.rules.contains("context.limited") {
-            advice.push(format!("limit {}: it is not hard, and no rule names it: it limits nothing", limit.name()));
+            advice.push(format!(
+                "limit {}: it is not hard, and no rule names it: it limits nothing",
+                limit.name()
+            ));
         }
     }
     advice

@@ -1,8 +1,6 @@
 //! `policy.toml` and `policy.cedar` to the canonical document, and back.
 
-use crate::document::{
-    Counts, DeclaredAsset, DeclaredLimit, Document, FORMAT, Per, Undeclared, read_amount,
-};
+use crate::document::{Counts, DeclaredAsset, DeclaredLimit, Document, FORMAT, Per, Undeclared, read_amount};
 use crate::problem::Problem;
 use crate::tool::units::{decimal, read_quantity, read_secs, secs_text};
 use core::fmt::Write;

@@ -60,7 +60,8 @@ pub(crate) fn read_secs(text: &str) -> Result<u64, String> {
         _ => 0,
     };
     let number = text.get(..text.len().saturating_sub(1)).unwrap_or_default();
-    let canonical = number.bytes().all(|byte| byte.is_ascii_digit()) && (number == "0" || !number.starts_with('0'));
+    let canonical =
+        number.bytes().all(|byte| byte.is_ascii_digit()) && (number == "0" || !number.starts_with('0'));
     let secs = number.parse::<u64>().ok().filter(|_| canonical && unit_secs > 0);
     secs.and_then(|number| number.checked_mul(unit_secs))
         .ok_or_else(|| format!("{text:?} is not a time: write 90s, 15m, 24h or 7d"))
@@ -79,9 +80,12 @@ mod tests {
 
     #[test]
     fn decimals_are_exact_both_ways() {
-        for (text, decimals, amount) in
-            [("1.5", 18, "1500000000000000000"), ("0.00000001", 8, "1"), ("21000000", 8, "2100000000000000"), ("7", 0, "7")]
-        {
+        for (text, decimals, amount) in [
+            ("1.5", 18, "1500000000000000000"),
+            ("0.00000001", 8, "1"),
+            ("21000000", 8, "2100000000000000"),
+            ("7", 0, "7"),
+        ] {
             assert_eq!(read_decimal(text, decimals), Some(amount.parse().unwrap()));
             assert_eq!(decimal(amount.parse().unwrap(), u8::try_from(decimals).unwrap()), text);
         }
@@ -97,7 +101,9 @@ mod tests {
         for secs in [0, 1, 59, 60, 90, 3600, 86_400, 604_800, 86_401] {
             assert_eq!(read_secs(&secs_text(secs)), Ok(secs));
         }
-        for bad in ["", "24", "h", "-1h", "1.5h", "024h", "1 h", "99999999999999999999s", "9999999999999999999d"] {
+        for bad in
+            ["", "24", "h", "-1h", "1.5h", "024h", "1 h", "99999999999999999999s", "9999999999999999999d"]
+        {
             assert!(read_secs(bad).is_err(), "{bad:?}");
         }
     }

@@ -1,6 +1,8 @@
 //! What stands whatever the rules say, how limits count, and what people are told to do.
 
-use crate::world::{ANY_TRANSFER, World, address, document, limit, load, moved, rules, told, transfer, usdc, wei};
+use crate::world::{
+    ANY_TRANSFER, World, address, document, limit, load, moved, rules, told, transfer, usdc, wei,
+};
 use countersign_intent::{Amount, Asset, Chain, Intent, Kind, Network};
 use countersign_policy::document::{Counts, DeclaredAsset, Undeclared};
 use countersign_policy::{Approval, Decision, FitsNoMore, KeyUse, Ledger, Per, Policy, Question, Why};
@@ -94,7 +96,10 @@ fn a_hard_limit_holds_whatever_the_rules_say() {
     let mut world = World::new();
     assert_eq!(told(&world.sign(&policy, &wei(60))), "anything");
     let decision = world.ask(&policy, &wei(39));
-    assert!(matches!(&decision, Decision::Deny { why: Why::Limit(name), .. } if name == "day"), "60 + 1 + 39 + 1");
+    assert!(
+        matches!(&decision, Decision::Deny { why: Why::Limit(name), .. } if name == "day"),
+        "60 + 1 + 39 + 1"
+    );
     assert_eq!(told(&world.ask(&policy, &wei(38))), "anything");
     world.elapsed_secs += retry(&decision).unwrap() - 1;
     assert_eq!(told(&world.ask(&policy, &wei(39))), "limit");
@@ -108,7 +113,7 @@ fn every_limit_that_is_concerned_is_booked_whichever_rule_permitted_it() {
     let limits = vec![
         limit("hour", "eth", Per::Account, 3_600, 1_000),
         limit("day", "eth", Per::Tenant, 86_400, 1_000),
-        limit("other", "usdc", Per::Account, 86_400, 1_000),
+        limit("tokens", "usdc", Per::Account, 86_400, 1_000),
     ];
     let policy = load(document(ANY_TRANSFER, limits));
     let mut world = World::new();
@@ -136,7 +141,8 @@ fn a_tenant_limit_counts_all_accounts_together() {
 
 #[test]
 fn change_does_not_count_and_tokens_of_a_collection_do() {
-    let limits = vec![limit("day", "eth", Per::Account, 86_400, 10), limit("cats", "cats", Per::Account, 86_400, 2)];
+    let limits =
+        vec![limit("day", "eth", Per::Account, 86_400, 10), limit("cats", "cats", Per::Account, 86_400, 2)];
     let policy = load(document(ANY_TRANSFER, limits));
     let mut back = moved(1, Asset::Native, 1_000);
     back.own = true;
@@ -202,7 +208,10 @@ fn a_soft_limit_tells_who_asks_when_to_come_back() {
     let mut world = World::new();
     world.sign(&policy, &wei(60));
     let decision = world.ask(&policy, &wei(60));
-    assert!(matches!(&decision, Decision::Deny { why: Why::Limit(name), .. } if name == "day"), "{decision:?}");
+    assert!(
+        matches!(&decision, Decision::Deny { why: Why::Limit(name), .. } if name == "day"),
+        "{decision:?}"
+    );
     world.elapsed_secs += retry(&decision).unwrap();
     assert_eq!(told(&world.ask(&policy, &wei(60))), "small");
 }
@@ -213,7 +222,10 @@ fn a_stronger_approval_is_asked_for_where_one_would_do() {
     let policy = rules(text);
     let mut world = World::new();
     let decision = world.ask(&policy, &wei(1));
-    assert!(matches!(decision, Decision::Deny { why: Why::NeedsApproval(Approval::SealedCode), .. }), "{decision:?}");
+    assert!(
+        matches!(decision, Decision::Deny { why: Why::NeedsApproval(Approval::SealedCode), .. }),
+        "{decision:?}"
+    );
     for enough in [Approval::SealedCode, Approval::Passkey] {
         world.approval = enough;
         assert_eq!(told(&world.ask(&policy, &wei(1))), "p");
@@ -222,7 +234,8 @@ fn a_stronger_approval_is_asked_for_where_one_would_do() {
 
 #[test]
 fn a_payee_is_known_when_all_recipients_have_been_listed_for_long_enough() {
-    let text = "@id(\"known\") permit (principal, action, resource) when { context.payees == Payees::\"known\" };";
+    let text =
+        "@id(\"known\") permit (principal, action, resource) when { context.payees == Payees::\"known\" };";
     let policy = rules(text);
     let mut world = World::new();
     world.payees.add(address(1).as_str(), world.elapsed_secs - 3_600).unwrap();
@@ -262,7 +275,8 @@ fn a_tenant_without_limits_of_its_own_has_no_ledger_to_change() {
 
 #[test]
 fn the_first_rule_of_the_text_is_named_whatever_order_they_are_evaluated_in() {
-    let rule = |effect: &str, name: &str| format!("@id(\"{name}\") {effect} (principal, action, resource);\n");
+    let rule =
+        |effect: &str, name: &str| format!("@id(\"{name}\") {effect} (principal, action, resource);\n");
     let names = ["zebra", "m", "a", "yak", "b", "c", "d", "e"];
     let permits: String = names.iter().map(|name| rule("permit", name)).collect();
     let forbids: String = names.iter().map(|name| rule("forbid", name)).collect();

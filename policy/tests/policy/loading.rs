@@ -2,8 +2,8 @@
 
 use crate::world::{ANY_TRANSFER, address, document, limit};
 use countersign_policy::document::{
-    ACCOUNT_LIMITS_MAX, ASSETS_MAX, Counts, DOCUMENT_MAX_BYTES, DeclaredAsset, LIMITS_MAX, PAYEE_DELAY_MAX_SECS,
-    WINDOW_MAX_SECS,
+    ACCOUNT_LIMITS_MAX, ASSETS_MAX, Counts, DOCUMENT_MAX_BYTES, DeclaredAsset, LIMITS_MAX,
+    PAYEE_DELAY_MAX_SECS, WINDOW_MAX_SECS,
 };
 use countersign_policy::{DEPTH_MAX, Document, Per, Policy, RULES_MAX, RULES_MAX_BYTES, STEPS_MAX};
 
@@ -73,7 +73,8 @@ fn refuses_an_unknown_field() {
         more: u8,
     }
     let Document { format, name, version, undeclared, payee_delay_secs, assets, limits, rules } = sound();
-    let longer = Longer { format, name, version, undeclared, payee_delay_secs, assets, limits, rules, more: 1 };
+    let longer =
+        Longer { format, name, version, undeclared, payee_delay_secs, assets, limits, rules, more: 1 };
     assert!(Policy::read(&countersign_wire::encode(&longer)).is_err());
 }
 
@@ -200,9 +201,15 @@ fn refuses_addresses_that_would_never_match() {
     let known = address(0xab);
     takes_rules(&when(&format!("context.recipients.contains(\"{known}\")")));
     let lower = known.as_str().to_lowercase();
-    refuses_rules(&format!("is written {known}"), &when(&format!("context.recipients.contains(\"{lower}\")")));
+    refuses_rules(
+        &format!("is written {known}"),
+        &when(&format!("context.recipients.contains(\"{lower}\")")),
+    );
     refuses_rules("40 hex digits", &when("context.recipients.contains(\"0x12\")"));
-    refuses_rules("in lower case", &when("context.recipients.contains(\"BC1QW508D6QEJXTDG4Y5R3ZARVARY0C5XW7KV8F3T4\")"));
+    refuses_rules(
+        "in lower case",
+        &when("context.recipients.contains(\"BC1QW508D6QEJXTDG4Y5R3ZARVARY0C5XW7KV8F3T4\")"),
+    );
 }
 
 #[test]
@@ -232,7 +239,9 @@ fn refuses_what_nests_too_deep_before_the_parser_sees_it() {
     takes_rules(&nested(DEPTH_MAX - 1));
     refuses_rules("too deep", &nested(DEPTH_MAX));
     refuses_rules("too deep", &nested(10_000));
-    let chosen = |depth: usize| when(&format!("{} context.opaque", "if context.opaque then context.limited else".repeat(depth)));
+    let chosen = |depth: usize| {
+        when(&format!("{} context.opaque", "if context.opaque then context.limited else ".repeat(depth)))
+    };
     takes_rules(&chosen(DEPTH_MAX - 1));
     refuses_rules("too deep", &chosen(DEPTH_MAX));
     // Brackets in strings and comments are none.
@@ -248,13 +257,18 @@ fn refuses_rules_that_are_too_long_a_chain() {
     refuses_rules("the rule is too long", &when(&format!("context{}", ".a".repeat(STEPS_MAX))));
     refuses_rules("the rule is too long", &when(&format!("1 {} == 1", "+ 1".repeat(STEPS_MAX))));
     let conditions = "when { true } ".repeat(STEPS_MAX + 1);
-    refuses_rules("the rule is too long", &format!("@id(\"x\") permit (principal, action, resource) {conditions};"));
+    refuses_rules(
+        "the rule is too long",
+        &format!("@id(\"x\") permit (principal, action, resource) {conditions};"),
+    );
 }
 
 #[test]
 fn refuses_too_many_rules() {
     let many = |count: usize| -> String {
-        (0..count).map(|number| format!("@id(\"r{number}\") permit (principal, action, resource);\n")).collect()
+        (0..count)
+            .map(|number| format!("@id(\"r{number}\") permit (principal, action, resource);\n"))
+            .collect()
     };
     takes_rules(&many(RULES_MAX));
     refuses_rules("too many rules", &many(RULES_MAX + 1));

@@ -87,7 +87,8 @@ fn rendered(rules: &[Rule]) -> String {
     let mut text = String::new();
     for (number, rule) in rules.iter().enumerate() {
         let effect = if rule.forbid { "forbid" } else { "permit" };
-        let action = rule.kind.map_or("action".to_owned(), |kind| format!("action == Action::\"{}\"", kind.word()));
+        let action =
+            rule.kind.map_or("action".to_owned(), |kind| format!("action == Action::\"{}\"", kind.word()));
         write!(text, "@id(\"r{number}\") {effect} (principal, {action}, resource)").unwrap();
         for (condition, negated) in &rule.conditions {
             let word = if *negated { "unless" } else { "when" };
@@ -103,7 +104,9 @@ fn cedar(condition: Condition) -> String {
         Condition::Chain(chain) => format!("context.chain == Chain::\"{chain}\""),
         Condition::PayeesKnown => "context.payees == Payees::\"known\"".to_owned(),
         Condition::PayeesNone => "context.payees == Payees::\"none\"".to_owned(),
-        Condition::Approved(kind) => format!("context.approved_at_least.contains(Approval::\"{}\")", kind.word()),
+        Condition::Approved(kind) => {
+            format!("context.approved_at_least.contains(Approval::\"{}\")", kind.word())
+        }
         Condition::HourBelow(hour) => format!("context.hour_utc < {hour}"),
         Condition::WeekdayUpTo(day) => format!("context.weekday_utc <= {day}"),
         Condition::HasAsset(asset) => format!("context.assets.contains(Asset::\"{asset}\")"),
@@ -183,9 +186,8 @@ struct Seen<'a> {
 impl Seen<'_> {
     fn leaving(&self) -> Vec<(&'static str, u64, String)> {
         let others = self.intent.moves.iter().filter(|moved| !moved.own);
-        let told = others.map(|moved| {
-            (word(&moved.asset, self.chain), moved.amount.to::<u64>(), moved.to.to_string())
-        });
+        let told = others
+            .map(|moved| (word(&moved.asset, self.chain), moved.amount.to::<u64>(), moved.to.to_string()));
         told.collect()
     }
 
@@ -197,7 +199,8 @@ impl Seen<'_> {
         for (asset, amount, _) in self.leaving() {
             sum += if asset == limit.asset { amount } else { 0 };
         }
-        let booked = self.state.booked.iter().find(|(name, _)| *name == limit.name).map_or(0, |(_, amount)| *amount);
+        let booked =
+            self.state.booked.iter().find(|(name, _)| *name == limit.name).map_or(0, |(_, amount)| *amount);
         (moves || fee.is_some(), moves, sum == 0 || sum + booked <= limit.most.parse::<u64>().unwrap())
     }
 
@@ -212,9 +215,11 @@ impl Seen<'_> {
 
     fn known(&self, to: &str) -> bool {
         let world = &self.state.world;
-        world.payees.list().iter().any(|payee| {
-            payee.address == to && payee.since_elapsed_secs + 3_600 <= world.elapsed_secs
-        })
+        world
+            .payees
+            .list()
+            .iter()
+            .any(|payee| payee.address == to && payee.since_elapsed_secs + 3_600 <= world.elapsed_secs)
     }
 
     fn holds(&self, condition: Condition) -> bool {
@@ -233,7 +238,9 @@ impl Seen<'_> {
             // 1970-01-05 was a Monday.
             Condition::WeekdayUpTo(day) => (world.unix_secs - 4 * 86_400) % (7 * 86_400) < day * 86_400,
             Condition::HasAsset(asset) => leaving.iter().any(|(has, ..)| *has == asset),
-            Condition::OnlyAsset(asset) => !leaving.is_empty() && leaving.iter().all(|(has, ..)| *has == asset),
+            Condition::OnlyAsset(asset) => {
+                !leaving.is_empty() && leaving.iter().all(|(has, ..)| *has == asset)
+            }
             Condition::Within(name) => {
                 let limit = limits().into_iter().find(|limit| limit.name == name).unwrap();
                 let (_, moves, holds) = self.limit(&limit);

@@ -14,11 +14,8 @@ macro_rules! sample {
     };
 }
 
-const SAMPLES: [(&str, &str, &str, &str); 3] = [
-    sample!("retail-exchange-hot-wallet"),
-    sample!("institutional-treasury"),
-    sample!("development"),
-];
+const SAMPLES: [(&str, &str, &str, &str); 3] =
+    [sample!("retail-exchange-hot-wallet"), sample!("institutional-treasury"), sample!("development")];
 
 fn document(toml: &str, cedar: &str) -> Document {
     let sources = Sources { policy_toml: toml.to_owned(), policy_cedar: cedar.to_owned() };
