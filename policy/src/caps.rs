@@ -93,7 +93,7 @@ impl Scanner<'_> {
                 b'&' | b'|' | b'=' | b'<' | b'>' | b'!' | b'+' | b'-' | b'*' | b'/' | b'%' | b'.' => {
                     self.step()?;
                     let pair = self.bytes.get(self.at..self.at + 2).unwrap_or_default();
-                    self.at += if PAIRS.iter().any(|two| *two == pair) { 2 } else { 1 };
+                    self.at += if PAIRS.contains(&pair) { 2 } else { 1 };
                 }
                 _ => {
                     return Err(self.no(

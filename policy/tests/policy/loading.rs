@@ -17,7 +17,7 @@ fn problems(change: impl FnOnce(&mut Document)) -> String {
     change(&mut document);
     match Policy::of(document) {
         Ok(_) => String::new(),
-        Err(problems) => problems.iter().map(|problem| format!("{problem}\n")).collect(),
+        Err(problems) => problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"),
     }
 }
 
@@ -266,9 +266,8 @@ fn refuses_rules_that_are_too_long_a_chain() {
 #[test]
 fn refuses_too_many_rules() {
     let many = |count: usize| -> String {
-        (0..count)
-            .map(|number| format!("@id(\"r{number}\") permit (principal, action, resource);\n"))
-            .collect()
+        let rule = |number| format!("@id(\"r{number}\") permit (principal, action, resource);");
+        (0..count).map(rule).collect::<Vec<_>>().join("\n")
     };
     takes_rules(&many(RULES_MAX));
     refuses_rules("too many rules", &many(RULES_MAX + 1));
@@ -278,7 +277,7 @@ fn refuses_too_many_rules() {
 fn a_problem_says_where_and_what_to_do() {
     let rules = format!("// The first line.\n{ANY_TRANSFER}\n\n  permit (principal, action, resource);");
     let found = problems(|document| document.rules = rules);
-    assert_eq!(found, "rules 4:3: the rule has no name (put @id(\"a-name\") before it: a-z, 0-9 and '-')\n");
+    assert_eq!(found, "rules 4:3: the rule has no name (put @id(\"a-name\") before it: a-z, 0-9 and '-')");
     let two = problems(|document| {
         document.limits[0].most = "x".to_owned();
         document.format = 9;

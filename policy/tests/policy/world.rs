@@ -5,10 +5,10 @@ use countersign_policy::document::{Counts, DeclaredAsset, DeclaredLimit, Undecla
 use countersign_policy::{Approval, Decision, Document, KeyUse, Ledger, Payees, Per, Policy, Question};
 
 /// 2026-01-01 was a Thursday; noon.
-pub const THURSDAY_NOON: u64 = 1_767_268_800;
+pub(crate) const THURSDAY_NOON: u64 = 1_767_268_800;
 
 /// A document on two chains with these rules and limits.
-pub fn document(rules: &str, limits: Vec<DeclaredLimit>) -> Document {
+pub(crate) fn document(rules: &str, limits: Vec<DeclaredLimit>) -> Document {
     let asset = |name: &str, chain: &str, asset: &str, decimals| DeclaredAsset {
         name: name.to_owned(),
         chain: chain.to_owned(),
@@ -32,7 +32,7 @@ pub fn document(rules: &str, limits: Vec<DeclaredLimit>) -> Document {
     }
 }
 
-pub fn limit(name: &str, asset: &str, per: Per, window_secs: u64, most: u64) -> DeclaredLimit {
+pub(crate) fn limit(name: &str, asset: &str, per: Per, window_secs: u64, most: u64) -> DeclaredLimit {
     DeclaredLimit {
         name: name.to_owned(),
         asset: asset.to_owned(),
@@ -44,33 +44,33 @@ pub fn limit(name: &str, asset: &str, per: Per, window_secs: u64, most: u64) -> 
     }
 }
 
-pub fn load(document: Document) -> Policy {
+pub(crate) fn load(document: Document) -> Policy {
     Policy::of(document).unwrap_or_else(|problems| panic!("{problems:#?}"))
 }
 
 /// A policy with these rules and no limits.
-pub fn rules(text: &str) -> Policy {
+pub(crate) fn rules(text: &str) -> Policy {
     load(document(text, Vec::new()))
 }
 
-pub fn address(byte: u8) -> countersign_intent::Address {
+pub(crate) fn address(byte: u8) -> countersign_intent::Address {
     ethereum::address(&[byte; 20])
 }
 
-pub fn erc20_text(byte: u8) -> String {
+pub(crate) fn erc20_text(byte: u8) -> String {
     format!("erc20:{}", address(byte))
 }
 
-pub fn usdc() -> Asset {
+pub(crate) fn usdc() -> Asset {
     Asset::Erc20(address(0xcc))
 }
 
-pub fn moved(to: u8, asset: Asset, amount: u64) -> Move {
+pub(crate) fn moved(to: u8, asset: Asset, amount: u64) -> Move {
     Move { from: None, to: address(to), asset, amount: Amount::from(amount), own: false }
 }
 
 /// A transfer on Ethereum, with a fee of 1 wei.
-pub fn transfer(moves: Vec<Move>) -> Intent {
+pub(crate) fn transfer(moves: Vec<Move>) -> Intent {
     Intent {
         kind: Kind::Transfer,
         chain: Some(Chain::Ethereum(1)),
@@ -84,24 +84,24 @@ pub fn transfer(moves: Vec<Move>) -> Intent {
 }
 
 /// So many wei to address 1.
-pub fn wei(amount: u64) -> Intent {
+pub(crate) fn wei(amount: u64) -> Intent {
     transfer(vec![moved(1, Asset::Native, amount)])
 }
 
 /// What a question is asked in.
 #[derive(Clone)]
-pub struct World {
-    pub mechanisms: Vec<&'static str>,
-    pub approval: Approval,
-    pub unix_secs: u64,
-    pub elapsed_secs: u64,
-    pub account: Ledger,
-    pub tenant: Ledger,
-    pub payees: Payees,
+pub(crate) struct World {
+    pub(crate) mechanisms: Vec<&'static str>,
+    pub(crate) approval: Approval,
+    pub(crate) unix_secs: u64,
+    pub(crate) elapsed_secs: u64,
+    pub(crate) account: Ledger,
+    pub(crate) tenant: Ledger,
+    pub(crate) payees: Payees,
 }
 
 impl World {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             mechanisms: vec!["ethereum"],
             approval: Approval::Code,
@@ -113,7 +113,7 @@ impl World {
         }
     }
 
-    pub fn question<'a>(&'a self, intent: &'a Intent) -> Question<'a> {
+    pub(crate) fn question<'a>(&'a self, intent: &'a Intent) -> Question<'a> {
         Question {
             tenant: "default",
             account: "alice",
@@ -128,12 +128,12 @@ impl World {
         }
     }
 
-    pub fn ask(&self, policy: &Policy, intent: &Intent) -> Decision {
+    pub(crate) fn ask(&self, policy: &Policy, intent: &Intent) -> Decision {
         policy.decide(&self.question(intent))
     }
 
     /// Asks and, if it is permitted, books.
-    pub fn sign(&mut self, policy: &Policy, intent: &Intent) -> Decision {
+    pub(crate) fn sign(&mut self, policy: &Policy, intent: &Intent) -> Decision {
         let decision = self.ask(policy, intent);
         if let Decision::Permit { booking, .. } = &decision {
             booking.clone().apply(&mut self.account, &mut self.tenant, self.elapsed_secs).unwrap();
@@ -143,7 +143,7 @@ impl World {
 }
 
 /// What decided: the rule of a permission, or why not.
-pub fn told(decision: &Decision) -> String {
+pub(crate) fn told(decision: &Decision) -> String {
     match decision {
         Decision::Permit { rule, .. } => rule.clone(),
         Decision::Deny { rule, why, .. } => match rule {
@@ -154,4 +154,5 @@ pub fn told(decision: &Decision) -> String {
 }
 
 /// A rule that permits every transfer.
-pub const ANY_TRANSFER: &str = "@id(\"any\") permit (principal, action == Action::\"transfer\", resource);";
+pub(crate) const ANY_TRANSFER: &str =
+    "@id(\"any\") permit (principal, action == Action::\"transfer\", resource);";
