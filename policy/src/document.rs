@@ -148,6 +148,18 @@ impl Document {
         countersign_wire::encode(self)
     }
 
+    /// Whether it may take the place of another one: versions only rise, so that nobody brings back what officers replaced.
+    pub fn check_replaces(&self, current: &Document) -> Result<(), Problem> {
+        if self.version > current.version {
+            return Ok(());
+        }
+        Err(Problem::field(
+            "version",
+            format!("version {} does not come after version {}", self.version, current.version),
+            format!("give it version {} or a higher one", current.version.saturating_add(1)),
+        ))
+    }
+
     /// What is wrong with it, but for the rules' text.
     pub(crate) fn problems(&self) -> Vec<Problem> {
         let mut problems = Vec::new();

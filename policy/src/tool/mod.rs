@@ -18,7 +18,22 @@ pub use cases::{Case, Outcome, read_cases};
 pub use report::{advice, explanation_text};
 pub use source::{Sources, pack, unpack};
 
+use crate::decide::Policy;
 use crate::problem::Problem;
+
+/// Packs and checks: the policy, or all that is wrong with it, each with its place in the two texts.
+pub fn check(sources: &Sources) -> Result<Policy, Vec<Problem>> {
+    let toml = &sources.policy_toml;
+    let placed = |problems: Vec<Problem>| {
+        problems.into_iter().map(|problem| source::in_policy_toml(problem, toml)).collect::<Vec<_>>()
+    };
+    pack(sources).and_then(Policy::of).map_err(placed)
+}
+
+/// Runs a table of cases.
+pub fn test(policy: &Policy, cases_toml: &str) -> Result<Vec<Outcome>, Problem> {
+    Ok(read_cases(policy, cases_toml)?.iter().map(|case| case.run(policy)).collect())
+}
 
 /// The rules as Cedar's formatter writes them. Comments stay.
 pub fn format_rules(rules: &str) -> Result<String, Problem> {

@@ -1,7 +1,7 @@
 //! `policy.toml` and `policy.cedar` to the canonical document, and back.
 
 use crate::document::{Counts, DeclaredAsset, DeclaredLimit, Document, FORMAT, Per, Undeclared, read_amount};
-use crate::problem::Problem;
+use crate::problem::{Place, Problem};
 use crate::tool::units::{decimal, read_quantity, read_secs, secs_text};
 use core::fmt::Write;
 use serde::{Deserialize, de::DeserializeOwned};
@@ -109,11 +109,46 @@ impl LimitToml {
     }
 }
 
+/// The place in `policy.toml` that a field's problem is about: where the name stands, or the field's own line.
+pub(crate) fn in_policy_toml(problem: Problem, policy_toml: &str) -> Problem {
+    let Place::Field(field) = &problem.place else {
+        return problem;
+    };
+    let named = ["asset ", "limit "].iter().find_map(|prefix| field.strip_prefix(prefix));
+    let name = named.and_then(|rest| rest.split_once(':')).map(|(name, _)| name);
+    let mut offset = 0;
+    let mut found = None;
+    for line in policy_toml.split_inclusive('\n') {
+        let (key, value) = line.split_once('=').unwrap_or_default();
+        let here = match name {
+            Some(name) => key.trim() == "name" && value.trim().trim_matches('"') == name,
+            None => {
+                key.trim() == field.as_str() || line.trim() == format!("[[{}]]", field.trim_end_matches('s'))
+            }
+        };
+        // Of two with one name the second is too many; the document's own fields come before all others.
+        if here && (name.is_some() || found.is_none()) {
+            found = Some(offset);
+        }
+        offset += line.len();
+    }
+    match found {
+        Some(offset) => Problem::at(
+            "policy.toml",
+            policy_toml,
+            offset,
+            format!("{field}: {}", problem.what),
+            problem.remedy,
+        ),
+        None => problem,
+    }
+}
+
 /// Reads TOML strictly; the problem has its line and column.
 pub(crate) fn read_toml<T: DeserializeOwned>(name: &'static str, text: &str) -> Result<T, Problem> {
     toml::from_str(text).map_err(|error| {
         let offset = error.span().map_or(0, |span| span.start);
-        Problem::at(name, text, offset, error.message().to_owned(), "see docs/policies.md")
+        Problem::at(name, text, offset, error.message().to_owned(), "see policy/README.md")
     })
 }
 

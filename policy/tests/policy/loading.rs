@@ -59,6 +59,14 @@ fn refuses_bytes_that_are_not_the_canonical_encoding() {
 }
 
 #[test]
+fn refuses_to_replace_a_version_by_itself_or_an_older_one() {
+    let of = |version| Document { version, ..sound() };
+    assert_eq!(of(2).check_replaces(&of(1)), Ok(()));
+    assert!(of(1).check_replaces(&of(1)).is_err());
+    assert!(of(1).check_replaces(&of(2)).unwrap_err().to_string().contains("version 3 or a higher one"));
+}
+
+#[test]
 fn refuses_an_unknown_field() {
     #[derive(serde::Serialize)]
     struct Longer {

@@ -8,5 +8,6 @@ mod loading;
 mod reference;
 mod samples;
 mod stack;
+mod tools;
 mod velocity;
 mod world;
