@@ -181,12 +181,13 @@ fn parse_problems(text: &str, errors: &cedar_policy::ParseErrors) -> Vec<Problem
 
 fn validation_problems(text: &str, set: &PolicySet, schema: &Schema) -> Vec<Problem> {
     let result = Validator::new(schema.clone()).validate(set, ValidationMode::Strict);
-    let errors = result.validation_errors().map(|error| cedar_problem(text, error, "see the schema"));
-    // A rule that never applies, a name that looks like another: whoever wrote it meant something else.
-    let warnings = result
-        .validation_warnings()
-        .map(|warning| cedar_problem(text, warning, "write what is meant, or take it out"));
-    let mut problems: Vec<_> = errors.chain(warnings).collect();
+    let mut problems: Vec<_> =
+        result.validation_errors().map(|error| cedar_problem(text, error, "see the schema")).collect();
+    if problems.is_empty() {
+        // A rule that never applies, a name that looks like another: whoever wrote it meant something else.
+        let remedy = "write what is meant, or take it out";
+        problems.extend(result.validation_warnings().map(|warning| cedar_problem(text, warning, remedy)));
+    }
     // Cedar walks the rules in no particular order.
     problems.sort();
     problems.dedup();

@@ -69,7 +69,7 @@ fn every_problem_is_told_with_its_line() {
     }
     let found = problems(TOML, &CEDAR.replace("transfer", "transfre"));
     assert!(
-        found.starts_with("rules 2:27:") && found.contains("did you mean `Action::\"transfer\"`"),
+        found.starts_with("rules 2:30:") && found.contains("did you mean `Action::\"transfer\"`"),
         "{found}"
     );
 }
