@@ -11,9 +11,14 @@
 //! | [`model`] | intents, amounts, assets, addresses |
 //! | [`summary`] | the exact text that people are shown |
 //! | [`ethereum`] | transactions, calldata, messages, typed data |
+//! | [`bitcoin`] | PSBTs, wallets, addresses, descriptors |
+//! | [`bip32`] | keys that derive keys |
 
 #![forbid(unsafe_code)]
 
+mod base58;
+pub mod bip32;
+pub mod bitcoin;
 pub mod ethereum;
 pub mod model;
 pub mod summary;
