@@ -11,7 +11,7 @@ use crate::record::{Account, Key, Source, Wallet};
 use countersign_intent::bip32::{ExtendedPrivateKey, ExtendedPublicKey};
 use countersign_intent::bitcoin;
 use countersign_wire::client::{Network, TotpHash, Watch};
-use countersign_wire::path::{DerivationPath, Purpose};
+use countersign_wire::path::{ChildNumber, DerivationPath};
 use countersign_wire::reason::Reason;
 use k256::ecdsa::SigningKey;
 use k256::ecdsa::signature::hazmat::PrehashSigner;
@@ -89,7 +89,11 @@ pub(crate) async fn sign(
 fn sign_one(node: &ExtendedPrivateKey, digest: [u8; 32], to_sign: &ToSign) -> Result<[u8; 64], Reason> {
     let child = match to_sign.child {
         None => node.clone(),
-        Some(path) => node.child_at(path).map_err(|_| Reason::InternalError)?,
+        Some((chain, index)) => {
+            let steps = [chain, index].map(ChildNumber::of_u32).to_vec();
+            let below = DerivationPath::of_steps(steps).map_err(|_| Reason::InternalError)?;
+            node.derive(&below).map_err(|_| Reason::InternalError)?
+        }
     };
     let key = SigningKey::from_slice(child.private_key()).map_err(|_| Reason::InternalError)?;
     let is_it = key.verifying_key().to_sec1_point(false).as_bytes() == to_sign.public_key;
@@ -136,8 +140,7 @@ fn account(
     network: Network,
 ) -> Option<bitcoin::Account> {
     let (extended, _) = ExtendedPublicKey::of_bytes(extended).ok()?;
-    let Purpose::Bitcoin(purpose, number) = path.purpose(Some(network))? else { return None };
-    bitcoin::Account::new(extended, wallet.fingerprint.into_array(), purpose, number, network).ok()
+    bitcoin::Account::at(path, extended, wallet.fingerprint.into_array(), network).ok()
 }
 
 /// What the host is told to watch a key of a wallet.

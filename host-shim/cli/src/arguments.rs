@@ -306,7 +306,7 @@ pub(crate) struct PlanArguments {
     #[arg(long, value_enum)]
     pub(crate) network: Option<NetworkWord>,
     /// Make the key from the account's wallet, at this path.
-    #[arg(long, value_name = "m/84'/0'/0'")]
+    #[arg(long, value_name = "m/84h/0h/0h")]
     pub(crate) path: Option<DerivationPath>,
 }
 
@@ -337,14 +337,14 @@ pub(crate) enum KeyCommand {
     #[command(after_long_help = "\
 A key is made by the keystore, or, with --path, from the account's wallet (BIP-32), whose root
 is made inside the HSM and never leaves it:
-  m/44'/60'/A'/0/I      one Ethereum key
-  m/84'/C'/A'           a Bitcoin wallet account, segwit (also 49', nested, and 44', legacy);
+  m/44h/60h/Ah/0/I      one Ethereum key
+  m/84h/Ch/Ah           a Bitcoin wallet account, segwit (also 49h, nested, and 44h, legacy);
                         C is 0 on the main network and 1 on all others
 
 Examples:
   countersign key create alice/savings --mechanism ethereum
-  countersign key create alice/spending --mechanism ethereum --path \"m/44'/60'/0'/0/0\"
-  countersign key create alice/btc --mechanism bitcoin --network main --path \"m/84'/0'/0'\"")]
+  countersign key create alice/spending --mechanism ethereum --path m/44h/60h/0h/0/0
+  countersign key create alice/btc --mechanism bitcoin --network main --path m/84h/0h/0h")]
     Create {
         /// The new key's full name.
         #[arg(value_name = "ACCOUNT/KEY")]

@@ -62,8 +62,7 @@ fn path_of(key: &KeyInfo) -> Option<String> {
 fn account(key: &KeyInfo, network: Network) -> Option<Account> {
     let (path, watch) = (key.plan.path.as_ref()?, key.watch.as_ref()?);
     let (extended, _) = ExtendedPublicKey::of_text(&watch.xpub).ok()?;
-    let countersign_wire::path::Purpose::Bitcoin(purpose, number) = path.purpose(Some(network))? else { return None };
-    Account::new(extended, watch.root_fingerprint.into_array(), purpose, number, network).ok()
+    Account::at(path, extended, watch.root_fingerprint.into_array(), network).ok()
 }
 
 /// SEC 1: x, and whether y is odd.

@@ -18,7 +18,7 @@ use std::fmt::Write;
 /// The key's Ethereum address: `0x` and 40 hex digits with the checksum of EIP-55. On both halves of a key.
 pub const CKA_COUNTERSIGN_ETHEREUM_ADDRESS: CK_ATTRIBUTE_TYPE = CKA_VENDOR_DEFINED | 0x4353_0001;
 
-/// Where the key lies in the account's wallet: `m/84'/0'/0'`. Only keys that were made from one have it.
+/// Where the key lies in the account's wallet: `m/84h/0h/0h`. Only keys that were made from one have it.
 pub const CKA_COUNTERSIGN_PATH: CK_ATTRIBUTE_TYPE = CKA_VENDOR_DEFINED | 0x4353_0002;
 
 /// The network of a Bitcoin key: `main`, `test`, `signet` or `regtest`. No other key has it.

@@ -5,7 +5,6 @@
 //! A child whose number gives no valid key ("In case parse256(IL) ≥ n or ki = 0, the resulting key is invalid, and one
 //! should proceed with the next value for i") is an error here; proceeding is the caller's decision, not made silently.
 
-mod path;
 #[cfg(test)]
 mod tests;
 
@@ -17,7 +16,7 @@ use hmac::{Hmac, KeyInit, Mac};
 use k256::elliptic_curve::sec1::ToSec1Point;
 use k256::elliptic_curve::PrimeField;
 use k256::{FieldBytes, ProjectivePoint, PublicKey, Scalar};
-pub use path::{ChildNumber, HARDENED, PATH_MAX_DEPTH, Path};
+pub use countersign_wire::path::{ChildNumber, DerivationPath as Path, HARDENED, PATH_MAX_DEPTH};
 use sha2::Sha512;
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 

@@ -146,7 +146,7 @@ reasons! {
         "The transaction names no chain id and could be replayed on any chain; add the chain id (EIP-155).";
     /// No key may lie at this path of a wallet, or not on this network.
     UnsupportedPath, "unsupported-path", Caller,
-        "A wallet key lies at m/44'/60'/A'/0/I (ethereum) or m/44'|49'|84'/C'/A' (bitcoin; C is 0 on main, else 1); choose such a path.";
+        "A wallet key lies at m/44h/60h/Ah/0/I (ethereum) or m/44h|49h|84h/Ch/Ah (bitcoin; C is 0 on main, else 1); choose such a path.";
     /// The path, or one above or below it, has a key already.
     PathTaken, "path-taken", Caller,
         "The wallet already has a key at this path, or above or below it; a path has one key for ever, so choose another.";

@@ -15,6 +15,7 @@ use super::script::{multisig_keys, p2pkh, p2sh, p2wpkh, p2wsh};
 use super::{address, hash160};
 use crate::bip32::{ChildNumber, ExtendedPrivateKey, ExtendedPublicKey, Fingerprint, InvalidKey, Path};
 use crate::model::{Address, Network};
+use countersign_wire::path;
 use countersign_wire::reason::Reason;
 
 /// The chain and the index of a key beneath an account: chain 0 receives, chain 1 takes change (BIP-44).
@@ -118,6 +119,20 @@ impl Account {
         };
         let chains = [chain(0)?, chain(1)?];
         Ok(Self { key, master, purpose, number, network, chains })
+    }
+
+    /// Of the extended public key at a path of a wallet.
+    pub fn at(
+        path: &Path,
+        key: ExtendedPublicKey,
+        master: Fingerprint,
+        network: Network,
+    ) -> Result<Self, NotAnAccount> {
+        let Some(path::Purpose::BitcoinAccount { bip, account }) = path.purpose(Some(network)) else {
+            return Err(NotAnAccount);
+        };
+        let purpose = Purpose::ALL.iter().find(|purpose| purpose.number() == bip).ok_or(NotAnAccount)?;
+        Self::new(key, master, *purpose, account, network)
     }
 
     /// The account of that number beneath a master key.
