@@ -154,8 +154,9 @@ pub fn check_typed_data(bytes: &[u8]) {
     let Ok(read) = TypedData::read(bytes) else { return };
     let intent = read.intent();
     check_intent(&intent);
-    assert!(matches!(intent.kind, Kind::TypedData | Kind::Allowance));
-    assert!(intent.kind == Kind::Allowance || intent.opaque, "what is not recognised is opaque");
+    assert!(matches!(intent.kind, Kind::TypedData | Kind::Allowance | Kind::Transfer));
+    assert_eq!(intent.kind == Kind::TypedData, intent.moves.is_empty());
+    assert!(intent.kind != Kind::TypedData || intent.opaque, "what is not recognised is opaque");
     assert_eq!(intent.chain.is_none(), intent.warnings.contains(&Warning::AnyChain));
     let document: serde_json::Value = serde_json::from_slice(bytes).expect("it was read as JSON");
     let hash_struct = |primary: &serde_json::Value, message: &serde_json::Value| {
