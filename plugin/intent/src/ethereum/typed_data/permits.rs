@@ -1,5 +1,5 @@
-//! Permits: typed data that moves tokens, or lets somebody take them. Recognised by the exact types and the exact domain that the contracts
-//! compute with, for these decide what a signature is worth; names of documents or origins decide nothing.
+//! Permits: typed data that moves tokens, or lets somebody take them. Recognised by the exact types and the exact domain that
+//! the contracts compute with, for these decide what a signature is worth; names of documents or origins decide nothing.
 //!
 //! | permit | source |
 //! | --- | --- |
@@ -8,7 +8,7 @@
 //! | `Permit` of DAI, which allows all or nothing | EIP-2612, "Backwards Compatibility"; makerdao/dss `dai.sol` |
 //! | `PermitSingle`, `PermitBatch` | Uniswap/permit2 `PermitHash.sol`, `AllowanceTransfer.sol` |
 //! | `PermitTransferFrom`, `PermitBatchTransferFrom` | the same, `SignatureTransfer.sol` |
-//! | `PermitWitnessTransferFrom`, `PermitBatchWitnessTransferFrom` | the same; what the witness says is for another contract: opaque |
+//! | `PermitWitnessTransferFrom`, `PermitBatchWitnessTransferFrom` | the same; the witness is for another contract: opaque |
 
 use super::super::calldata::Decoded;
 use super::super::{UNLIMITED, deadline, hex};
@@ -42,12 +42,13 @@ const PERMIT_BATCH: &str = "PermitBatch(PermitDetails[] details,address spender,
     PermitDetails(address token,uint160 amount,uint48 expiration,uint48 nonce)";
 const PERMIT_TRANSFER_FROM: &str = "PermitTransferFrom(TokenPermissions permitted,address spender,uint256 nonce,uint256 deadline)\
     TokenPermissions(address token,uint256 amount)";
-pub(super) const PERMIT_BATCH_TRANSFER_FROM: &str = "PermitBatchTransferFrom(TokenPermissions[] permitted,address spender,uint256 nonce,uint256 deadline)\
-    TokenPermissions(address token,uint256 amount)";
+pub(super) const PERMIT_BATCH_TRANSFER_FROM: &str = "PermitBatchTransferFrom(TokenPermissions[] permitted,\
+    address spender,uint256 nonce,uint256 deadline)TokenPermissions(address token,uint256 amount)";
 /// What follows these is up to whoever asks for the signature.
 const PERMIT_WITNESS: &str =
     "PermitWitnessTransferFrom(TokenPermissions permitted,address spender,uint256 nonce,uint256 deadline,";
-const PERMIT_BATCH_WITNESS: &str = "PermitBatchWitnessTransferFrom(TokenPermissions[] permitted,address spender,uint256 nonce,uint256 deadline,";
+const PERMIT_BATCH_WITNESS: &str = "PermitBatchWitnessTransferFrom(TokenPermissions[] permitted,\
+    address spender,uint256 nonce,uint256 deadline,";
 const TOKEN_PERMISSIONS: &str = "TokenPermissions(address token,uint256 amount)";
 
 /// Reads a message whose type is encoded so; `None` if it is no permit that is known.

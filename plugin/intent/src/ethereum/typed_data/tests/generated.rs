@@ -123,7 +123,7 @@ impl Shape {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(512))]
+    #![proptest_config(ProptestConfig::with_cases(ProptestConfig::default().cases.max(512)))]
 
     #[test]
     fn documents_of_any_shape_are_read_and_have_the_digest_that_others_compute(shape in shapes(), seed: u64) {
