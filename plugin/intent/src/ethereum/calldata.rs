@@ -8,7 +8,8 @@
 //! is an amount of the one and the name of a single token of the other, and only the contract knows which. Both are told as
 //! ERC-20, with [`Warning::EitherReading`] and the other reading in words. So there is one move for one asset: a policy that
 //! names the contract decides knowing which it is; one that names no contract can see the warning. Two moves would book twice
-//! against limits and make the common case, ERC-20, need a permission for collections.
+//! against limits and make the common case, ERC-20, need a permission for collections. (`transfer` is ERC-20's alone: ERC-721
+//! as it became final has none.)
 
 use super::abi::Parameters;
 use super::{UNLIMITED, address, deadline, fingerprint, hex};

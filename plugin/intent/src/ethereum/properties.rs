@@ -19,8 +19,11 @@ pub fn check_transaction(bytes: &[u8]) {
     assert_eq!(transaction.digest(), keccak256(bytes));
     let intent = transaction.intent();
     check_intent(&intent);
+    // Leading zeros of r and s are not written.
+    let mut signature = [0x11; 64];
+    (signature[0], signature[32], signature[33]) = (0, 0, 0);
     for y_parity in [0, 1] {
-        let signed = transaction.with_signature(&[0x11; 64], y_parity).expect("0 and 1 are parities");
+        let signed = transaction.with_signature(&signature, y_parity).expect("0 and 1 are parities");
         check_signed(&signed, &transaction, &intent);
     }
 }
@@ -49,7 +52,12 @@ fn check_signed(signed: &Signed, transaction: &Transaction, intent: &Intent) {
     if other.blob_versioned_hashes().is_some() {
         assert!(intent.opaque, "blobs are opaque");
     }
-    if intent.kind == Kind::Transfer && !intent.opaque && !other.input().is_empty() {
+    if let (Some(to), false, false) = (other.to(), intent.opaque, other.input().is_empty()) {
+        let call = calldata::read(&to.into_array(), other.input());
+        assert!(
+            call.is_some_and(|call| !call.opaque && intent.moves.starts_with(&call.moves)),
+            "else it is opaque"
+        );
         check_calldata(other.input());
     }
 }
@@ -146,8 +154,9 @@ pub fn check_typed_data(bytes: &[u8]) {
     let Ok(read) = TypedData::read(bytes) else { return };
     let intent = read.intent();
     check_intent(&intent);
-    assert!(matches!(intent.kind, Kind::TypedData | Kind::Allowance));
-    assert!(intent.kind == Kind::Allowance || intent.opaque, "what is not recognised is opaque");
+    assert!(matches!(intent.kind, Kind::TypedData | Kind::Allowance | Kind::Transfer));
+    assert_eq!(intent.kind == Kind::TypedData, intent.moves.is_empty());
+    assert!(intent.kind != Kind::TypedData || intent.opaque, "what is not recognised is opaque");
     assert_eq!(intent.chain.is_none(), intent.warnings.contains(&Warning::AnyChain));
     let document: serde_json::Value = serde_json::from_slice(bytes).expect("it was read as JSON");
     let hash_struct = |primary: &serde_json::Value, message: &serde_json::Value| {

@@ -7,8 +7,8 @@
 //! fields that the standard names; every struct has exactly its members; no struct contains itself; `primaryType` is not the
 //! domain. So libraries can read a document in one way alone, this one.
 //!
-//! Permits, which let somebody take tokens, are recognised by their exact types and domain (`permits`). All other typed data
-//! is shown in full and counts as opaque: what a contract does with it cannot be seen from here.
+//! Permits, which move tokens or let somebody take them, are recognised by their exact types and domain (`permits`). All
+//! other typed data is shown in full and counts as opaque: what a contract does with it cannot be seen from here.
 //!
 //! It is encoded here and not by `alloy-dyn-abi`, which converts what it is given (numbers from strings of any form, missing
 //! values, `uint` to `uint256`) and brings 25 crates with a second Keccak; the tests compare with it.

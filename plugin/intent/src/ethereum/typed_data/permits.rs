@@ -1,16 +1,17 @@
-//! Permits: typed data that lets somebody take tokens. Recognised by the exact types and the exact domain that the contracts
-//! compute with, for these decide what a signature is worth; names of documents or origins decide nothing.
+//! Permits: typed data that moves tokens, or lets somebody take them. Recognised by the exact types and the exact domain that
+//! the contracts compute with, for these decide what a signature is worth; names of documents or origins decide nothing.
 //!
 //! | permit | source |
 //! | --- | --- |
+//! | `TransferWithAuthorization`, `ReceiveWithAuthorization` of a token: a transfer | ERC-3009 |
 //! | `Permit` of a token | EIP-2612 |
 //! | `Permit` of DAI, which allows all or nothing | EIP-2612, "Backwards Compatibility"; makerdao/dss `dai.sol` |
 //! | `PermitSingle`, `PermitBatch` | Uniswap/permit2 `PermitHash.sol`, `AllowanceTransfer.sol` |
 //! | `PermitTransferFrom`, `PermitBatchTransferFrom` | the same, `SignatureTransfer.sol` |
-//! | `PermitWitnessTransferFrom`, `PermitBatchWitnessTransferFrom` | the same; what the witness says is for another contract: opaque |
+//! | `PermitWitnessTransferFrom`, `PermitBatchWitnessTransferFrom` | the same; the witness is for another contract: opaque |
 
 use super::super::calldata::Decoded;
-use super::super::{UNLIMITED, deadline};
+use super::super::{UNLIMITED, deadline, hex};
 use super::types::Types;
 use super::values::Value;
 use super::{Domain, address};
@@ -22,6 +23,12 @@ pub(super) const PERMIT: &str =
     "Permit(address owner,address spender,uint256 value,uint256 nonce,uint256 deadline)";
 pub(super) const PERMIT_DAI: &str =
     "Permit(address holder,address spender,uint256 nonce,uint256 expiry,bool allowed)";
+
+pub(super) const TRANSFER_WITH_AUTHORIZATION: &str = "TransferWithAuthorization(address from,address to,uint256 value,\
+    uint256 validAfter,uint256 validBefore,bytes32 nonce)";
+/// The same, but only the recipient may bring it to the contract.
+pub(super) const RECEIVE_WITH_AUTHORIZATION: &str = "ReceiveWithAuthorization(address from,address to,uint256 value,\
+    uint256 validAfter,uint256 validBefore,bytes32 nonce)";
 
 /// Where Permit2 lies on almost every chain, 0x000000000022D473030F116dDEE9F6B43aC78BA3 (Uniswap/permit2, README).
 const PERMIT2: [u8; 20] = [
@@ -35,12 +42,13 @@ const PERMIT_BATCH: &str = "PermitBatch(PermitDetails[] details,address spender,
     PermitDetails(address token,uint160 amount,uint48 expiration,uint48 nonce)";
 const PERMIT_TRANSFER_FROM: &str = "PermitTransferFrom(TokenPermissions permitted,address spender,uint256 nonce,uint256 deadline)\
     TokenPermissions(address token,uint256 amount)";
-pub(super) const PERMIT_BATCH_TRANSFER_FROM: &str = "PermitBatchTransferFrom(TokenPermissions[] permitted,address spender,uint256 nonce,uint256 deadline)\
-    TokenPermissions(address token,uint256 amount)";
+pub(super) const PERMIT_BATCH_TRANSFER_FROM: &str = "PermitBatchTransferFrom(TokenPermissions[] permitted,\
+    address spender,uint256 nonce,uint256 deadline)TokenPermissions(address token,uint256 amount)";
 /// What follows these is up to whoever asks for the signature.
 const PERMIT_WITNESS: &str =
     "PermitWitnessTransferFrom(TokenPermissions permitted,address spender,uint256 nonce,uint256 deadline,";
-const PERMIT_BATCH_WITNESS: &str = "PermitBatchWitnessTransferFrom(TokenPermissions[] permitted,address spender,uint256 nonce,uint256 deadline,";
+const PERMIT_BATCH_WITNESS: &str = "PermitBatchWitnessTransferFrom(TokenPermissions[] permitted,\
+    address spender,uint256 nonce,uint256 deadline,";
 const TOKEN_PERMISSIONS: &str = "TokenPermissions(address token,uint256 amount)";
 
 /// Reads a message whose type is encoded so; `None` if it is no permit that is known.
@@ -49,6 +57,12 @@ pub(super) fn read(types: &Types, encoding: &str, message: &Value, domain: &Doma
     match encoding {
         PERMIT if domain.encoding == TOKEN_DOMAIN => of_token(members, domain.contract?),
         PERMIT_DAI if domain.encoding == TOKEN_DOMAIN => of_dai(members, domain.contract?),
+        TRANSFER_WITH_AUTHORIZATION if domain.encoding == TOKEN_DOMAIN => {
+            authorization(members, &domain.contract?, "anybody")
+        }
+        RECEIVE_WITH_AUTHORIZATION if domain.encoding == TOKEN_DOMAIN => {
+            authorization(members, &domain.contract?, "the recipient alone")
+        }
         _ if domain.is_permit2() => match encoding {
             PERMIT_SINGLE | PERMIT_BATCH => allowance_transfer(members),
             PERMIT_TRANSFER_FROM | PERMIT_BATCH_TRANSFER_FROM => signature_transfer(types, members),
@@ -144,6 +158,29 @@ fn of_dai(members: &[Value], token: [u8; 20]) -> Option<Decoded> {
     } else {
         permit.until(SIGNATURE_UNTIL, *expiry);
     }
+    Some(permit.told)
+}
+
+/// ERC-3009: a transfer that waits to be brought to the contract.
+fn authorization(members: &[Value], token: &[u8; 20], by: &str) -> Option<Decoded> {
+    let [
+        Value::Address(from),
+        Value::Address(to),
+        Value::Uint(amount),
+        Value::Uint(after),
+        Value::Uint(before),
+        Value::FixedBytes(nonce),
+    ] = members
+    else {
+        return None;
+    };
+    let asset = Asset::Erc20(address(token));
+    let sent = Move { from: Some(address(from)), to: address(to), asset, amount: *amount, own: false };
+    let mut permit = Permit { told: Decoded::of(Kind::Transfer, vec![sent]) };
+    permit.told.details.push(Detail { label: "may be brought to the token by", text: by.to_owned() });
+    permit.told.details.push(Detail { label: "permit's nonce", text: hex(nonce) });
+    permit.told.details.push(Detail { label: "signature valid from", text: deadline::text(*after) });
+    permit.until(SIGNATURE_UNTIL, *before);
     Some(permit.told)
 }
 

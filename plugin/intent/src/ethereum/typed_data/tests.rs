@@ -9,6 +9,7 @@ use proptest::prelude::*;
 use serde_bytes::ByteArray;
 use serde_json::{Value as Any, json};
 
+mod generated;
 mod permits;
 mod refusals;
 

@@ -74,6 +74,13 @@ fn refuses_whatever_is_not_canonical_in_every_type() {
 #[test]
 fn refuses_what_is_signed_already() {
     malformed("type 0", &unhex(EIP_155_SIGNED));
+    let fields = [integer(9), integer(1), integer(2), string(&[0x35; 20]), integer(3), string(&[])];
+    let with_tail = |tail: &[Vec<u8>]| list(&[&fields[..], tail].concat());
+    assert!(Transaction::read(&with_tail(&[integer(1), integer(0), integer(0)])).is_ok());
+    malformed("only r", &with_tail(&[integer(1), integer(1), integer(0)]));
+    malformed("only s", &with_tail(&[integer(1), integer(0), integer(1)]));
+    malformed("a field too many", &with_tail(&[integer(1), integer(0), integer(0), integer(0)]));
+    malformed("a field too few", &with_tail(&[integer(1), integer(0)]));
     for number in 1..=4 {
         let bytes = typed(number, |fields| fields.extend([integer(1), string(&[1; 32]), string(&[1; 32])]));
         malformed("typed", &bytes);

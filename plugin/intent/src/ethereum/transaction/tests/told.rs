@@ -80,6 +80,23 @@ fn i15_blobs_are_opaque_whatever_goes_with_them() {
     assert_eq!((token.kind, token.opaque, token.moves.len()), (Kind::Transfer, true, 2));
 }
 
+/// EIP-2930, "Definitions": "the following is a valid access list".
+#[test]
+fn eip_2930_example_of_an_access_list_is_read_and_told() {
+    let mut keys = [[0; 32]; 2];
+    (keys[0][31], keys[1][31]) = (3, 7);
+    let example = list(&[
+        list(&[
+            string(&unhex("de0b295669a9fd93d5f28d9ec85e40f4cb697bae")),
+            list(&keys.map(|key| string(&key))),
+        ]),
+        list(&[string(&unhex("bb9bc244d798123fde783fcc1c72d3bb8c189413")), list(&[])]),
+    ]);
+    let told = intent(&typed(1, |fields| fields[7] = example));
+    assert_eq!((told.kind, told.details[0].label), (Kind::Transfer, "access list"));
+    assert!(told.details[0].text.starts_with("2 addresses, 2 storage keys, "), "{:?}", told.details);
+}
+
 #[test]
 fn a_delegation_is_told_with_the_code_that_gets_control() {
     let one = intent(&typed(4, |_| {}));

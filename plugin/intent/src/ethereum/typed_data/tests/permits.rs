@@ -47,6 +47,28 @@ fn dai() -> Any {
     })
 }
 
+/// ERC-3009, "Use with web3 providers", and its example of a domain.
+fn erc_3009(primary: &str) -> Any {
+    json!({
+        "types": {
+            "EIP712Domain": domain_type(),
+            primary: members(&[
+                "address from", "address to", "uint256 value", "uint256 validAfter", "uint256 validBefore", "bytes32 nonce",
+            ]),
+        },
+        "primaryType": primary,
+        "domain": {
+            "name": "USD Coin", "version": "2", "chainId": 1,
+            "verifyingContract": "0xa0b86991c6218b36c1d19d4a2e9eb0ce3606eb48",
+        },
+        "message": {
+            "from": "0x1111111111111111111111111111111111111111",
+            "to": SPENDER, "value": "5", "validAfter": 0, "validBefore": 1_893_456_000,
+            "nonce": format!("0x{}", "ab".repeat(32)),
+        },
+    })
+}
+
 /// Permit2's types, in the form of Uniswap/permit2-sdk, with its domain.
 fn permit2(primary: &str, message: &Any) -> Any {
     let transfer = |one: &str| members(&[one, "address spender", "uint256 nonce", "uint256 deadline"]);
@@ -176,6 +198,29 @@ fn a_permit_of_dai_allows_all_or_nothing() {
 }
 
 #[test]
+fn an_authorization_of_erc_3009_is_a_transfer() {
+    for primary in ["TransferWithAuthorization", "ReceiveWithAuthorization"] {
+        let told = intent(&erc_3009(primary));
+        assert_eq!((told.kind, told.opaque, told.warnings.len()), (Kind::Transfer, false, 0));
+        let usdc = "erc20:0xA0b86991c6218b36c1d19D4a2e9Eb0cE3606eB48".to_owned();
+        assert_eq!(told.moves.iter().map(allowed).collect::<Vec<_>>(), [(SPENDER, usdc, Amount::from(5))]);
+        assert_eq!(
+            told.moves[0].from.as_ref().unwrap().as_str(),
+            "0x1111111111111111111111111111111111111111"
+        );
+        assert!(every_change_counts(&erc_3009(primary)) > 5);
+        let mut forever = erc_3009(primary);
+        forever["message"]["validBefore"] = json!(Amount::MAX.to_string());
+        assert_eq!(intent(&forever).warnings, [Warning::NoExpiry]);
+        let mut elsewhere = erc_3009(primary);
+        elsewhere["types"]["EIP712Domain"] =
+            members(&["string name", "uint256 chainId", "address verifyingContract"]);
+        elsewhere["domain"].as_object_mut().unwrap().remove("version");
+        assert_eq!(intent(&elsewhere).kind, Kind::TypedData);
+    }
+}
+
+#[test]
 fn allowances_without_limit_or_end_have_their_warnings() {
     let max_160: Amount = (Amount::ONE << 160) - Amount::ONE;
     let max_160 = max_160.to_string();
@@ -188,12 +233,20 @@ fn allowances_without_limit_or_end_have_their_warnings() {
     assert_eq!(intent(&permit).warnings, [Warning::NoExpiry]);
 }
 
-/// The constants of the contracts: UniswapV2ERC20.sol, dai.sol; and of Permit2 the text of PermitHash.sol.
+/// The constants of the contracts: UniswapV2ERC20.sol, dai.sol; ERC-3009, "Event"; and of Permit2 the text of PermitHash.sol.
 #[test]
 fn the_types_of_permits_are_those_that_the_contracts_hash() {
     for (encoding, hash) in [
         (known::PERMIT, "0x6e71edae12b1b97f4d1f60370fef10105fa2faae0126114a169c64845d6126c9"),
         (known::PERMIT_DAI, "0xea2aa0a1be11a07ed86d755c93467f4f82362b452371d1ba94d1715123511acb"),
+        (
+            known::TRANSFER_WITH_AUTHORIZATION,
+            "0x7c7c6cdb67a18743f49ec6fa9b35f50d52ed05cbed4cc592e13b44501c1a2267",
+        ),
+        (
+            known::RECEIVE_WITH_AUTHORIZATION,
+            "0xd099cc98ef71107a616c4f0f941f04c322d8e254fe26b3c6668db87aae413de8",
+        ),
     ] {
         assert_eq!(hex(&keccak256(encoding.as_bytes())), hash);
     }
