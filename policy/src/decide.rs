@@ -414,7 +414,8 @@ impl Policy {
         }
     }
 
-    /// Something leaves, each asset that leaves counts against a limit, and every limit that is concerned holds.
+    /// All of it is decoded, something leaves, each asset that leaves counts against a limit, and every limit that is
+    /// concerned holds.
     fn is_limited(&self, facts: &Facts, limits: &[Standing]) -> bool {
         self.is_counted(facts) && limits.iter().all(|standing| standing.room == Room::Fits)
     }
@@ -422,7 +423,8 @@ impl Policy {
     fn is_counted(&self, facts: &Facts) -> bool {
         let counted =
             |moved: &Moved| self.limits.iter().any(|limit| limit.counts_sum_of(&facts.chain, &moved.asset));
-        facts.leaving().next().is_some() && facts.leaving().all(counted)
+        // What cannot be decoded may move anything: no limit limits it.
+        !facts.opaque && facts.leaving().next().is_some() && facts.leaving().all(counted)
     }
 
     fn booking(&self, limits: &[Standing]) -> Booking {

@@ -200,6 +200,9 @@ fn limited_means_that_all_that_leaves_is_limited() {
     assert_eq!(ask(vec![moved(1, Asset::Native, 1), moved(1, usdc(), 1)]), "no-rule");
     assert_eq!(ask(vec![moved(1, usdc(), 1)]), "no-rule");
     assert_eq!(ask(Vec::new()), "no-rule");
+    let opaque = Intent { kind: Kind::Call, opaque: true, ..wei(0) };
+    let world = World { mechanisms: vec!["digest", "ethereum"], ..World::new() };
+    assert_eq!(told(&world.ask(&policy, &opaque)), "no-rule", "what is not decoded may move anything");
 }
 
 #[test]
