@@ -111,7 +111,7 @@ pub enum Decision {
 pub enum Why {
     /// It cannot be decoded, and the key was not made for digests. No rule can permit it.
     Blind,
-    /// The key was made for another Bitcoin network. No rule can permit it.
+    /// The key was made for another Bitcoin network, or for none. No rule can permit it.
     OtherNetwork,
     /// More moves than a policy looks at, or a sum beyond 256 bits.
     TooLarge,
@@ -321,14 +321,12 @@ impl Policy {
     /// The boundary's own rules. No policy can loosen them.
     fn refused_whatever_the_rules_say(&self, asking: &Asking<'_>, facts: &Facts) -> Option<Why> {
         // I15. Typed data is shown in full, though nobody here knows what it means: rules decide about that alone.
-        let blind = facts.opaque && facts.kind != Kind::TypedData;
+        let blind = facts.kind == Kind::Digest || facts.opaque && facts.kind != Kind::TypedData;
         if blind && !asking.key.mechanisms.contains(&"digest") {
             return Some(Why::Blind);
         }
-        if let Some(network) = asking.key.network
-            && facts.family == "bitcoin"
-            && facts.chain.strip_prefix("bitcoin:") != Some(network.word())
-        {
+        let network = asking.key.network.map(Network::word);
+        if facts.family == "bitcoin" && facts.chain.strip_prefix("bitcoin:") != network {
             return Some(Why::OtherNetwork);
         }
         if facts.moves.len() > MOVES_MAX {
@@ -416,7 +414,8 @@ impl Policy {
         }
     }
 
-    /// Something leaves, each asset that leaves counts against a limit, and every limit that is concerned holds.
+    /// All of it is decoded, something leaves, each asset that leaves counts against a limit, and every limit that is
+    /// concerned holds.
     fn is_limited(&self, facts: &Facts, limits: &[Standing]) -> bool {
         self.is_counted(facts) && limits.iter().all(|standing| standing.room == Room::Fits)
     }
@@ -424,7 +423,8 @@ impl Policy {
     fn is_counted(&self, facts: &Facts) -> bool {
         let counted =
             |moved: &Moved| self.limits.iter().any(|limit| limit.counts_sum_of(&facts.chain, &moved.asset));
-        facts.leaving().next().is_some() && facts.leaving().all(counted)
+        // What cannot be decoded may move anything: no limit limits it.
+        !facts.opaque && facts.leaving().next().is_some() && facts.leaving().all(counted)
     }
 
     fn booking(&self, limits: &[Standing]) -> Booking {

@@ -1,8 +1,8 @@
 //! The rules, in Cedar: loaded strictly against the schema, and asked.
 //!
 //! Cedar skips a rule whose evaluation fails, and a `forbid` that is skipped forbids nothing. So any failure of any rule
-//! denies ([`Outcome::Failed`]), whatever the others say. The schema leaves few ways to fail: all attributes are always
-//! there; what remains is arithmetic beyond 64 bits.
+//! denies ([`Outcome::Failed`]), whatever the others say. The schema leaves few ways to fail: arithmetic beyond 64 bits, and
+//! attributes of some other key than the one that is asked about.
 
 use crate::caps;
 use crate::document::{Document, RESERVED, is_name};

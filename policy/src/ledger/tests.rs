@@ -112,6 +112,22 @@ fn slices_stay_bounded_however_the_window_is_changed() {
 }
 
 #[test]
+fn slices_that_are_merged_lose_nothing() {
+    let (short, long) = (limit("daily", 64, 1_000), limit("daily", 86_400, 1_000));
+    let mut ledger = Ledger::default();
+    for second in (0..72).step_by(4) {
+        ledger.book(&short, amount(1), second);
+    }
+    let before = ledger.booked(&long, 72);
+    assert!(before >= amount(16));
+    for second in [5_500, 11_000, 16_500, 22_000] {
+        ledger.book(&long, amount(1), second);
+    }
+    assert_eq!(ledger.window(&long).unwrap().slices.len(), SLICES_MAX, "some were merged");
+    assert_eq!(ledger.booked(&long, 22_000), before + amount(4));
+}
+
+#[test]
 fn after_a_restore_nothing_fits_until_the_window_has_passed() {
     let daily = limit("daily", 86_400, 10);
     let mut ledger = Ledger::default();

@@ -12,7 +12,7 @@ use crate::tool::source::read_toml;
 use crate::tool::units::{read_quantity, read_secs};
 use core::fmt;
 use countersign_intent::ethereum::Transaction;
-use countersign_intent::{Kind, Network};
+use countersign_intent::{Chain, Kind, Network};
 use serde::Deserialize;
 use toml::value::Datetime;
 
@@ -184,7 +184,10 @@ impl CaseToml {
             tenant: self.tenant,
             account: self.account,
             mechanisms: self.mechanisms.unwrap_or_else(|| vec![usual.to_owned()]),
-            network: self.network,
+            network: self.network.or(match read_chain(&facts.chain) {
+                Some(Chain::Bitcoin(network)) => Some(network),
+                _ => None,
+            }),
             approval: Approval::of_word(&self.approval)
                 .ok_or_else(|| format!("{:?} is no kind of approval", self.approval))?,
             // 2026-01-01 was a Thursday.

@@ -58,6 +58,7 @@ fn a_bitcoin_key_signs_for_its_own_network_alone() {
     assert_eq!(ask(Some(Network::Test)), "anything");
     assert_eq!(ask(Some(Network::Main)), "other-network");
     assert_eq!(ask(Some(Network::Signet)), "other-network");
+    assert_eq!(ask(None), "other-network");
 }
 
 #[test]
@@ -66,7 +67,9 @@ fn what_is_not_declared_is_refused_whatever_the_rules_say() {
     let world = World::new();
     let on = |chain| Intent { chain, ..wei(1) };
     assert_eq!(told(&world.ask(&anything, &on(Some(Chain::Ethereum(56))))), "undeclared-chain");
-    assert_eq!(told(&world.ask(&anything, &on(Some(Chain::Bitcoin(Network::Main))))), "undeclared-chain");
+    let bitcoin = on(Some(Chain::Bitcoin(Network::Main)));
+    let key = KeyUse { mechanisms: &["bitcoin"], network: Some(Network::Main) };
+    assert_eq!(told(&anything.decide(&Question { key, ..world.question(&bitcoin) })), "undeclared-chain");
     let dai = transfer(vec![moved(1, Asset::Erc20(address(0xda)), 1)]);
     assert_eq!(told(&world.ask(&anything, &dai)), "undeclared-asset");
     let hidden = transfer(vec![moved(1, Asset::Native, 1), moved(1, Asset::Erc20(address(0xda)), 0)]);
@@ -197,6 +200,9 @@ fn limited_means_that_all_that_leaves_is_limited() {
     assert_eq!(ask(vec![moved(1, Asset::Native, 1), moved(1, usdc(), 1)]), "no-rule");
     assert_eq!(ask(vec![moved(1, usdc(), 1)]), "no-rule");
     assert_eq!(ask(Vec::new()), "no-rule");
+    let opaque = Intent { kind: Kind::Call, opaque: true, ..wei(0) };
+    let world = World { mechanisms: vec!["digest", "ethereum"], ..World::new() };
+    assert_eq!(told(&world.ask(&policy, &opaque)), "no-rule", "what is not decoded may move anything");
 }
 
 #[test]
@@ -296,7 +302,10 @@ fn a_declared_chain_needs_no_other_asset_than_its_coin() {
         decimals: 8,
     });
     let intent = Intent { chain: Some(Chain::Bitcoin(Network::Main)), ..wei(1) };
-    assert_eq!(told(&World::new().ask(&load(document), &intent)), "anything");
+    let key = KeyUse { mechanisms: &["bitcoin"], network: Some(Network::Main) };
+    let world = World::new();
+    let decision = load(document).decide(&Question { key, ..world.question(&intent) });
+    assert_eq!(told(&decision), "anything");
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use crate::world::{ANY_TRANSFER, World, rules, told, wei};
 use countersign_policy::{Decision, Why};
 
-/// Arithmetic beyond 64 bits: the one way to fail that the schema leaves.
+/// Arithmetic beyond 64 bits.
 const OVERFLOW: &str = "context.hour_utc + 9223372036854775807 > 0";
 
 #[test]
@@ -28,6 +28,7 @@ fn a_permit_that_fails_denies_even_where_another_permits() {
         "context.hour_utc * 9223372036854775807 > 0",
         "-9223372036854775807 - context.hour_utc - context.hour_utc < 0",
         "context.move_count * 9223372036854775807 + context.move_count > 0",
+        "Key::\"default/bob\".network == \"\"",
     ];
     for condition in failing {
         let policy = rules(&format!(

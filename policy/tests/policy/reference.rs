@@ -212,7 +212,7 @@ impl Seen<'_> {
             let (concerned, _, holds) = self.limit(limit);
             !concerned || holds
         });
-        !self.leaving().is_empty() && counted && held
+        !self.intent.opaque && !self.leaving().is_empty() && counted && held
     }
 
     fn known(&self, to: &str) -> bool {
