@@ -17,7 +17,7 @@ use hmac::{Hmac, KeyInit, Mac};
 use k256::elliptic_curve::sec1::ToSec1Point;
 use k256::elliptic_curve::PrimeField;
 use k256::{FieldBytes, ProjectivePoint, PublicKey, Scalar};
-pub use path::{ChildNumber, HARDENED, PATH_MAX_DEPTH, Path};
+pub use path::{ChildNumber, HARDENED, NotAPath, PATH_MAX_DEPTH, Path};
 use sha2::Sha512;
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 

@@ -1,1 +1,5 @@
-
+mod differential;
+mod draft;
+mod refusals;
+mod review;
+mod standards;
