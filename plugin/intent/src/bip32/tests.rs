@@ -88,9 +88,12 @@ fn a_private_key_prints_nothing() {
 
 #[test]
 fn paths_have_one_meaning() {
-    for (text, canonical) in
-        [("m", "m"), ("m/0", "m/0"), ("m/84'/0h/0'/1/2147483647", "m/84h/0h/0h/1/2147483647"), ("m/2147483647h", "m/2147483647h")]
-    {
+    for (text, canonical) in [
+        ("m", "m"),
+        ("m/0", "m/0"),
+        ("m/84'/0h/0'/1/2147483647", "m/84h/0h/0h/1/2147483647"),
+        ("m/2147483647h", "m/2147483647h"),
+    ] {
         let path: Path = text.parse().unwrap();
         assert_eq!(path.to_string(), canonical);
         assert_eq!(canonical.parse(), Ok(path));
@@ -99,8 +102,29 @@ fn paths_have_one_meaning() {
     assert!(deep.parse::<Path>().is_ok());
     assert_eq!(format!("{deep}/0").parse::<Path>(), Err(NotAPath));
     for text in [
-        "", "M", "m/", "/0", "0", "m//0", "m/0/", "m/-1", "m/+1", "m/ 1", "m/1 ", "m/01", "m/00", "m/2147483648", "m/4294967296h",
-        "m/1H", "m/1hh", "m/h", "m/'", "m/1''", "m/a", "m/1/m", "m/٣",
+        "",
+        "M",
+        "m/",
+        "/0",
+        "0",
+        "m//0",
+        "m/0/",
+        "m/-1",
+        "m/+1",
+        "m/ 1",
+        "m/1 ",
+        "m/01",
+        "m/00",
+        "m/2147483648",
+        "m/4294967296h",
+        "m/1H",
+        "m/1hh",
+        "m/h",
+        "m/'",
+        "m/1''",
+        "m/a",
+        "m/1/m",
+        "m/٣",
     ] {
         assert_eq!(text.parse::<Path>(), Err(NotAPath), "{text}");
     }

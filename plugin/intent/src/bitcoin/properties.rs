@@ -59,5 +59,9 @@ pub fn check_review(psbt: &Psbt, signer: &Signer, review: &Review) {
         (intent, &review.commitment, &review.to_sign),
         "a signature changes nothing of what is signed"
     );
-    assert_eq!(again.with_signatures(&second, &signatures).as_ref(), Ok(&signed), "signing again changes nothing");
+    assert_eq!(
+        again.with_signatures(&second, &signatures).as_ref(),
+        Ok(&signed),
+        "signing again changes nothing"
+    );
 }

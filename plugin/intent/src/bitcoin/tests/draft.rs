@@ -23,13 +23,19 @@ pub(super) struct DraftOutput {
     pub(super) fields: Fields,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(super) struct Draft {
     pub(super) version: Version,
     pub(super) lock_time: u32,
     pub(super) global: Fields,
     pub(super) inputs: Vec<DraftInput>,
     pub(super) outputs: Vec<DraftOutput>,
+}
+
+impl core::fmt::Debug for Draft {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str(&data_encoding::HEXLOWER.encode(&self.bytes()))
+    }
 }
 
 pub(super) fn field(kind: u8, data: &[u8], value: &[u8]) -> (Vec<u8>, Vec<u8>) {
@@ -216,7 +222,13 @@ pub(super) fn single(seed: u8) -> ([u8; 32], SingleKey) {
 }
 
 pub(super) fn public_of(private: &[u8; 32]) -> [u8; 33] {
-    SigningKey::from_slice(private).unwrap().verifying_key().to_sec1_point(true).as_bytes().try_into().unwrap()
+    SigningKey::from_slice(private)
+        .unwrap()
+        .verifying_key()
+        .to_sec1_point(true)
+        .as_bytes()
+        .try_into()
+        .unwrap()
 }
 
 /// `OP_m <key>… OP_n OP_CHECKMULTISIG`.
@@ -237,8 +249,9 @@ pub(super) fn stranger() -> Vec<u8> {
 
 /// The usual case: one input of 1 coin, 0.4 to a stranger, the rest but 1,000 sat to chain 1.
 pub(super) fn payment(wallet: &Wallet, version: Version) -> Draft {
-    Draft::new(version)
-        .input(wallet.input(5, 100_000_000))
-        .output(40_000_000, stranger(), Vec::new())
-        .output(59_999_000, wallet.script(1, 7), vec![wallet.derivation(2, 1, 7)])
+    Draft::new(version).input(wallet.input(5, 100_000_000)).output(40_000_000, stranger(), Vec::new()).output(
+        59_999_000,
+        wallet.script(1, 7),
+        vec![wallet.derivation(2, 1, 7)],
+    )
 }

@@ -76,8 +76,9 @@ fn bip_174_what_fails_signer_checks_is_refused() {
     for (name, bytes) in failing {
         let psbt = Psbt::read(&bytes).unwrap();
         for key in 0..4 {
-            // The first one is another's key, and its amount rests on nothing.
-            let reason = if name.starts_with("A Witness UTXO") { Reason::NothingToSign } else { Reason::MalformedPsbt };
+            // The first vector's P2PKH input is spent with the last key alone.
+            let strange = name.starts_with("A Witness UTXO") && key != 3;
+            let reason = if strange { Reason::NothingToSign } else { Reason::MalformedPsbt };
             assert_eq!(psbt.review(&bip_174_signer(key)), Err(reason), "{name}");
         }
     }
@@ -102,7 +103,8 @@ fn bip_174_signatures_of_the_example_verify_over_our_digest() {
         let review = psbt.review(&bip_174_signer(key)).unwrap();
         let [asked] = review.to_sign.as_slice() else { panic!("one input is ours") };
         assert_eq!((asked.input, HEXLOWER.encode(&asked.public_key).as_str()), (1, BIP_174_KEYS[key]));
-        let signature = psbt.inputs[1].all(2).find(|field| field.data() == asked.public_key).unwrap().value.clone();
+        let signature =
+            psbt.inputs[1].all(2).find(|field| field.data() == asked.public_key).unwrap().value.clone();
         let signature = Signature::from_der(&signature[..signature.len() - 1]).unwrap();
         let public_key = VerifyingKey::from_sec1_bytes(&asked.public_key).unwrap();
         assert!(public_key.verify_prehash(&asked.digest, &signature).is_ok());
@@ -194,7 +196,8 @@ fn bip_143_p2sh_p2wsh_sighash_all() {
     ));
     assert_eq!(script::multisig_keys(&witness_script).unwrap().len(), 6);
     let transaction = Transaction::read_unsigned(&unsigned).unwrap();
-    let digest = witness_v0(&transaction, &Shared::of(&transaction), 0, &witness_script, 987_654_321).unwrap();
+    let digest =
+        witness_v0(&transaction, &Shared::of(&transaction), 0, &witness_script, 987_654_321).unwrap();
     assert_eq!(digest[..], hex("185c0be5263dce5b4bb50a047973c1b6272bfbd0103a89444597dc40b248ee7c"));
 }
 
@@ -202,7 +205,11 @@ fn bip_143_p2sh_p2wsh_sighash_all() {
 #[test]
 fn bip_173_and_350_addresses_of_scripts() {
     for (network, address, script) in [
-        (Network::Main, "BC1QW508D6QEJXTDG4Y5R3ZARVARY0C5XW7KV8F3T4", "0014751e76e8199196d454941c45d1b3a323f1433bd6"),
+        (
+            Network::Main,
+            "BC1QW508D6QEJXTDG4Y5R3ZARVARY0C5XW7KV8F3T4",
+            "0014751e76e8199196d454941c45d1b3a323f1433bd6",
+        ),
         (
             Network::Test,
             "tb1qrp33g0q5c5txsp9arysrx4k6zdkfs4nce4xj0gdcccefvpysxf3q0sl5k7",
@@ -261,9 +268,24 @@ fn bip_84_account_keys_and_addresses() {
     );
     assert_eq!(master.derive(&account.path()).unwrap().to_bytes(), expected.to_bytes());
     for (chain, index, public_key, address) in [
-        (0, 0, "0330d54fd0dd420a6e5f8d3624f5f3482cae350f79d5f0753bf5beef9c2d91af3c", "bc1qcr8te4kr609gcawutmrza0j4xv80jy8z306fyu"),
-        (0, 1, "03e775fd51f0dfb8cd865d9ff1cca2a158cf651fe997fdc9fee9c1d3b5e995ea77", "bc1qnjg0jd8228aq7egyzacy8cys3knf9xvrerkf9g"),
-        (1, 0, "03025324888e429ab8e3dbaf1f7802648b9cd01e9b418485c5fa4c1b9b5700e1a6", "bc1q8c6fshw2dlwun7ekn9qwf37cu2rn755upcp6el"),
+        (
+            0,
+            0,
+            "0330d54fd0dd420a6e5f8d3624f5f3482cae350f79d5f0753bf5beef9c2d91af3c",
+            "bc1qcr8te4kr609gcawutmrza0j4xv80jy8z306fyu",
+        ),
+        (
+            0,
+            1,
+            "03e775fd51f0dfb8cd865d9ff1cca2a158cf651fe997fdc9fee9c1d3b5e995ea77",
+            "bc1qnjg0jd8228aq7egyzacy8cys3knf9xvrerkf9g",
+        ),
+        (
+            1,
+            0,
+            "03025324888e429ab8e3dbaf1f7802648b9cd01e9b418485c5fa4c1b9b5700e1a6",
+            "bc1q8c6fshw2dlwun7ekn9qwf37cu2rn755upcp6el",
+        ),
     ] {
         assert_eq!(account.public_key(chain, index).unwrap()[..], hex(public_key));
         assert_eq!(account.address(chain, index).unwrap().as_str(), address);
