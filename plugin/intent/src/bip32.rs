@@ -73,7 +73,7 @@ impl ExtendedPrivateKey {
     /// The public key, SEC 1 compressed.
     pub fn public_key(&self) -> [u8; 33] {
         let secret = Zeroizing::new(scalar(&self.key).expect("checked when it was made"));
-        compressed(&ProjectivePoint::mul_by_generator(&*secret)).expect("k is not 0")
+        compressed(&ProjectivePoint::mul_by_generator(&secret)).expect("k is not 0")
     }
 
     /// The fingerprint of the public key.
@@ -81,7 +81,7 @@ impl ExtendedPrivateKey {
         fingerprint(&self.public_key())
     }
 
-    /// CKDpriv (BIP-32, "Private parent key → private child key").
+    /// `CKDpriv` (BIP-32, "Private parent key → private child key").
     pub fn child(&self, number: ChildNumber) -> Result<Self, InvalidKey> {
         let index = number.to_u32().to_be_bytes();
         let hashed = if number.is_hardened() {
@@ -127,7 +127,7 @@ impl ExtendedPublicKey {
     /// Length of the serialised form in bytes.
     pub const BYTES: usize = 78;
 
-    /// CKDpub (BIP-32, "Public parent key → public child key"): not for hardened children.
+    /// `CKDpub` (BIP-32, "Public parent key → public child key"): not for hardened children.
     pub fn child(&self, number: ChildNumber) -> Result<Self, InvalidKey> {
         if number.is_hardened() {
             return Err(InvalidKey);

@@ -50,8 +50,8 @@ pub fn check_review(psbt: &Psbt, signer: &Signer, review: &Review) {
 
     // Any signatures at all: the fields are what matters here.
     let signatures = vec![[0x41; 64]; review.to_sign.len()];
-    let signed = psbt.with_signatures(review, &signatures).expect("as many signatures as asked");
-    let again = Psbt::read(&signed).expect("what is given back is a PSBT");
+    let bytes = psbt.with_signatures(review, &signatures).expect("as many signatures as asked");
+    let again = Psbt::read(&bytes).expect("what is given back is a PSBT");
     assert_eq!((again.version(), again.transaction()), (psbt.version(), transaction));
     let second = again.review(signer).expect("signing takes nothing away");
     assert_eq!(
@@ -61,7 +61,7 @@ pub fn check_review(psbt: &Psbt, signer: &Signer, review: &Review) {
     );
     assert_eq!(
         again.with_signatures(&second, &signatures).as_ref(),
-        Ok(&signed),
+        Ok(&bytes),
         "signing again changes nothing"
     );
 }

@@ -102,13 +102,13 @@ fn a_multisig_input_is_signed_beside_the_signatures_of_others() {
             let (draft, signer) = shared(version, nested);
             let psbt = draft.read();
             let review = psbt.review(&signer).unwrap();
-            let signature = sign(&[9; 32], &review.to_sign[0].digest);
-            let signed = Psbt::read(&psbt.with_signatures(&review, &[signature]).unwrap()).unwrap();
-            let signatures: Vec<_> = signed.inputs[0].all(2).collect();
+            let ours = sign(&[9; 32], &review.to_sign[0].digest);
+            let after = Psbt::read(&psbt.with_signatures(&review, &[ours]).unwrap()).unwrap();
+            let signatures: Vec<_> = after.inputs[0].all(2).collect();
             assert_eq!(signatures.len(), 2);
             let kept = psbt.inputs[0].all(2).next().unwrap();
             assert!(signatures.contains(&kept));
-            assert_eq!(signed.inputs[0].fields().len(), psbt.inputs[0].fields().len() + 1);
+            assert_eq!(after.inputs[0].fields().len(), psbt.inputs[0].fields().len() + 1);
         }
     }
 }
@@ -116,7 +116,7 @@ fn a_multisig_input_is_signed_beside_the_signatures_of_others() {
 #[test]
 fn a_multisig_output_is_never_change_not_even_to_the_script_of_an_input() {
     let (draft, signer) = shared(Version::V0, false);
-    let script = script::p2wsh(&multisig(2, &[public_of(&[8; 32]), public_of(&[9; 32])]));
+    let script = p2wsh(&multisig(2, &[public_of(&[8; 32]), public_of(&[9; 32])]));
     let draft = draft.output(500, script, draft_witness_script());
     let review = draft.read().review(&signer).unwrap();
     assert!(review.intent.moves.iter().all(|moved| !moved.own));

@@ -204,7 +204,7 @@ fn bip_143_p2sh_p2wsh_sighash_all() {
 /// The version 0 addresses of BIP-173 are among those of BIP-350, which replaces the others.
 #[test]
 fn bip_173_and_350_addresses_of_scripts() {
-    for (network, address, script) in [
+    for (network, text, script) in [
         (
             Network::Main,
             "BC1QW508D6QEJXTDG4Y5R3ZARVARY0C5XW7KV8F3T4",
@@ -238,7 +238,7 @@ fn bip_173_and_350_addresses_of_scripts() {
             "512079be667ef9dcbbac55a06295ce870b07029bfcdb2dce28d959f2815b16f81798",
         ),
     ] {
-        assert_eq!(super::super::address(&hex(script), network).as_str(), address.to_ascii_lowercase());
+        assert_eq!(address(&hex(script), network).as_str(), text.to_ascii_lowercase());
     }
 }
 
@@ -246,7 +246,7 @@ fn bip_173_and_350_addresses_of_scripts() {
 #[test]
 fn bip_350_programs_without_an_address_are_shown_as_scripts() {
     for script in ["0010751e76e8199196d454941c45d1b3a323", "510175", "6a04deadbeef", ""] {
-        assert_eq!(super::super::address(&hex(script), Network::Main).as_str(), format!("script:{script}"));
+        assert_eq!(address(&hex(script), Network::Main).as_str(), format!("script:{script}"));
     }
     assert_eq!(Template::of(&hex("510175")), Template::Other);
 }
@@ -321,8 +321,8 @@ fn base58_addresses_of_both_kinds_of_network() {
             (Network::Regtest, bitcoin::Network::Regtest),
         ] {
             let theirs = bitcoin::Address::from_script(bitcoin::Script::from_bytes(script), theirs).unwrap();
-            assert_eq!(super::super::address(script, network).as_str(), theirs.to_string());
+            assert_eq!(address(script, network).as_str(), theirs.to_string());
         }
     }
-    assert!(super::super::address(&p2wsh(&[1]), Network::Regtest).as_str().starts_with("bcrt1q"));
+    assert!(address(&p2wsh(&[1]), Network::Regtest).as_str().starts_with("bcrt1q"));
 }
