@@ -106,7 +106,8 @@ impl Psbt {
         })
     }
 
-    /// The PSBT with a partial signature (`PSBT_IN_PARTIAL_SIG`) for each digest of its review, r‖s each, in order. All
+    /// The PSBT with a partial signature (`PSBT_IN_PARTIAL_SIG`) for each digest of its review, r‖s each, in order; one that was
+    /// there under the same key is replaced. All
     /// else stays as it was read, but for `PSBT_GLOBAL_TX_MODIFIABLE`. A review of another PSBT, or another number of signatures, is a fault
     /// of the caller's code.
     pub fn with_signatures(&self, review: &Review, signatures: &[[u8; 64]]) -> Result<Vec<u8>, Reason> {

@@ -297,6 +297,37 @@ fn an_account_stands_where_bip_44_puts_it() {
     assert!(SingleKey::new([5; 33], Network::Main).is_err());
 }
 
+/// What an approval is bound to, byte for byte.
+#[test]
+fn the_commitment_is_over_network_transaction_and_every_digest_with_its_input_and_key() {
+    let wallet = Wallet::new(Purpose::Bip84);
+    let draft = payment(&wallet, Version::V2).input(wallet.input(6, 1_000));
+    let review = draft.read().review(&wallet.signer()).unwrap();
+    let unsigned = draft.transaction().encode();
+    let mut bytes = b"countersign bitcoin v1\0test\0".to_vec();
+    bytes.extend_from_slice(&u32::try_from(unsigned.len()).unwrap().to_le_bytes());
+    bytes.extend_from_slice(&unsigned);
+    bytes.extend_from_slice(&[2, 0, 0, 0]);
+    for (at, index) in [(0u8, 5), (1, 6)] {
+        bytes.extend_from_slice(&[at, 0, 0, 0]);
+        bytes.extend_from_slice(&wallet.public_key(0, index));
+        bytes.extend_from_slice(&review.to_sign[usize::from(at)].digest);
+    }
+    assert_eq!(review.commitment, sha256(&bytes));
+}
+
+#[test]
+fn a_signature_of_ours_that_was_there_is_replaced() {
+    let wallet = Wallet::new(Purpose::Bip84);
+    let psbt = payment(&wallet, Version::V0).read();
+    let review = psbt.review(&wallet.signer()).unwrap();
+    let once = Psbt::read(&psbt.with_signatures(&review, &[[0x41; 64]]).unwrap()).unwrap();
+    let again = once.review(&wallet.signer()).unwrap();
+    assert_eq!(again.commitment, review.commitment);
+    let twice = once.with_signatures(&again, &[[0x42; 64]]).unwrap();
+    assert_eq!(Ok(twice), psbt.with_signatures(&review, &[[0x42; 64]]));
+}
+
 #[test]
 fn the_same_bytes_for_another_signer_or_network_are_another_commitment() {
     let (_, key) = single(9);
