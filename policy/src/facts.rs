@@ -68,6 +68,8 @@ fn asset_text(asset: &Asset) -> String {
         Asset::Erc20(contract) => format!("erc20:{contract}"),
         Asset::Erc721(contract, _) => format!("erc721:{contract}"),
         Asset::Erc1155(contract, _) => format!("erc1155:{contract}"),
+        // No document can declare this: all that a limit could count is that it is everything.
+        Asset::Collection(contract) => format!("collection:{contract}"),
     }
 }
 

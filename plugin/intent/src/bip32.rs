@@ -16,7 +16,7 @@ use hmac::{Hmac, KeyInit, Mac};
 use k256::elliptic_curve::sec1::ToSec1Point;
 use k256::elliptic_curve::PrimeField;
 use k256::{FieldBytes, ProjectivePoint, PublicKey, Scalar};
-pub use countersign_wire::path::{ChildNumber, DerivationPath as Path, HARDENED, PATH_MAX_DEPTH};
+pub use countersign_wire::path::{ChildNumber, DerivationPath as Path, HARDENED, NotAPath, PATH_MAX_DEPTH};
 use sha2::Sha512;
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
@@ -72,7 +72,7 @@ impl ExtendedPrivateKey {
     /// The public key, SEC 1 compressed.
     pub fn public_key(&self) -> [u8; 33] {
         let secret = Zeroizing::new(scalar(&self.key).expect("checked when it was made"));
-        compressed(&ProjectivePoint::mul_by_generator(&*secret)).expect("k is not 0")
+        compressed(&ProjectivePoint::mul_by_generator(&secret)).expect("k is not 0")
     }
 
     /// The fingerprint of the public key.
@@ -80,7 +80,7 @@ impl ExtendedPrivateKey {
         fingerprint(&self.public_key())
     }
 
-    /// CKDpriv (BIP-32, "Private parent key → private child key").
+    /// `CKDpriv` (BIP-32, "Private parent key → private child key").
     pub fn child(&self, number: ChildNumber) -> Result<Self, InvalidKey> {
         let index = number.to_u32().to_be_bytes();
         let hashed = if number.is_hardened() {
@@ -126,7 +126,7 @@ impl ExtendedPublicKey {
     /// Length of the serialised form in bytes.
     pub const BYTES: usize = 78;
 
-    /// CKDpub (BIP-32, "Public parent key → public child key"): not for hardened children.
+    /// `CKDpub` (BIP-32, "Public parent key → public child key"): not for hardened children.
     pub fn child(&self, number: ChildNumber) -> Result<Self, InvalidKey> {
         if number.is_hardened() {
             return Err(InvalidKey);

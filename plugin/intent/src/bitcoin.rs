@@ -12,6 +12,8 @@
 //!   amount, would give signatures that together pay a fee that nobody saw (CVE-2020-14199). Therefore *at most one* input may rest on
 //!   its witness UTXO alone, and only where no signature but ours, made in this round, can make it valid: a single-key input of
 //!   ours, or the only input of all. If that amount is false, our signature is void.
+//! * **Bounded.** 128 KiB, 256 inputs, 256 outputs, 4,096 fields; nothing is nested, and nothing is allocated for a count before its
+//!   items are there.
 //! * **`SIGHASH_ALL` alone.** All inputs and outputs are signed; a PSBT that asks for anything else on an input of ours is
 //!   refused.
 //! * **Ours** is what the plugin itself derives; see [`Signer`]. Everything that is not ours is a move to somebody.
@@ -59,6 +61,9 @@ pub const INPUTS_MAX: usize = 256;
 
 /// The most outputs of a transaction.
 pub const OUTPUTS_MAX: usize = 256;
+
+/// The most fields of a PSBT, over all its maps.
+pub const FIELDS_MAX: usize = 4096;
 
 /// The most satoshi there can be (`MAX_MONEY`): 21 million coins.
 pub const MONEY_MAX_SAT: u64 = 21_000_000 * 100_000_000;

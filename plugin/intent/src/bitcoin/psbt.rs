@@ -7,7 +7,7 @@ mod taproot;
 
 use super::reader::{MALFORMED, Reader};
 use super::transaction::{Input, Outpoint, Output, SEQUENCE_FINAL, Transaction};
-use super::{INPUTS_MAX, MONEY_MAX_SAT, OUTPUTS_MAX, PSBT_MAX_BYTES};
+use super::{FIELDS_MAX, INPUTS_MAX, MONEY_MAX_SAT, OUTPUTS_MAX, PSBT_MAX_BYTES};
 use countersign_wire::reason::Reason;
 pub(crate) use fields::{global, input, output, witness_utxo};
 pub(crate) use map::Map;
@@ -45,12 +45,16 @@ impl Psbt {
         if reader.take(MAGIC.len())? != MAGIC {
             return Err(MALFORMED);
         }
-        let global = Map::read(&mut reader)?;
+        let mut left = FIELDS_MAX;
+        let global = Map::read(&mut reader, &mut left)?;
         let version = version_of(&global)?;
         fields::check_global(&global, version)?;
         let (input_count, output_count) = counts(&global, version)?;
-        let inputs = maps(&mut reader, input_count)?;
-        let outputs = maps(&mut reader, output_count)?;
+        let mut maps = |count: usize| -> Result<Vec<Map>, Reason> {
+            (0..count).map(|_| Map::read(&mut reader, &mut left)).collect()
+        };
+        let inputs = maps(input_count)?;
+        let outputs = maps(output_count)?;
         reader.end()?;
         inputs.iter().try_for_each(|map| fields::check_input(map, version))?;
         outputs.iter().try_for_each(|map| fields::check_output(map, version))?;
@@ -108,10 +112,6 @@ fn counts(global: &Map, version: Version) -> Result<(usize, usize), Reason> {
         reader.end().map(|()| count)
     };
     Ok((count(global::INPUT_COUNT, INPUTS_MAX)?, count(global::OUTPUT_COUNT, OUTPUTS_MAX)?))
-}
-
-fn maps(reader: &mut Reader<'_>, count: usize) -> Result<Vec<Map>, Reason> {
-    (0..count).map(|_| Map::read(reader)).collect()
 }
 
 /// BIP-370, "Transaction Extractor": the transaction of a version 2 PSBT.

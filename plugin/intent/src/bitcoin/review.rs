@@ -4,7 +4,7 @@ use super::psbt::{Psbt, Version, global, input};
 use super::reader::MALFORMED;
 use super::script::Template;
 use super::sighash::{SIGHASH_ALL, Shared, legacy, witness_v0};
-use super::signer::{Child, Own, Signer, Way};
+use super::signer::{Own, Signer, Way};
 use super::transaction::{Input, SEQUENCE_FINAL, Transaction};
 use super::{MONEY_MAX_SAT, fee, proof, sha256, signature};
 use crate::model::{Amount, Asset, Chain, Detail, Intent, Kind, Move, Network};
@@ -13,7 +13,7 @@ use countersign_wire::reason::Reason;
 /// Lock times below are block heights, from here on unix times.
 const LOCK_TIME_THRESHOLD: u32 = 500_000_000;
 
-/// TX_MODIFIABLE: inputs may be added, outputs may be added (BIP-370).
+/// `PSBT_GLOBAL_TX_MODIFIABLE`: inputs may be added, outputs may be added (BIP-370).
 const MODIFIABLE: u8 = 0b11;
 
 /// One digest that a review asks to have signed.
@@ -69,7 +69,7 @@ impl Psbt {
         Ok(Review { intent, commitment, to_sign, of: sha256(&self.encode()) })
     }
 
-    fn intent(&self, signer: &Signer, fee_sat: u64, signed: usize) -> Result<Intent, Reason> {
+    fn intent(&self, signer: &Signer, fee_sat: u64, digests: usize) -> Result<Intent, Reason> {
         let transaction = self.transaction();
         let (mut moves, mut details) = (Vec::new(), Vec::new());
         if transaction.outputs.is_empty() {
@@ -77,7 +77,8 @@ impl Psbt {
         }
         for (map, output) in self.outputs.iter().zip(&transaction.outputs) {
             let own = signer.output(map, &output.script)?;
-            if let (Signer::Account(account), Some(Some((chain, index)))) = (signer, own) {
+            let child = own.and_then(|own| own.child);
+            if let (Signer::Account(account), Some((chain, index))) = (signer, child) {
                 details.push(Detail { label: "change key", text: account.path_of(chain, index) });
             }
             moves.push(Move {
@@ -88,8 +89,8 @@ impl Psbt {
                 own: own.is_some(),
             });
         }
-        if signed < transaction.inputs.len() {
-            let text = format!("{signed} of {} inputs", transaction.inputs.len());
+        if digests < transaction.inputs.len() {
+            let text = format!("{digests} of {} inputs", transaction.inputs.len());
             details.push(Detail { label: "signs", text });
         }
         details.extend(not_before(transaction));
@@ -105,8 +106,9 @@ impl Psbt {
         })
     }
 
-    /// The PSBT with a partial signature (`PSBT_IN_PARTIAL_SIG`) for each digest of its review, r‖s each, in order. All
-    /// else stays as it was read, but for TX_MODIFIABLE. A review of another PSBT, or another number of signatures, is a fault
+    /// The PSBT with a partial signature (`PSBT_IN_PARTIAL_SIG`) for each digest of its review, r‖s each, in order; one that was
+    /// there under the same key is replaced. All
+    /// else stays as it was read, but for `PSBT_GLOBAL_TX_MODIFIABLE`. A review of another PSBT, or another number of signatures, is a fault
     /// of the caller's code.
     pub fn with_signatures(&self, review: &Review, signatures: &[[u8; 64]]) -> Result<Vec<u8>, Reason> {
         if review.of != sha256(&self.encode()) || review.to_sign.len() != signatures.len() {
@@ -176,7 +178,7 @@ fn digests(
         };
         let digest = digest.ok_or(Reason::InternalError)?;
         let input = u32::try_from(at).map_err(|_| Reason::InternalError)?;
-        to_sign.push(ToSign { input, digest, child: *child as Option<Child>, public_key: *public_key });
+        to_sign.push(ToSign { input, digest, child: *child, public_key: *public_key });
     }
     Ok(to_sign)
 }

@@ -1,6 +1,7 @@
 //! ECDSA signatures as Bitcoin writes them: strict DER (BIP-66) and one byte for the sighash type.
 
 use super::sighash::SIGHASH_ALL;
+use k256::ecdsa::Signature;
 
 /// The DER form of r‖s, with `SIGHASH_ALL` behind it; `None` if r or s is 0.
 pub(crate) fn with_sighash_all(signature: &[u8; 64]) -> Option<Vec<u8>> {
@@ -19,35 +20,16 @@ fn integer(bytes: &[u8]) -> Option<Vec<u8>> {
     Some([&[0x02, length][..], sign, value].concat())
 }
 
-/// Whether the bytes are a signature in strict DER (BIP-66) and one of the six sighash types.
+/// Whether the bytes are a signature in strict DER (BIP-66), r and s in range, and one of the six sighash types.
 pub(crate) fn is_signature_with_sighash(bytes: &[u8]) -> bool {
     let Some((sighash, der)) = bytes.split_last() else { return false };
-    let [0x30, length, body @ ..] = der else { return false };
-    let integers = || {
-        let rest = skip_integer(body)?;
-        skip_integer(rest)
-    };
-    matches!(sighash, 1..=3 | 0x81..=0x83)
-        && usize::from(*length) == body.len()
-        && integers().is_some_and(<[u8]>::is_empty)
-}
-
-/// What follows a positive integer of at most 33 bytes in its shortest form.
-fn skip_integer(bytes: &[u8]) -> Option<&[u8]> {
-    let [0x02, length, rest @ ..] = bytes else { return None };
-    let (value, rest) = rest.split_at_checked((*length).into())?;
-    let shortest = match value {
-        [] | [0x80..=0xff, ..] => false,
-        [0, second, ..] => *second >= 0x80,
-        _ => true,
-    };
-    (shortest && value.len() <= 33).then_some(rest)
+    let signature = || Signature::from_der(der).is_ok_and(|signature| signature.to_der().as_bytes() == der);
+    matches!(sighash, 1..=3 | 0x81..=0x83) && signature()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use k256::ecdsa::Signature;
     use proptest::prelude::*;
 
     proptest! {
@@ -57,7 +39,8 @@ mod tests {
             bytes[..zeros].fill(0);
             if let Ok(signature) = Signature::from_slice(&bytes) {
                 let der = with_sighash_all(&bytes.try_into().unwrap()).unwrap();
-                prop_assert_eq!(&der[..der.len() - 1], signature.to_der().as_bytes());
+                let theirs = signature.to_der();
+                prop_assert_eq!(&der[..der.len() - 1], theirs.as_bytes());
                 prop_assert!(is_signature_with_sighash(&der));
                 prop_assert!(!is_signature_with_sighash(&der[..der.len() - 1]));
             }

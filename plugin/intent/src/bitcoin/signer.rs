@@ -256,6 +256,13 @@ pub(crate) struct Own {
     pub(crate) alone: bool,
 }
 
+/// An output that is ours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct OwnOutput {
+    /// Its key beneath the account; `None` for the single key.
+    pub(crate) child: Option<Child>,
+}
+
 /// A script of ours that takes one key.
 struct Found {
     child: Option<Child>,
@@ -285,9 +292,9 @@ impl Signer {
         Ok(self.multisig(map, script))
     }
 
-    /// The key of an output that is ours: its child, and `None` in it for the single key.
-    pub(crate) fn output(&self, map: &Map, script: &[u8]) -> Result<Option<Option<Child>>, Reason> {
-        Ok(self.find(map, output::BIP32_DERIVATION, script)?.map(|found| found.child))
+    /// Whether an output with this script is ours.
+    pub(crate) fn output(&self, map: &Map, script: &[u8]) -> Result<Option<OwnOutput>, Reason> {
+        Ok(self.find(map, output::BIP32_DERIVATION, script)?.map(|found| OwnOutput { child: found.child }))
     }
 
     /// A single-key script of ours. A PSBT that gives our path for a script which is another key's is refused: nobody says

@@ -1,1 +1,6 @@
-
+mod differential;
+mod draft;
+mod formats;
+mod refusals;
+mod review;
+mod standards;

@@ -5,7 +5,7 @@ use super::{INPUTS_MAX, MONEY_MAX_SAT, OUTPUTS_MAX, sha256d};
 use countersign_wire::reason::Reason;
 
 /// The sequence number that neither locks nor signals anything.
-pub const SEQUENCE_FINAL: u32 = u32::MAX;
+pub(super) const SEQUENCE_FINAL: u32 = u32::MAX;
 
 /// An output of an earlier transaction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

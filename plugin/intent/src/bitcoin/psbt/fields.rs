@@ -82,7 +82,7 @@ pub(super) fn check_global(map: &Map, version: Version) -> Result<(), Reason> {
             global::UNSIGNED_TX => check(version == Version::V0).and_then(|()| plain(field, |_| true))?,
             global::XPUB => extended_key(field)?,
             global::TX_VERSION | global::FALLBACK_LOCKTIME => {
-                plain_in_v2(field, version, |value| value.len() == 4)?
+                plain_in_v2(field, version, |value| value.len() == 4)?;
             }
             global::INPUT_COUNT | global::OUTPUT_COUNT => plain_in_v2(field, version, |_| true)?,
             global::TX_MODIFIABLE => plain_in_v2(field, version, |value| value.len() == 1)?,
@@ -159,7 +159,7 @@ fn is_stack(value: &[u8]) -> bool {
 
 /// A fingerprint and the steps of a path, little endian.
 pub(crate) fn is_origin(value: &[u8]) -> bool {
-    value.len() >= 4 && value.len() % 4 == 0
+    value.len() >= 4 && value.len().is_multiple_of(4)
 }
 
 fn derivation(field: &Field) -> Result<(), Reason> {

@@ -40,13 +40,15 @@ pub(crate) struct Map {
 }
 
 impl Map {
-    pub(crate) fn read(reader: &mut Reader<'_>) -> Result<Self, Reason> {
+    /// Reads one map, and takes its fields off those that may still come.
+    pub(crate) fn read(reader: &mut Reader<'_>, left: &mut usize) -> Result<Self, Reason> {
         let mut fields = Vec::new();
         loop {
             let key = reader.string()?;
             if key.is_empty() {
                 break;
             }
+            *left = left.checked_sub(1).ok_or(MALFORMED)?;
             fields.push(Field::read(key, reader.string()?)?);
         }
         let mut keys: Vec<&[u8]> = fields.iter().map(|field| field.key.as_slice()).collect();

@@ -38,7 +38,7 @@ pub(super) fn check_output_field(field: &Field) -> Result<(), Reason> {
     if holds { Ok(()) } else { Err(MALFORMED) }
 }
 
-/// lift_x of BIP-340 succeeds.
+/// `lift_x` of BIP-340 succeeds.
 fn is_x_only(bytes: &[u8]) -> bool {
     bytes.len() == 32 && PublicKey::from_sec1_bytes(&[&[2][..], bytes].concat()).is_ok()
 }
@@ -83,7 +83,7 @@ fn is_tree(value: &[u8]) -> Result<bool, Reason> {
         let mut depth = reader.u8()?;
         let version = reader.u8()?;
         reader.string()?;
-        let fits = open.last().is_none_or(|above| *above < depth || *above == depth);
+        let fits = open.last().is_none_or(|above| *above <= depth);
         if usize::from(depth) > DEPTH_MAX || !is_leaf_version(version) || !fits || open.first() == Some(&0) {
             return Ok(false);
         }

@@ -1,0 +1,213 @@
+//! The same bytes under implementations that share no code with ours (`bitcoin`, `psbt-v2`), and under mutation.
+
+use super::super::properties::{check_psbt, check_review};
+use super::super::psbt::{Map, Version};
+use super::super::*;
+use super::draft::*;
+use crate::summary::render;
+use bitcoin::hashes::Hash;
+use bitcoin::sighash::{EcdsaSighashType, SighashCache};
+use proptest::prelude::*;
+
+/// Whatever is read, the others read as the same.
+fn check_against_others(bytes: &[u8]) {
+    check_psbt(bytes);
+    let Ok(psbt) = Psbt::read(bytes) else { return };
+    let theirs = match psbt.version() {
+        Version::V0 => {
+            let theirs = bitcoin::Psbt::deserialize(bytes).expect("bitcoin reads it too");
+            assert_eq!(bitcoin::consensus::serialize(&theirs.unsigned_tx), unsigned(&psbt));
+            theirs.serialize()
+        }
+        Version::V2 => match psbt_v2::v2::Psbt::deserialize(bytes) {
+            Ok(theirs) => theirs.serialize(),
+            Err(error) => panic!("psbt-v2 refuses it: {error:?}"),
+        },
+    };
+    let theirs = Psbt::read(&theirs).expect("we read what they write");
+    assert_eq!(theirs.transaction(), psbt.transaction());
+    let maps = |psbt: &Psbt| {
+        let maps = core::iter::once(&psbt.global).chain(&psbt.inputs).chain(&psbt.outputs);
+        maps.map(sorted).collect::<Vec<_>>()
+    };
+    assert_eq!(maps(&theirs), maps(&psbt));
+}
+
+/// The bytes of the unsigned transaction; without inputs `bitcoin` writes the form with a witness.
+fn unsigned(psbt: &Psbt) -> Vec<u8> {
+    let bytes = psbt.transaction().encode();
+    if psbt.transaction().inputs.is_empty() {
+        let mut marked = bytes[..4].to_vec();
+        marked.extend_from_slice(&[0, 1]);
+        marked.extend_from_slice(&bytes[4..]);
+        return marked;
+    }
+    bytes
+}
+
+/// The fields of a map, but for an explicit version 0 and defaults, which others leave out or write.
+fn sorted(map: &Map) -> Vec<(u64, Vec<u8>, Vec<u8>)> {
+    let fields = map.fields().iter().map(|field| (field.kind(), field.data().to_vec(), field.value.clone()));
+    let default = |kind: u64, value: &[u8]| (kind == 0xfb && value == [0; 4]) || (kind == 6 && value == [0]);
+    let mut fields: Vec<_> = fields.filter(|(kind, _, value)| !default(*kind, value)).collect();
+    fields.sort();
+    fields
+}
+
+/// Drafts of many shapes: version, purpose, how many inputs and outputs, amounts, lock time, fields that may be there.
+fn drafts() -> impl Strategy<Value = (Draft, Purpose)> {
+    let shape =
+        (0usize..3, any::<bool>(), 1u32..4, 1u32..4, 1_000u64..10_000, any::<u32>(), any::<[bool; 6]>());
+    shape.prop_map(|(purpose, second, inputs, outputs, fee_sat, lock_time, with)| {
+        let purpose = Purpose::ALL[purpose];
+        let wallet = Wallet::new(purpose);
+        let mut draft = Draft::new(if second { Version::V2 } else { Version::V0 });
+        draft.lock_time = if with[0] { lock_time } else { 0 };
+        for index in 0..inputs {
+            let mut input = wallet.input(index, 1_000_000);
+            if with[1] {
+                input = input.with(field(3, &[], &[1, 0, 0, 0]));
+            }
+            if with[2] {
+                input = input.with(field(0x7f, b"unknown", b"value"));
+            }
+            draft = draft.input(input);
+        }
+        if with[3] {
+            draft = draft.input(spend(&stranger(), 500_000, 200).with(witness_utxo(&stranger(), 500_000)));
+        }
+        let brought: u64 = u64::from(inputs) * 1_000_000 + if with[3] { 500_000 } else { 0 };
+        let each = (brought - fee_sat) / u64::from(outputs);
+        for index in 0..outputs {
+            draft = if index % 2 == 0 {
+                draft.output(each, stranger(), Vec::new())
+            } else {
+                draft.output(each, wallet.script(1, index), vec![wallet.derivation(2, 1, index)])
+            };
+        }
+        if with[4] && second {
+            draft.global.push(field(6, &[], &[3]));
+        }
+        if with[5] {
+            draft.global.push(field(0xfc, &[3, b'a', b'b', b'c', 1, 9], b"own"));
+        }
+        (draft, purpose)
+    })
+}
+
+/// Signs all that is asked, and verifies it over the digest that `bitcoin` makes of the same transaction.
+fn check_signatures(draft: &Draft, wallet: &Wallet) {
+    let psbt = draft.read();
+    let review = psbt.review(&wallet.signer()).unwrap();
+    check_review(&psbt, &wallet.signer(), &review);
+    let signatures: Vec<_> = review.to_sign.iter().map(|asked| wallet.sign(asked)).collect();
+    let signed = Psbt::read(&psbt.with_signatures(&review, &signatures).unwrap()).unwrap();
+    let transaction: bitcoin::Transaction =
+        bitcoin::consensus::deserialize(&psbt.transaction().encode()).unwrap();
+    let mut cache = SighashCache::new(&transaction);
+    let secp = bitcoin::secp256k1::Secp256k1::verification_only();
+    for asked in &review.to_sign {
+        let at = usize::try_from(asked.input).unwrap();
+        let script = wallet.account.purpose().script(&asked.public_key);
+        let key = bitcoin::CompressedPublicKey::from_slice(&asked.public_key).unwrap();
+        let digest = match wallet.account.purpose() {
+            Purpose::Bip44 => {
+                let script = bitcoin::Script::from_bytes(&script);
+                cache.legacy_signature_hash(at, script, 1).unwrap().to_byte_array()
+            }
+            Purpose::Bip49 | Purpose::Bip84 => {
+                let script = bitcoin::ScriptBuf::new_p2wpkh(&key.wpubkey_hash());
+                let value = bitcoin::Amount::from_sat(1_000_000);
+                let all = EcdsaSighashType::All;
+                cache.p2wpkh_signature_hash(at, &script, value, all).unwrap().to_byte_array()
+            }
+        };
+        assert_eq!(digest, asked.digest);
+        let field = signed.inputs[at].all(2).find(|field| field.data() == asked.public_key).unwrap();
+        let signature = bitcoin::ecdsa::Signature::from_slice(&field.value).unwrap();
+        assert_eq!(signature.sighash_type, EcdsaSighashType::All);
+        let message = bitcoin::secp256k1::Message::from_digest(digest);
+        assert!(secp.verify_ecdsa(&message, &signature.signature, &key.0).is_ok());
+    }
+    check_against_others(&signed.encode());
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    #[test]
+    fn what_we_sign_verifies_over_the_digest_of_another_implementation((draft, purpose) in drafts()) {
+        check_signatures(&draft, &Wallet::new(purpose));
+    }
+
+    #[test]
+    fn what_we_read_the_others_read_as_the_same((draft, _) in drafts()) {
+        check_against_others(&draft.bytes());
+    }
+
+    #[test]
+    fn any_byte_changed_is_refused_or_read_by_the_others_as_the_same(
+        (draft, _) in drafts(), at: prop::sample::Index, value: u8, edits in 1usize..4,
+    ) {
+        let mut bytes = draft.bytes();
+        for edit in 0..edits {
+            let at = (at.index(bytes.len()) + edit * 7) % bytes.len();
+            bytes[at] = value.wrapping_add(u8::try_from(edit).unwrap());
+        }
+        check_against_others(&bytes);
+    }
+
+    #[test]
+    fn any_bytes_at_all_are_refused_or_hold_together(bytes in prop::collection::vec(any::<u8>(), 0..600)) {
+        check_psbt(&[b"psbt\xff".to_vec(), bytes].concat());
+    }
+
+    /// Whatever is changed of the transaction, what is signed is another: no two things that differ share an approval.
+    #[test]
+    fn another_transaction_is_another_commitment_and_another_summary_or_a_refusal(
+        (draft, purpose) in drafts(), what in 0usize..7, at: prop::sample::Index, bit in 0u32..32,
+    ) {
+        let signer = Wallet::new(purpose).signer();
+        let before = draft.read().review(&signer).unwrap();
+        let mut other = draft.clone();
+        let flip = 1u32 << bit;
+        let (input, output) = (at.index(draft.inputs.len()), at.index(draft.outputs.len()));
+        let mut told = true;
+        match what {
+            0 => other.inputs[input].input.outpoint.txid[bit as usize] ^= 1,
+            1 => other.inputs[input].input.outpoint.index ^= flip,
+            // A sequence number is signed; people see it only where it makes a lock time bind.
+            2 => (other.inputs[input].input.sequence ^= flip, told = false).1,
+            3 => other.outputs[output].output.value_sat ^= u64::from(flip),
+            4 => {
+                let script = &mut other.outputs[output].output.script;
+                let length = script.len();
+                script[bit as usize % length] ^= 1;
+            }
+            5 => (other.lock_time ^= flip, told = false).1,
+            _ => { other.outputs.remove(output); }
+        }
+        prop_assume!(other.transaction() != draft.transaction());
+        if let Ok(after) = Psbt::read(&other.bytes()).and_then(|psbt| psbt.review(&signer)) {
+            prop_assert_ne!(after.commitment, before.commitment);
+            for (a, b) in after.to_sign.iter().zip(&before.to_sign) {
+                prop_assert_ne!(a.digest, b.digest);
+            }
+            if told {
+                prop_assert_ne!(render(&after.intent), render(&before.intent));
+            }
+        }
+    }
+}
+
+#[test]
+fn the_vectors_are_read_by_the_others_as_the_same() {
+    let files = [include_str!("bip-0174.txt"), include_str!("bip-0370.txt")];
+    let mut count = 0;
+    for line in files.iter().flat_map(|file| file.lines()).filter(|line| !line.starts_with('#')) {
+        let bytes = data_encoding::HEXLOWER.decode(line.rsplit('\t').next().unwrap().as_bytes()).unwrap();
+        check_against_others(&bytes);
+        count += 1;
+    }
+    assert_eq!(count, 83);
+}
