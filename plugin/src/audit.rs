@@ -42,7 +42,8 @@ pub(crate) const SUMMARY_MAX_BYTES: usize = 1024;
 const EVENT_REST_BYTES: usize = 512;
 
 /// No encoded and sealed event is longer.
-pub(crate) const EVENT_MAX_BYTES: usize = EVENT_REST_BYTES + SUMMARY_MAX_BYTES + RULE_MAX_BYTES + 34 * SIGNATURES_MAX;
+pub(crate) const EVENT_MAX_BYTES: usize =
+    EVENT_REST_BYTES + SUMMARY_MAX_BYTES + RULE_MAX_BYTES + 34 * SIGNATURES_MAX;
 
 /// No rule's or limit's name is longer.
 const RULE_MAX_BYTES: usize = 128;

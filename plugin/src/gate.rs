@@ -2,8 +2,8 @@
 
 use crate::audit::What;
 use crate::machine::Core;
-use crate::store::Change;
 use crate::signing::Refused;
+use crate::store::Change;
 use crate::{VERSION, enrolment, keys, signing};
 use countersign_wire::client::{
     Act, Answer, KeyId, Outcome, RANDOM_MAX_BYTES, Reply, Request, RequestId, Status, Welcome,

@@ -130,7 +130,8 @@ impl Intent {
 
     /// What is released: the signatures, and for a transaction the whole of it.
     pub(crate) fn signed(&self, signatures: &[Verified]) -> Result<Signed, Reason> {
-        let (Some(Verified { signature, y_parity }), Some(first)) = (signatures.first(), self.to_sign.first())
+        let (Some(Verified { signature, y_parity }), Some(first)) =
+            (signatures.first(), self.to_sign.first())
         else {
             return Err(Reason::InternalError);
         };

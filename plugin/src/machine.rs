@@ -11,11 +11,11 @@ use crate::clock::{Clock, Moment};
 use crate::gate;
 use crate::grant::OpenGrants;
 use crate::hal::Hal;
+use crate::record::PolicyMark;
 use crate::retry::Retries;
 use crate::store::{Change, CommitError, Store, StoreError, Watermarks};
 use crate::tenants::Tenants;
 use crate::turns::Turns;
-use crate::record::PolicyMark;
 use core::cell::{Cell, OnceCell, RefCell};
 use core::fmt;
 use countersign_policy::Policy;
@@ -286,21 +286,27 @@ impl fmt::Display for StartError {
 }
 
 /// Reads a tenant's policy. Versions never fall, and a tenant that was given a policy has one ever after.
-fn read_policy(tenant: &Tenant, known: Option<PolicyMark>) -> Result<(Policy, Option<PolicyMark>), StartError> {
+fn read_policy(
+    tenant: &Tenant,
+    known: Option<PolicyMark>,
+) -> Result<(Policy, Option<PolicyMark>), StartError> {
     let refused = |why: String| StartError::Policy { tenant: tenant.name.clone(), why };
     let Some(document) = &tenant.policy else {
         return match known {
             None => Ok((Policy::development(), None)),
-            Some(PolicyMark { version, .. }) => Err(refused(format!("it is gone; version {version} was in force"))),
+            Some(PolicyMark { version, .. }) => {
+                Err(refused(format!("it is gone; version {version} was in force")))
+            }
         };
     };
     let policy = Policy::read(document).map_err(|problem| refused(problem.to_string()))?;
     let version = policy.document().version;
     let mark = PolicyMark { version, sha256: ByteArray::new(Sha256::digest(document).into()) };
     match known {
-        Some(known) if known.version > version => {
-            Err(refused(format!("version {version} is older than version {}, which was in force", known.version)))
-        }
+        Some(known) if known.version > version => Err(refused(format!(
+            "version {version} is older than version {}, which was in force",
+            known.version
+        ))),
         Some(known) if known.version == version && known.sha256 != mark.sha256 => {
             Err(refused(format!("it is another version {version} than the one that was in force")))
         }

@@ -25,9 +25,7 @@ use crate::retry::{Known, Sameness};
 use crate::store::{Change, RecordId};
 use crate::wallet;
 use countersign_policy::{self as policy, Booking, Decision, KeyUse, Question, Why};
-use countersign_wire::client::{
-    Approval, ContextLogin, ContextSign, Mechanism, Operation, RequestId, Sign, Signed,
-};
+use countersign_wire::client::{Approval, ContextLogin, ContextSign, Operation, RequestId, Sign, Signed};
 use countersign_wire::names::TenantName;
 use countersign_wire::reason::{Reason, Refusal};
 
@@ -68,7 +66,8 @@ pub(crate) async fn sign(
 
         // 5, 6, 7. Count first, check, spend.
         let granted = |step| What::Granted { key: key.id, step, signs: Signs::of(&intent, &rule) };
-        let spent = match approval::spend(core, &mut account, key.id, approval, Some(booking), granted).await {
+        let spent = match approval::spend(core, &mut account, key.id, approval, Some(booking), granted).await
+        {
             Ok(spent) => spent,
             Err(Stop::Conflict) => continue,
             Err(Stop::Refused(refusal)) => return Err(refusal.into()),
@@ -196,7 +195,8 @@ fn permit(core: &Core, account: &Account, key: &Key, intent: &Intent) -> Result<
     match policy.decide(&question) {
         Decision::Permit { rule, booking } => Ok(Permission { rule, booking }),
         Decision::Deny { rule, why, retry_after_secs } => {
-            let reason = if matches!(why, Why::Limit(_)) { Reason::LimitExceeded } else { Reason::PolicyRefused };
+            let reason =
+                if matches!(why, Why::Limit(_)) { Reason::LimitExceeded } else { Reason::PolicyRefused };
             let because = match (why, rule) {
                 (Why::Limit(limit), _) => format!("limit {limit}"),
                 (_, Some(rule)) => format!("rule {rule}"),

@@ -256,9 +256,13 @@ fn plugin_and_policy_never_name_the_outside_world() {
 
 #[test]
 fn plugin_and_policy_forbid_unsafe_code() {
-    for file in
-        ["plugin/src/lib.rs", "plugin/intent/src/lib.rs", "policy/src/lib.rs", "plugin/image/src/main.rs", "plugin/wire/src/lib.rs"]
-    {
+    for file in [
+        "plugin/src/lib.rs",
+        "plugin/intent/src/lib.rs",
+        "policy/src/lib.rs",
+        "plugin/image/src/main.rs",
+        "plugin/wire/src/lib.rs",
+    ] {
         let text = fs::read_to_string(root().join(file)).unwrap();
         assert!(text.contains("#![forbid(unsafe_code)]"), "{file}");
     }

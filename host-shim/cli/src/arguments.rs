@@ -73,7 +73,10 @@ Examples:
     #[command(subcommand, after_long_help = "Example:\n  countersign wallet show alice")]
     Wallet(WalletCommand),
     /// Check, pack, test, explain and format policies. Asks nothing of the HSM.
-    #[command(subcommand, after_long_help = "Example:\n  countersign policy check policy/samples/development")]
+    #[command(
+        subcommand,
+        after_long_help = "Example:\n  countersign policy check policy/samples/development"
+    )]
     Policy(PolicyCommand),
     /// Sign a transaction, typed data, a message or a digest with the user's code.
     #[command(after_long_help = SIGN_HELP)]

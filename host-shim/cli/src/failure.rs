@@ -116,7 +116,9 @@ impl Told {
                 retry_after_secs: None,
             },
             Failure::Usage(message) => Self::error("usage", message.clone()),
-            Failure::PolicyTests(_) => Self::error("policy-tests", "the policy decides otherwise than expected".to_owned()),
+            Failure::PolicyTests(_) => {
+                Self::error("policy-tests", "the policy decides otherwise than expected".to_owned())
+            }
             Failure::Config(error) => Self::error("configuration", error.to_string()),
             Failure::Output(error) => Self::error("output", format!("cannot write the answer: {error}")),
         }

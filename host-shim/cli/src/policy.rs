@@ -34,7 +34,8 @@ pub(crate) fn run(command: &PolicyCommand, json: bool) -> Result<Zeroizing<Strin
         }
         PolicyCommand::Test { policy, cases } => {
             let file = cases.clone().unwrap_or_else(|| policy.join("cases.toml"));
-            let ran = Ran::of(&load(policy)?, &read_text(&file)?).map_err(|problem| wrong(&file, &[problem]))?;
+            let ran =
+                Ran::of(&load(policy)?, &read_text(&file)?).map_err(|problem| wrong(&file, &[problem]))?;
             let shown = show::text(&ran, json);
             if ran.failed == 0 { Ok(shown) } else { Err(Failure::PolicyTests(shown)) }
         }
@@ -191,8 +192,11 @@ impl Show for Explained {
 
 fn explain(policy: &Policy, arguments: &ExplainArguments) -> Result<Explained, Failure> {
     let intent = intent(arguments)?;
-    let mechanisms: Vec<&str> =
-        arguments.mechanisms.iter().map(|word| countersign_wire::client::Mechanism::from(*word).word()).collect();
+    let mechanisms: Vec<&str> = arguments
+        .mechanisms
+        .iter()
+        .map(|word| countersign_wire::client::Mechanism::from(*word).word())
+        .collect();
     let mut payees = Payees::default();
     for address in &arguments.payees {
         payees
@@ -241,7 +245,11 @@ struct Formatted {
 
 impl Show for Formatted {
     fn for_people(&self, out: &mut String) {
-        out.push_str(if self.changed { "Formatted policy.cedar.\n" } else { "policy.cedar is formatted already.\n" });
+        out.push_str(if self.changed {
+            "Formatted policy.cedar.\n"
+        } else {
+            "policy.cedar is formatted already.\n"
+        });
     }
 }
 
@@ -251,7 +259,10 @@ fn format(folder: &Path, check: bool) -> Result<Formatted, Failure> {
     let after = tool::format_rules(&before).map_err(|problem| wrong(&file, &[problem]))?;
     let changed = before != after;
     if changed && check {
-        return Err(Failure::Usage(format!("{} is not formatted; run countersign policy fmt", file.display())));
+        return Err(Failure::Usage(format!(
+            "{} is not formatted; run countersign policy fmt",
+            file.display()
+        )));
     }
     if changed {
         replace(&file, after.as_bytes())?;

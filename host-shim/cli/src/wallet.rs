@@ -49,7 +49,9 @@ pub(crate) fn address(key: &KeyInfo, index: Option<u32>, change: bool) -> Result
 
 fn no_index(index: Option<u32>, change: bool) -> Result<(), Failure> {
     if index.is_some() || change {
-        return Err(Failure::Usage("this key has one address: --index and --change are for wallet accounts".to_owned()));
+        return Err(Failure::Usage(
+            "this key has one address: --index and --change are for wallet accounts".to_owned(),
+        ));
     }
     Ok(())
 }

@@ -12,11 +12,11 @@ use crate::base58;
 use crate::bitcoin::hash160;
 use crate::model::Network;
 use core::fmt;
-use hmac::{Hmac, KeyInit, Mac};
-use k256::elliptic_curve::sec1::ToSec1Point;
-use k256::elliptic_curve::PrimeField;
-use k256::{FieldBytes, ProjectivePoint, PublicKey, Scalar};
 pub use countersign_wire::path::{ChildNumber, DerivationPath as Path, HARDENED, NotAPath, PATH_MAX_DEPTH};
+use hmac::{Hmac, KeyInit, Mac};
+use k256::elliptic_curve::PrimeField;
+use k256::elliptic_curve::sec1::ToSec1Point;
+use k256::{FieldBytes, ProjectivePoint, PublicKey, Scalar};
 use sha2::Sha512;
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 

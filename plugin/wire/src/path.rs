@@ -192,12 +192,27 @@ mod tests {
 
     #[test]
     fn a_path_is_read_in_both_notations_and_travels_in_one() {
-        for (typed, canonical) in [("m/44'/60'/0'/0/0", "m/44h/60h/0h/0/0"), ("m/84h/1'/7h", "m/84h/1h/7h"), ("m/0", "m/0")] {
+        for (typed, canonical) in
+            [("m/44'/60'/0'/0/0", "m/44h/60h/0h/0/0"), ("m/84h/1'/7h", "m/84h/1h/7h"), ("m/0", "m/0")]
+        {
             assert_eq!(path(typed).to_string(), canonical);
             assert_eq!(crate::decode(&crate::encode(&path(typed))), Ok(path(canonical)));
         }
         assert_eq!(crate::decode::<DerivationPath>(&crate::encode("m/84'/0'/0'")), Err(crate::Malformed));
-        for bad in ["", "m/", "44h/60h", "m/044", "m/-1", "m/+1", "m/2147483648", "m/1hh", "m//1", "m/1/", "M/1", "m/h"] {
+        for bad in [
+            "",
+            "m/",
+            "44h/60h",
+            "m/044",
+            "m/-1",
+            "m/+1",
+            "m/2147483648",
+            "m/1hh",
+            "m//1",
+            "m/1/",
+            "M/1",
+            "m/h",
+        ] {
             assert_eq!(bad.parse::<DerivationPath>(), Err(NotAPath), "{bad}");
         }
         assert_eq!(format!("m{}", "/1".repeat(11)).parse::<DerivationPath>(), Err(NotAPath));
