@@ -196,9 +196,7 @@ fn batch(contract: &Address, parameters: &mut Parameters<'_>) -> Option<Decoded>
         moved(Some(address(&from)), to, Asset::Erc1155(contract.clone(), *id), *amount)
     };
     let moves = ids.iter().zip(&amounts).map(sent).collect();
-    let mut read = for_the_recipient(Decoded::of(Kind::Transfer, moves), parameters.bytes()?);
-    read.details.push(Detail { label: "batch", text: format!("of {}", ids.len()) });
-    Some(read)
+    Some(for_the_recipient(Decoded::of(Kind::Transfer, moves), parameters.bytes()?))
 }
 
 /// ERC-721 and ERC-1155 `setApprovalForAll(address _operator, bool _approved)`.
