@@ -327,15 +327,20 @@ fn i15_what_only_looks_like_a_permit_is_opaque() {
     let mut narrower = eip_2612();
     narrower["types"]["Permit"][2] = json!({ "name": "value", "type": "uint128" });
     looks("another type", &narrower);
-    let mut no_version = eip_2612();
-    no_version["types"]["EIP712Domain"] =
-        members(&["string name", "uint256 chainId", "address verifyingContract"]);
-    no_version["domain"].as_object_mut().unwrap().remove("version");
-    looks("another domain", &no_version);
+    for mut no_version in [eip_2612(), dai()] {
+        no_version["types"]["EIP712Domain"] =
+            members(&["string name", "uint256 chainId", "address verifyingContract"]);
+        no_version["domain"].as_object_mut().unwrap().remove("version");
+        looks("another domain", &no_version);
+    }
     for (document, _) in every_permit().drain(1..) {
         let mut named = document.clone();
         named["domain"]["name"] = json!("Permit3");
         looks("another name of Permit2", &named);
+        let mut version = document.clone();
+        version["types"]["EIP712Domain"] = domain_type();
+        version["domain"]["version"] = json!("1");
+        looks("another domain of Permit2", &version);
         let mut elsewhere = document;
         elsewhere["domain"]["verifyingContract"] =
             json!("0x000000000022D473030F116dDEE9F6B43aC78BA4".to_lowercase());
