@@ -209,6 +209,8 @@ fn an_authorization_of_erc_3009_is_a_transfer() {
             "0x1111111111111111111111111111111111111111"
         );
         assert!(every_change_counts(&erc_3009(primary)) > 5);
+        let by = if primary.starts_with('T') { "anybody" } else { "the recipient alone" };
+        assert!(told.details.iter().any(|line| line.text == by), "{primary}");
         let mut forever = erc_3009(primary);
         forever["message"]["validBefore"] = json!(Amount::MAX.to_string());
         assert_eq!(intent(&forever).warnings, [Warning::NoExpiry]);
