@@ -10,6 +10,9 @@
 //! names the contract decides knowing which it is; one that names no contract can see the warning. Two moves would book twice
 //! against limits and make the common case, ERC-20, need a permission for collections. (`transfer` is ERC-20's alone: ERC-721
 //! as it became final has none.)
+//!
+//! An allowance by `approve` or `setApprovalForAll` has no end in its nature; [`Warning::NoExpiry`] is for those that could
+//! have named one.
 
 use super::abi::Parameters;
 use super::{UNLIMITED, address, deadline, fingerprint, hex};
@@ -196,9 +199,7 @@ fn batch(contract: &Address, parameters: &mut Parameters<'_>) -> Option<Decoded>
         moved(Some(address(&from)), to, Asset::Erc1155(contract.clone(), *id), *amount)
     };
     let moves = ids.iter().zip(&amounts).map(sent).collect();
-    let mut read = for_the_recipient(Decoded::of(Kind::Transfer, moves), parameters.bytes()?);
-    read.details.push(Detail { label: "batch", text: format!("of {}", ids.len()) });
-    Some(read)
+    Some(for_the_recipient(Decoded::of(Kind::Transfer, moves), parameters.bytes()?))
 }
 
 /// ERC-721 and ERC-1155 `setApprovalForAll(address _operator, bool _approved)`.

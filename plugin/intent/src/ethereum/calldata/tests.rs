@@ -226,13 +226,14 @@ proptest! {
     }
 
     #[test]
-    fn i14_one_changed_byte_is_read_the_same_by_others(at: prop::sample::Index, value: u8, which in 0..5_usize) {
+    fn i14_one_changed_byte_is_read_the_same_by_others(at: prop::sample::Index, value: u8, which in 0..6_usize) {
         let mut data = [
             batch_of(&[9, 10], &[5, 6]),
             call("transferFrom(address,address,uint256)", &[account(1), account(2), word(5)]),
             call("safeTransferFrom(address,address,uint256,bytes)", &[account(1), account(2), word(5), word(128), word(3), [0; 32]]),
             call("setApprovalForAll(address,bool)", &[account(2), word(1)]),
             call("safeTransferFrom(address,address,uint256,uint256,bytes)", &[account(1), account(2), word(9), word(5), word(160), word(0)]),
+            call("permit(address,address,uint256,uint256,uint8,bytes32,bytes32)", &[account(1), account(2), word(5), word(6), word(27), [7; 32], [8; 32]]),
         ][which].clone();
         let at = at.index(data.len());
         let before = read(&CONTRACT, &data);

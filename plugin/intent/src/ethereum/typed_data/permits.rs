@@ -67,8 +67,9 @@ pub(super) fn read(types: &Types, encoding: &str, message: &Value, domain: &Doma
             PERMIT_SINGLE | PERMIT_BATCH => allowance_transfer(members),
             PERMIT_TRANSFER_FROM | PERMIT_BATCH_TRANSFER_FROM => signature_transfer(types, members),
             _ if encoding.starts_with(PERMIT_WITNESS) || encoding.starts_with(PERMIT_BATCH_WITNESS) => {
-                // The contract hashes one word for the witness, so there is exactly one member more.
-                let (_witness, known) = members.split_last().filter(|(_, known)| known.len() == 4)?;
+                // The contract hashes one word for the witness, so there is exactly one member more than
+                // the four that are read here.
+                let (_witness, known) = members.split_last()?;
                 Some(Decoded { opaque: true, ..signature_transfer(types, known)? })
             }
             _ => None,

@@ -175,6 +175,7 @@ fn values_of_every_type_are_encoded_as_others_do() {
         ("bytes", json!("0x"), "0x".to_owned()),
         ("bytes", json!("0x1fFf"), "0x1fff".to_owned()),
         ("string", json!(""), String::new()),
+        ("string", json!(" a "), " a ".to_owned()),
         ("string", json!("0x10"), "0x10".to_owned()),
     ] {
         let intent = accepted(&with_member(kind, &value)).intent();

@@ -71,6 +71,22 @@ fn coins_that_go_along_with_an_allowance_are_sent_and_not_allowed() {
 }
 
 #[test]
+fn an_allowance_for_a_whole_collection_and_its_end_are_told_as_that() {
+    let mut data = unhex("a22cb465000000000000000000000000");
+    data.extend([0xaa; 20]);
+    data.extend([0; 31]);
+    for (approved, shown) in
+        [(1, "allow: every token of collection 0x35"), (0, "allow: no longer any token of collection 0x35")]
+    {
+        let call = [&data[..], &[approved]].concat();
+        let told = intent(&typed(2, |fields| (fields[6], fields[7]) = (integer(0), string(&call))));
+        assert_eq!(told.moves[0].asset.to_string(), "collection:0x3535353535353535353535353535353535353535");
+        let text = summary::render(&told);
+        assert!(text.contains(shown), "{text}");
+    }
+}
+
+#[test]
 fn i15_blobs_are_opaque_whatever_goes_with_them() {
     let plain = intent(&typed(3, |_| {}));
     assert_eq!((plain.kind, plain.opaque), (Kind::Call, true));

@@ -62,7 +62,7 @@ impl Draw {
         match kind {
             "bool" => json!(self.below(2) == 1),
             "address" => json!(self.bytes(20)),
-            "string" => json!(["", "a\n\u{e9}\"\\", "0x10"][usize::try_from(self.below(3)).unwrap()]),
+            "string" => json!(["", "a\n\u{e9}\"\\", "0x10", " b "][usize::try_from(self.below(4)).unwrap()]),
             "bytes" => {
                 let count = usize::try_from(self.below(70)).unwrap();
                 json!(self.bytes(count))

@@ -209,6 +209,8 @@ fn an_authorization_of_erc_3009_is_a_transfer() {
             "0x1111111111111111111111111111111111111111"
         );
         assert!(every_change_counts(&erc_3009(primary)) > 5);
+        let by = if primary.starts_with('T') { "anybody" } else { "the recipient alone" };
+        assert!(told.details.iter().any(|line| line.text == by), "{primary}");
         let mut forever = erc_3009(primary);
         forever["message"]["validBefore"] = json!(Amount::MAX.to_string());
         assert_eq!(intent(&forever).warnings, [Warning::NoExpiry]);
@@ -327,15 +329,20 @@ fn i15_what_only_looks_like_a_permit_is_opaque() {
     let mut narrower = eip_2612();
     narrower["types"]["Permit"][2] = json!({ "name": "value", "type": "uint128" });
     looks("another type", &narrower);
-    let mut no_version = eip_2612();
-    no_version["types"]["EIP712Domain"] =
-        members(&["string name", "uint256 chainId", "address verifyingContract"]);
-    no_version["domain"].as_object_mut().unwrap().remove("version");
-    looks("another domain", &no_version);
+    for mut no_version in [eip_2612(), dai()] {
+        no_version["types"]["EIP712Domain"] =
+            members(&["string name", "uint256 chainId", "address verifyingContract"]);
+        no_version["domain"].as_object_mut().unwrap().remove("version");
+        looks("another domain", &no_version);
+    }
     for (document, _) in every_permit().drain(1..) {
         let mut named = document.clone();
         named["domain"]["name"] = json!("Permit3");
         looks("another name of Permit2", &named);
+        let mut version = document.clone();
+        version["types"]["EIP712Domain"] = domain_type();
+        version["domain"]["version"] = json!("1");
+        looks("another domain of Permit2", &version);
         let mut elsewhere = document;
         elsewhere["domain"]["verifyingContract"] =
             json!("0x000000000022D473030F116dDEE9F6B43aC78BA4".to_lowercase());

@@ -120,6 +120,8 @@ fn refuses_types_that_eip_712_does_not_have() {
         "int",
         "uint0",
         "uint7",
+        "uint12",
+        "int20",
         "uint264",
         "uint08",
         "uint256 ",
@@ -150,6 +152,7 @@ fn refuses_types_that_eip_712_does_not_have() {
             refused(kind, &with_member(kind, &value));
         }
     }
+    refused("bytes33", &with_member("bytes33", &json!(format!("0x{}", "00".repeat(33)))));
 }
 
 #[test]
@@ -191,6 +194,15 @@ fn refuses_names_that_are_no_identifiers_or_stand_for_types() {
         &mail_with(|document| document["types"]["Person"][0]["note"] = json!("")),
     );
     refused("no type", &mail_with(|document| remove(&mut document["types"]["Person"][0], "type")));
+}
+
+#[test]
+fn refuses_structs_that_name_a_member_twice_even_where_no_value_shows_it() {
+    let mut twice = with_member("Double[]", &json!([]));
+    twice["types"]["Double"] = members(&["string name", "address other"]);
+    assert!(read(&twice).is_ok());
+    twice["types"]["Double"] = members(&["string name", "address name"]);
+    refused("twice", &twice);
 }
 
 #[test]
