@@ -8,7 +8,7 @@ use crate::limits::{Charge, Limit};
 use crate::payees::Payees;
 use crate::picture::{PayeeState, Picture};
 use crate::problem::Problem;
-use crate::rules::{Outcome, Rules, Verdict};
+use crate::rules::{Outcome, Rules};
 use countersign_intent::{Amount, Intent, Kind, Network};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -184,6 +184,15 @@ pub struct Standing {
     pub(crate) at: usize,
 }
 
+/// What could help who is denied.
+struct Help<'a> {
+    limits: &'a [Standing],
+    /// Whether limits count all that leaves.
+    counted: bool,
+    /// In how many seconds all recipients are known.
+    known_in_secs: Option<u64>,
+}
+
 /// Who asks and in which state, apart from what is to be signed.
 #[derive(Clone, Copy)]
 pub(crate) struct Asking<'a> {
@@ -269,7 +278,8 @@ impl Policy {
             );
         }
         let picture = self.picture(asking, facts, &limits, payees);
-        let verdict = self.rules.ask(&picture);
+        let prepared = self.rules.prepare(&picture);
+        let verdict = self.rules.ask(prepared.as_ref(), &picture);
         let decision = match verdict.outcome {
             Outcome::Permit => match verdict.rules.first() {
                 Some(rule) => Decision::Permit { rule: rule.clone(), booking: self.booking(&limits) },
@@ -281,8 +291,9 @@ impl Policy {
                 retry_after_secs: None,
             },
             Outcome::Forbid | Outcome::Silent => {
-                let counted = self.is_counted(facts);
-                self.denied(&verdict, &picture, (&limits, counted), known_in_secs)
+                let ask = |picture: &Picture<'_>| self.rules.ask(prepared.as_ref(), picture).outcome;
+                let help = Help { limits: &limits, counted: self.is_counted(facts), known_in_secs };
+                self.denied(verdict.rules.first(), &picture, &help, &ask)
             }
         };
         of(decision, verdict.rules)
@@ -291,31 +302,37 @@ impl Policy {
     /// What a user has to do to be permitted, if one thing is enough; else that it is denied.
     fn denied(
         &self,
-        verdict: &Verdict,
+        rule: Option<&String>,
         picture: &Picture<'_>,
-        (limits, counted): (&[Standing], bool),
-        known_in_secs: Option<u64>,
+        help: &Help<'_>,
+        ask: &dyn Fn(&Picture<'_>) -> Outcome,
     ) -> Decision {
-        let rule = verdict.rules.first().cloned();
-        let permits = |picture: &Picture<'_>| self.rules.ask(picture).outcome == Outcome::Permit;
-        for stronger in Approval::ALL.iter().copied().filter(|kind| *kind > picture.approval) {
-            if permits(&Picture { approval: stronger, ..picture.clone() }) {
-                return Decision::Deny { rule, why: Why::NeedsApproval(stronger), retry_after_secs: None };
+        let permits = |picture: &Picture<'_>| ask(picture) == Outcome::Permit;
+        let deny = |why, retry_after_secs| Decision::Deny { rule: rule.cloned(), why, retry_after_secs };
+        if self.rules.mention("approved_at_least") {
+            for stronger in Approval::ALL.iter().copied().filter(|kind| *kind > picture.approval) {
+                if permits(&Picture { approval: stronger, ..picture.clone() }) {
+                    return deny(Why::NeedsApproval(stronger), None);
+                }
             }
         }
-        if let Some((name, wait)) = not_fitting(limits.iter()) {
-            let within = limits.iter().filter(|standing| standing.moves);
+        if (self.rules.mention("within") || self.rules.mention("limited"))
+            && let Some((name, wait)) = not_fitting(help.limits.iter())
+        {
+            let within = help.limits.iter().filter(|standing| standing.moves);
             let within = within.map(|standing| standing.limit.as_str()).collect();
-            if permits(&Picture { within, limited: counted, ..picture.clone() }) {
-                return Decision::Deny { rule, why: Why::Limit(name), retry_after_secs: wait };
+            if permits(&Picture { within, limited: help.counted, ..picture.clone() }) {
+                return deny(Why::Limit(name), wait);
             }
         }
-        if picture.payees == PayeeState::New
+        if self.rules.mention("payees")
+            && picture.payees == PayeeState::New
             && permits(&Picture { payees: PayeeState::Known, ..picture.clone() })
         {
-            return Decision::Deny { rule, why: Why::NewPayee, retry_after_secs: known_in_secs };
+            return deny(Why::NewPayee, help.known_in_secs);
         }
-        deny_by(rule)
+        let why = if rule.is_some() { Why::Forbidden } else { Why::NoRule };
+        deny(why, None)
     }
 
     /// The boundary's own rules. No policy can loosen them.
@@ -470,9 +487,4 @@ fn not_fitting<'a>(limits: impl Iterator<Item = &'a Standing>) -> Option<(String
 
 fn deny(why: Why) -> Decision {
     Decision::Deny { rule: None, why, retry_after_secs: None }
-}
-
-fn deny_by(rule: Option<String>) -> Decision {
-    let why = if rule.is_some() { Why::Forbidden } else { Why::NoRule };
-    Decision::Deny { rule, why, retry_after_secs: None }
 }

@@ -8,7 +8,8 @@
 //! Amounts lie in slices of a sixteenth of the window. A slice counts until its *last* second has left the window, so an
 //! amount counts for at least the window and for at most a seventeenth sixteenth of it: the ledger is small and errs to
 //! the safe side. When an amount is booked at second `t`, everything booked since `t - window_secs` still counts; the last
-//! booking inside any interval is such a moment, which is why the promise holds.
+//! booking inside any interval is such a moment, which is why the promise holds. Should time run back, what is booked then
+//! goes into the latest slice, as if it had stood still.
 
 use crate::document::{LIMITS_MAX, Per};
 use crate::limits::{Limit, LimitId};
@@ -25,8 +26,6 @@ const SLICES_MAX: usize = 18;
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "Form", into = "Form")]
 pub struct Ledger {
-    /// When something was booked last. Time that runs back counts as standing still.
-    latest_elapsed_secs: u64,
     /// Ascending by limit, without repeats.
     windows: Vec<Window>,
 }
@@ -63,24 +62,21 @@ pub enum Room {
 
 /// As it is written.
 #[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Form {
-    latest_elapsed_secs: u64,
-    windows: Vec<Window>,
-}
+#[serde(transparent)]
+struct Form(Vec<Window>);
 
 impl From<Ledger> for Form {
     fn from(ledger: Ledger) -> Self {
-        Self { latest_elapsed_secs: ledger.latest_elapsed_secs, windows: ledger.windows }
+        Self(ledger.windows)
     }
 }
 
 impl TryFrom<Form> for Ledger {
     type Error = &'static str;
-    fn try_from(form: Form) -> Result<Self, Self::Error> {
-        let ascending = form.windows.windows(2).all(|pair| pair[0].limit < pair[1].limit);
-        if form.windows.len() <= LIMITS_MAX && ascending && form.windows.iter().all(Window::is_sound) {
-            Ok(Self { latest_elapsed_secs: form.latest_elapsed_secs, windows: form.windows })
+    fn try_from(Form(windows): Form) -> Result<Self, Self::Error> {
+        let ascending = windows.windows(2).all(|pair| pair[0].limit < pair[1].limit);
+        if windows.len() <= LIMITS_MAX && ascending && windows.iter().all(Window::is_sound) {
+            Ok(Self { windows })
         } else {
             Err("not a ledger")
         }
@@ -90,8 +86,7 @@ impl TryFrom<Form> for Ledger {
 impl Ledger {
     /// What counts against the limit now.
     pub fn booked(&self, limit: &Limit, elapsed_secs: u64) -> Amount {
-        let now = elapsed_secs.max(self.latest_elapsed_secs);
-        self.window(limit).map_or(Amount::ZERO, |window| window.sum(limit.window_secs, now))
+        self.window(limit).map_or(Amount::ZERO, |window| window.sum(limit.window_secs, elapsed_secs))
     }
 
     /// Whether `amount` fits the limit now. Nothing always does.
@@ -102,17 +97,16 @@ impl Ledger {
         if amount > limit.most {
             return Room::Never;
         }
-        let now = elapsed_secs.max(self.latest_elapsed_secs);
         let fits = |booked: Amount| booked.checked_add(amount).is_some_and(|sum| sum <= limit.most);
         let Some(window) = self.window(limit).filter(|_| limit.per != Per::Transaction) else {
             return Room::Fits;
         };
-        let mut booked = window.sum(limit.window_secs, now);
+        let mut booked = window.sum(limit.window_secs, elapsed_secs);
         if fits(booked) {
             return Room::Fits;
         }
         // Slices leave one after the other, the oldest first.
-        for slice in window.slices.iter().filter(|slice| slice.counts(limit.window_secs, now)) {
+        for slice in window.slices.iter().filter(|slice| slice.counts(limit.window_secs, elapsed_secs)) {
             booked = booked.saturating_sub(slice.amount);
             if fits(booked) {
                 return Room::FitsInSecs(slice.leaves_at(limit.window_secs).saturating_sub(elapsed_secs));
@@ -126,8 +120,6 @@ impl Ledger {
         if limit.per == Per::Transaction || amount.is_zero() {
             return;
         }
-        let now = elapsed_secs.max(self.latest_elapsed_secs);
-        self.latest_elapsed_secs = now;
         let at = match self.windows.binary_search_by(|window| window.limit.cmp(&limit.id)) {
             Ok(at) => at,
             Err(at) => {
@@ -136,8 +128,8 @@ impl Ledger {
             }
         };
         if let Some(window) = self.windows.get_mut(at) {
-            window.slices.retain(|slice| slice.counts(limit.window_secs, now));
-            window.book(limit.window_secs, amount, now);
+            window.slices.retain(|slice| slice.counts(limit.window_secs, elapsed_secs));
+            window.book(limit.window_secs, amount, elapsed_secs);
         }
     }
 
@@ -169,7 +161,7 @@ impl Window {
         let length = window_secs.div_ceil(SLICES).max(1);
         let last = (now / length).saturating_mul(length).saturating_add(length - 1);
         match self.slices.last_mut() {
-            // The slice being filled, or a longer one from before the window was changed.
+            // The slice being filled; or a later one, if time ran back or the window was longer before.
             Some(slice) if slice.last_elapsed_secs >= last => {
                 slice.amount = slice.amount.saturating_add(amount);
             }

@@ -9,8 +9,8 @@ use crate::document::{Document, RESERVED, is_name};
 use crate::picture::Picture;
 use crate::problem::Problem;
 use cedar_policy::{
-    AuthorizationError, Authorizer, Context, Decision, Entities, EntityUid, Policy, PolicyId, PolicySet,
-    Request, Schema, ValidationMode, Validator,
+    AuthorizationError, Authorizer, Decision, Entities, EntityUid, Policy, PolicyId, PolicySet, Request,
+    Schema, ValidationMode, Validator,
 };
 use core::fmt::Write;
 use core::str::FromStr;
@@ -28,6 +28,17 @@ pub(crate) struct Rules {
     schema: Schema,
     /// The actions and their groups.
     actions: Entities,
+    /// Those of [`HELPFUL`] that the rules name.
+    mentioned: Vec<&'static str>,
+}
+
+/// The attributes that a user can do something about.
+const HELPFUL: [&str; 4] = ["approved_at_least", "limited", "payees", "within"];
+
+/// Who asks, for what and on what, and the entities behind them.
+pub(crate) struct Prepared {
+    uids: [EntityUid; 3],
+    entities: Entities,
 }
 
 /// What the rules say.
@@ -87,7 +98,8 @@ impl Rules {
             return Err(problems);
         }
         let actions = schema.action_entities().map_err(|error| no_schema(&error))?;
-        Ok(Self { set, names, schema, actions })
+        let mentioned = HELPFUL.into_iter().filter(|attribute| text.contains(attribute)).collect();
+        Ok(Self { set, names, schema, actions, mentioned })
     }
 
     /// The rules' names, in the order of the text.
@@ -95,15 +107,29 @@ impl Rules {
         &self.names
     }
 
+    /// Whether some rule names this attribute of the context. It may say so of a comment, never the other way round.
+    pub(crate) fn mention(&self, attribute: &str) -> bool {
+        self.mentioned.contains(&attribute)
+    }
+
+    /// What is the same for all that is asked about one question. `None` if it cannot be asked.
+    pub(crate) fn prepare(&self, picture: &Picture<'_>) -> Option<Prepared> {
+        let (uids, of_request) = picture.entities()?;
+        let entities = self.actions.clone().add_entities(of_request, Some(&self.schema)).ok()?;
+        Some(Prepared { uids, entities })
+    }
+
     /// Asks. Whatever cannot be asked, or answered without a failure, is [`Outcome::Failed`].
-    pub(crate) fn ask(&self, picture: &Picture<'_>) -> Verdict {
-        let Some(([principal, action, resource], entities, context)) = self.prepare(picture) else {
+    pub(crate) fn ask(&self, prepared: Option<&Prepared>, picture: &Picture<'_>) -> Verdict {
+        let request = prepared.zip(picture.context()).and_then(|(prepared, context)| {
+            let [principal, action, resource] = prepared.uids.clone();
+            let request = Request::new(principal, action, resource, context, Some(&self.schema)).ok()?;
+            Some((request, &prepared.entities))
+        });
+        let Some((request, entities)) = request else {
             return Verdict { outcome: Outcome::Failed, rules: Vec::new() };
         };
-        let Ok(request) = Request::new(principal, action, resource, context, Some(&self.schema)) else {
-            return Verdict { outcome: Outcome::Failed, rules: Vec::new() };
-        };
-        let response = Authorizer::new().is_authorized(&request, &self.set, &entities);
+        let response = Authorizer::new().is_authorized(&request, &self.set, entities);
         let diagnostics = response.diagnostics();
         let failed: Vec<_> = diagnostics
             .errors()
@@ -121,12 +147,6 @@ impl Rules {
             Decision::Deny => Outcome::Forbid,
         };
         Verdict { outcome, rules: self.in_order(&decided) }
-    }
-
-    fn prepare(&self, picture: &Picture<'_>) -> Option<([EntityUid; 3], Entities, Context)> {
-        let (uids, of_request) = picture.entities()?;
-        let entities = self.actions.clone().add_entities(of_request, Some(&self.schema)).ok()?;
-        Some((uids, entities, picture.context()?))
     }
 
     /// Cedar keeps its answer in sets that have no order.

@@ -139,17 +139,14 @@ fn after_a_restore_nothing_fits_until_the_window_has_passed() {
 #[test]
 fn refuses_a_written_ledger_that_is_not_sound() {
     let slice = |last, units| Slice { last_elapsed_secs: last, amount: amount(units) };
-    let form = |slices: Vec<Slice>| Form {
-        latest_elapsed_secs: 0,
-        windows: vec![Window { limit: limit("daily", 60, 1).id, slices }],
-    };
+    let form = |slices: Vec<Slice>| Form(vec![Window { limit: limit("daily", 60, 1).id, slices }]);
     assert!(Ledger::try_from(form(vec![slice(1, 1), slice(2, 1)])).is_ok());
     assert!(Ledger::try_from(form(vec![slice(2, 1), slice(1, 1)])).is_err());
     assert!(Ledger::try_from(form(vec![slice(1, 1), slice(1, 1)])).is_err());
     assert!(Ledger::try_from(form(vec![slice(1, 0)])).is_err());
     assert!(Ledger::try_from(form((0..=18).map(|last| slice(last, 1)).collect())).is_err());
     let mut twice = form(vec![slice(1, 1)]);
-    twice.windows.push(twice.windows[0].clone());
+    twice.0.push(twice.0[0].clone());
     assert!(Ledger::try_from(twice).is_err());
 }
 
