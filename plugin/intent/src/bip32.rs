@@ -221,9 +221,9 @@ pub fn fingerprint(public_key: &[u8; 33]) -> Fingerprint {
     [a, b, c, d]
 }
 
-/// Whether it is a point of secp256k1 in compressed form.
-pub(crate) fn is_compressed_key(bytes: &[u8]) -> bool {
-    bytes.len() == 33 && PublicKey::from_sec1_bytes(bytes).is_ok()
+/// Whether it is a point of secp256k1 in compressed form. The curve's own reader takes a compact form (first byte 5) as well.
+pub(crate) fn is_compressed_key(bytes: &[u8; 33]) -> bool {
+    matches!(bytes[0], 2 | 3) && PublicKey::from_sec1_bytes(bytes).is_ok()
 }
 
 fn compressed(point: &ProjectivePoint) -> Result<[u8; 33], InvalidKey> {

@@ -53,7 +53,7 @@ use sha2::{Digest, Sha256};
 pub use signer::{Account, NotAnAccount, Purpose, Signer, SingleKey};
 pub use transaction::{Input, Outpoint, Output, Previous, Transaction};
 
-/// The largest PSBT that is read, in bytes. What is given back is at most 108 bytes longer for each input: 156 KiB.
+/// The largest PSBT that is read, in bytes. What is given back is at most 109 bytes longer for each input: 155.3 KiB.
 pub const PSBT_MAX_BYTES: usize = 128 * 1024;
 
 /// The most inputs of a transaction.

@@ -81,6 +81,17 @@ fn refuses_a_hardened_child_of_a_public_key() {
 }
 
 #[test]
+fn refuses_an_extended_key_whose_key_is_not_in_compressed_form() {
+    let good = ExtendedPrivateKey::of_seed(&[7; 32]).unwrap().public_at(&Path::default()).unwrap();
+    let mut bytes = good.to_bytes(Network::Main);
+    assert_eq!(ExtendedPublicKey::of_bytes(&bytes), Ok((good, true)));
+    for first in [0, 1, 4, 5, 6, 7] {
+        bytes[45] = first;
+        assert_eq!(ExtendedPublicKey::of_bytes(&bytes), Err(InvalidKey));
+    }
+}
+
+#[test]
 fn a_private_key_prints_nothing() {
     let key = ExtendedPrivateKey::of_seed(&[7; 32]).unwrap();
     assert_eq!(format!("{key:?}"), "ExtendedPrivateKey(redacted)");

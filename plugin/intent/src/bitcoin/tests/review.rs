@@ -294,7 +294,12 @@ fn an_account_stands_where_bip_44_puts_it() {
     assert_eq!(wallet.account.public_key(2, 0), None);
     assert_eq!(wallet.account.public_key(0, 1 << 31), None);
     assert!(SingleKey::new([2; 33], Network::Main).is_ok_and(|key| key.public_key() == &[2; 33]));
-    assert!(SingleKey::new([5; 33], Network::Main).is_err());
+    // The first byte says which of two points; any other has no compressed form.
+    let mut key = [2; 33];
+    for first in [0, 1, 4, 5, 6, 7] {
+        key[0] = first;
+        assert!(SingleKey::new(key, Network::Main).is_err());
+    }
 }
 
 /// What an approval is bound to, byte for byte.
