@@ -12,7 +12,7 @@ mod replies;
 mod store;
 
 use crate::history::{Event, Moment};
-use countersign_plugin::record::{Account, Key};
+use countersign_plugin::record::{Account, Key, Source};
 use countersign_plugin::store::trail::{Content, Event as AuditEvent, Opened, Reader};
 use countersign_wire::client::{Act, Approval, Outcome, Reply, Request};
 use countersign_wire::hal::Op;
