@@ -225,7 +225,7 @@ mod tests {
     }
 
     /// A file with the tenants `one` and `two`.
-    fn two_tenants() -> (tempfile::TempDir, std::path::PathBuf, [TenantName; 2]) {
+    fn two_tenants() -> (tempfile::TempDir, PathBuf, [TenantName; 2]) {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("tenants.toml");
         create(&path).unwrap();

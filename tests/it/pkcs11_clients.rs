@@ -91,7 +91,7 @@ fn cryptoki_generates_a_key_under_an_enrolled_account(keystore: Keystore) {
         generate(std::slice::from_ref(&curve), &[label.clone(), allowed.clone()]).expect("C_GenerateKeyPair");
     let generated = hsm.show(&alice).expect("shown").keys.pop().expect("a key");
     assert_eq!(
-        (generated.label.to_string().as_str(), &generated.mechanisms[..]),
+        (generated.label.to_string().as_str(), &generated.plan.mechanisms[..]),
         ("alice/generated", &[Digest][..])
     );
     let code = alice.phone.code(hsm.now());

@@ -3,7 +3,9 @@
 
 use countersign_tests::backend::{User, digest, reason, sign_act};
 use countersign_tests::cli;
-use countersign_tests::module::CKM_COUNTERSIGN_ETHEREUM;
+use countersign_tests::module::{
+    CKM_COUNTERSIGN_ETHEREUM, CKM_COUNTERSIGN_MESSAGE, CKM_COUNTERSIGN_PSBT, CKM_COUNTERSIGN_TYPED_DATA,
+};
 use countersign_tests::raw::Raw;
 use countersign_tests::{Hsm, Keystore, on_both_keystores, on_embedded, transactions};
 use countersign_wire::client::Mechanism::{Digest, Ethereum};
@@ -96,6 +98,9 @@ impl Stage {
             let (kind, data) = match payload {
                 Payload::Digest(digest) => (CKM_ECDSA, digest.as_slice()),
                 Payload::Ethereum(transaction) => (CKM_COUNTERSIGN_ETHEREUM, transaction.as_slice()),
+                Payload::TypedData(data) => (CKM_COUNTERSIGN_TYPED_DATA, data.as_slice()),
+                Payload::Message(text) => (CKM_COUNTERSIGN_MESSAGE, text.as_slice()),
+                Payload::Psbt(psbt) => (CKM_COUNTERSIGN_PSBT, psbt.as_slice()),
             };
             self.raw.sign_init(session, kind, object)?;
             self.raw.context_login(session, code)?;
@@ -123,15 +128,17 @@ fn cli_sign(hsm: &Hsm, api_key: &ApiKey, key: &KeyLabel, payload: &Payload, code
     let mut command = cli::command(hsm);
     command.env("COUNTERSIGN_API_KEY", api_key.expose());
     command.args(["sign", "--json", "--key", &key.to_string(), "--code", code]);
-    match payload {
+    let (option, input) = match payload {
         Payload::Digest(digest) => {
-            cli::run_command(command.args(["--digest", &HEXLOWER.encode(digest.as_slice())]), None)
+            return cli::run_command(command.args(["--digest", &HEXLOWER.encode(digest.as_slice())]), None);
         }
-        Payload::Ethereum(transaction) => {
-            command.args(["--ethereum", "-"]).stdin(std::process::Stdio::piped());
-            cli::run_command(&mut command, Some(HEXLOWER.encode(transaction).as_bytes()))
-        }
-    }
+        Payload::Ethereum(transaction) => ("--ethereum", HEXLOWER.encode(transaction).into_bytes()),
+        Payload::TypedData(data) => ("--typed-data", data.to_vec()),
+        Payload::Message(text) => ("--message", text.to_vec()),
+        Payload::Psbt(psbt) => ("--psbt", psbt.to_vec()),
+    };
+    command.args([option, "-"]).stdin(std::process::Stdio::piped());
+    cli::run_command(&mut command, Some(&input))
 }
 
 fn transfer() -> Payload {

@@ -22,6 +22,18 @@ use std::sync::atomic::{AtomicU32, Ordering};
 /// `CKM_COUNTERSIGN_ETHEREUM`: the data is an unsigned Ethereum transaction. `docs/pkcs11.md` names the number.
 pub const CKM_COUNTERSIGN_ETHEREUM: CK_MECHANISM_TYPE = CKM_VENDOR_DEFINED | 0x4353_0001;
 
+/// `CKM_COUNTERSIGN_TYPED_DATA`: the data is EIP-712 JSON.
+pub const CKM_COUNTERSIGN_TYPED_DATA: CK_MECHANISM_TYPE = CKM_VENDOR_DEFINED | 0x4353_0002;
+
+/// `CKM_COUNTERSIGN_MESSAGE`: the data is an EIP-191 personal message.
+pub const CKM_COUNTERSIGN_MESSAGE: CK_MECHANISM_TYPE = CKM_VENDOR_DEFINED | 0x4353_0003;
+
+/// `CKM_COUNTERSIGN_PSBT`: the data is a PSBT.
+pub const CKM_COUNTERSIGN_PSBT: CK_MECHANISM_TYPE = CKM_VENDOR_DEFINED | 0x4353_0004;
+
+/// What signing adds to a PSBT at the most.
+pub const PSBT_ADDED_MAX_BYTES: usize = 108 * 256;
+
 /// The token's label.
 pub const TOKEN_LABEL: &str = "countersign";
 

@@ -73,7 +73,7 @@ fn hex_0x(bytes: &[u8]) -> String {
     format!("0x{}", hex(bytes))
 }
 
-fn line(out: &mut String, label: &str, value: &str) {
+pub(crate) fn line(out: &mut String, label: &str, value: &str) {
     let dim = Style::new().dimmed();
     let _ = writeln!(out, "{dim}{label:<14}{dim:#}{}", printable(value));
 }

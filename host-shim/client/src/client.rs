@@ -152,7 +152,9 @@ fn answers(act: &Act, answer: &Answer) -> bool {
         Act::Login => matches!(answer, Answer::Welcome(_)),
         Act::Random(bytes) => matches!(answer, Answer::Random(random) if random.len() == usize::from(*bytes)),
         Act::Enroll(_) => matches!(answer, Answer::Enrolled(_)),
-        Act::Confirm(_) | Act::Unlock(_) | Act::TrustPayee(_) | Act::ShowAccount(_) => matches!(answer, Answer::Account(_)),
+        Act::Confirm(_) | Act::Unlock(_) | Act::TrustPayee(_) | Act::ShowAccount(_) => {
+            matches!(answer, Answer::Account(_))
+        }
         Act::CreateKey(_) => matches!(answer, Answer::Key(_)),
         Act::FindKeys(_) => matches!(answer, Answer::Keys(_)),
         Act::Sign(_) | Act::ContextSign(_) => matches!(answer, Answer::Signed(_)),

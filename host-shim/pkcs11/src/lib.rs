@@ -45,10 +45,15 @@ mod sign;
 mod slot_token;
 pub mod unsupported;
 
-pub use attributes::CKA_COUNTERSIGN_ETHEREUM_ADDRESS;
+pub use attributes::{
+    CKA_COUNTERSIGN_DESCRIPTOR, CKA_COUNTERSIGN_ETHEREUM_ADDRESS, CKA_COUNTERSIGN_NETWORK,
+    CKA_COUNTERSIGN_PATH, CKA_COUNTERSIGN_XPUB,
+};
 pub use boundary::functions::C_GetFunctionList;
 pub use boundary::functions_v3::{C_GetInterface, C_GetInterfaceList};
-pub use mechanism::CKM_COUNTERSIGN_ETHEREUM;
+pub use mechanism::{
+    CKM_COUNTERSIGN_ETHEREUM, CKM_COUNTERSIGN_MESSAGE, CKM_COUNTERSIGN_PSBT, CKM_COUNTERSIGN_TYPED_DATA,
+};
 
 #[cfg(not(panic = "unwind"))]
 compile_error!("a panic must not take the host process down: build this library with panic = \"unwind\"");

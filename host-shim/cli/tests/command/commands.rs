@@ -246,7 +246,8 @@ fn show_shows_the_account() {
 #[test]
 fn key_create_names_the_mechanisms() {
     let (json, act) = ask(&["key", "create", "alice/cold", "--mechanism", "digest"]);
-    let expected = CreateKey { label: "alice/cold".parse().unwrap(), mechanisms: vec![Mechanism::Digest] };
+    let expected =
+        CreateKey { label: "alice/cold".parse().unwrap(), plan: KeyPlan::of(vec![Mechanism::Digest]) };
     assert_eq!((act, json), (Act::CreateKey(expected), key_json("alice/cold")));
 }
 

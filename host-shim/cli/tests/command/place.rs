@@ -174,6 +174,7 @@ pub(crate) fn account() -> AccountInfo {
         locked_for_secs: 0,
         consecutive_failures: 1,
         failures_left: 9,
+        payees: Vec::new(),
         keys: vec![key("alice/ethereum")],
     }
 }

@@ -46,7 +46,10 @@ pub(crate) fn key(number: u8) -> KeyInfo {
 pub(crate) fn signature(operation: &Operation, payload: &Payload) -> [u8; 64] {
     let data = match payload {
         Payload::Digest(digest) => digest.to_vec(),
-        Payload::Ethereum(transaction) => transaction.to_vec(),
+        Payload::Ethereum(bytes)
+        | Payload::TypedData(bytes)
+        | Payload::Message(bytes)
+        | Payload::Psbt(bytes) => bytes.to_vec(),
     };
     let mut signature = [0; 64];
     signature[..16].copy_from_slice(operation.key.as_slice());
@@ -68,9 +71,12 @@ pub(crate) fn word(act: &Act) -> &'static str {
         Act::ContextLogin(_) => "context-login",
         Act::ContextSign(_) => "context-sign",
         Act::ContextEnd(_) => "context-end",
-        Act::Enroll(_) | Act::Confirm(_) | Act::Unlock(_) | Act::ShowAccount(_) | Act::Sign(_) => {
-            "not-pkcs11"
-        }
+        Act::Enroll(_)
+        | Act::Confirm(_)
+        | Act::Unlock(_)
+        | Act::ShowAccount(_)
+        | Act::TrustPayee(_)
+        | Act::Sign(_) => "not-pkcs11",
     }
 }
 
@@ -331,7 +337,10 @@ impl State {
         if !self.keys.iter().any(|key| key.label.account == create.label.account) {
             return Err(Reason::UnknownAccount);
         }
-        assert!(create.mechanisms.is_sorted() && !create.mechanisms.is_empty(), "as the wire wants them");
+        assert!(
+            create.plan.mechanisms.is_sorted() && !create.plan.mechanisms.is_empty(),
+            "as the wire wants them"
+        );
         let number = u8::try_from(self.keys.len()).unwrap();
         let key = KeyInfo { label: create.label, plan: create.plan, ..key(number) };
         self.keys.push(key.clone());

@@ -58,7 +58,7 @@ fn a_new_key_is_the_accounts_and_signs_transactions_unless_asked_otherwise() {
     let acts = application.hsm.acts();
     let [Act::CreateKey(create)] = &acts[..] else { panic!("{acts:?}") };
     assert_eq!(
-        (create.label.to_string().as_bytes(), &create.mechanisms[..]),
+        (create.label.to_string().as_bytes(), &create.plan.mechanisms[..]),
         (LABEL, &[Mechanism::Ethereum][..])
     );
     assert_eq!(
@@ -78,7 +78,11 @@ fn i15_blind_signing_is_had_only_by_asking_for_it() {
     generate(&application, session, &[attribute(CKA_EC_PARAMS, SECP256K1)], &private).unwrap();
     let acts = application.hsm.acts();
     let [Act::CreateKey(create)] = &acts[..] else { panic!("{acts:?}") };
-    assert_eq!(create.mechanisms, [Mechanism::Digest, Mechanism::Ethereum], "ascending, without repeats");
+    assert_eq!(
+        create.plan.mechanisms,
+        [Mechanism::Digest, Mechanism::Ethereum],
+        "ascending, without repeats"
+    );
 }
 
 #[test]
