@@ -252,7 +252,9 @@ fn refuses_what_nests_too_deep_before_the_parser_sees_it() {
     };
     takes_rules(&chosen(DEPTH_MAX - 1));
     refuses_rules("too deep", &chosen(DEPTH_MAX));
-    // Brackets in strings and comments are none.
+    // Brackets in strings and comments are none, and an escaped quote ends no string.
+    takes_rules(&when("principal == Account::\"a\\\"((((((((((((((\""));
+    refuses_rules("too deep", &when("principal == Account::\"a\\\\\" || ((((((((((((((1"));
     takes_rules(&format!("// {}\n{}", "(".repeat(100), when("principal == Account::\"((((((((((((((\"")));
 }
 
