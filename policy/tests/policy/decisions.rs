@@ -34,6 +34,8 @@ fn i15_no_rule_permits_blind_signing_on_a_key_that_was_not_made_for_it() {
         assert_eq!(told(&world.ask(&anything, &opaque)), "blind", "{kind:?}");
     }
     assert_eq!(told(&world.ask(&anything, &Intent::digest())), "blind");
+    let claimed_clear = Intent { opaque: false, ..Intent::digest() };
+    assert_eq!(told(&world.ask(&anything, &claimed_clear)), "blind");
     world.mechanisms = vec!["digest", "ethereum"];
     assert_eq!(told(&world.ask(&anything, &Intent::digest())), "anything");
 }

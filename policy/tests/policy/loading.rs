@@ -252,7 +252,9 @@ fn refuses_what_nests_too_deep_before_the_parser_sees_it() {
     };
     takes_rules(&chosen(DEPTH_MAX - 1));
     refuses_rules("too deep", &chosen(DEPTH_MAX));
-    // Brackets in strings and comments are none.
+    // Brackets in strings and comments are none, and an escaped quote ends no string.
+    takes_rules(&when("principal == Account::\"a\\\"((((((((((((((\""));
+    refuses_rules("too deep", &when("principal == Account::\"a\\\\\" || ((((((((((((((1"));
     takes_rules(&format!("// {}\n{}", "(".repeat(100), when("principal == Account::\"((((((((((((((\"")));
 }
 
@@ -260,6 +262,8 @@ fn refuses_what_nests_too_deep_before_the_parser_sees_it() {
 fn refuses_rules_that_are_too_long_a_chain() {
     let chain = |operands: usize| when(&vec!["context.opaque"; operands].join(" && "));
     takes_rules(&chain(STEPS_MAX / 2));
+    let again = chain(STEPS_MAX / 2).replace("\"x\"", "\"y\"");
+    takes_rules(&format!("{}\n{again}", chain(STEPS_MAX / 2)));
     refuses_rules("the rule is too long", &chain(STEPS_MAX / 2 + 1));
     refuses_rules("the rule is too long", &when(&format!("{}context.opaque", "!".repeat(STEPS_MAX))));
     refuses_rules("the rule is too long", &when(&format!("context{}", ".a".repeat(STEPS_MAX))));
