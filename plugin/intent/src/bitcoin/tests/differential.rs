@@ -132,6 +132,51 @@ fn check_signatures(draft: &Draft, wallet: &Wallet) {
     check_against_others(&signed.encode());
 }
 
+/// What a wallet does with what it gets back: finalise, run the scripts, extract.
+#[test]
+fn a_wallet_finalises_what_we_signed_and_its_scripts_accept_it() {
+    use miniscript::psbt::PsbtExt;
+    let secp = bitcoin::secp256k1::Secp256k1::verification_only();
+    for purpose in Purpose::ALL {
+        let wallet = Wallet::new(*purpose);
+        let mut draft = payment(&wallet, Version::V0).input(wallet.input(6, 2_000));
+        for (at, index) in [(0, 5), (1, 6)] {
+            if *purpose == Purpose::Bip49 {
+                let redeem = script::p2wpkh(&hash160(&wallet.public_key(0, index)));
+                draft.inputs[at].fields.push(field(4, &[], &redeem));
+            }
+        }
+        let psbt = draft.read();
+        let review = psbt.review(&wallet.signer()).unwrap();
+        let signatures: Vec<_> = review.to_sign.iter().map(|asked| wallet.sign(asked)).collect();
+        let finalised = |signatures: &[[u8; 64]]| {
+            let signed = psbt.with_signatures(&review, signatures).unwrap();
+            bitcoin::Psbt::deserialize(&signed).unwrap().finalize(&secp).ok()
+        };
+        let transaction = finalised(&signatures).unwrap().extract_tx().unwrap();
+        assert_eq!(transaction.output.len(), 2);
+        // The signatures of two inputs do not stand for each other.
+        assert!(finalised(&[signatures[1], signatures[0]]).is_none());
+    }
+}
+
+#[test]
+fn two_signers_finish_a_multisig_and_its_script_accepts_it() {
+    use miniscript::psbt::PsbtExt;
+    let secp = bitcoin::secp256k1::Secp256k1::verification_only();
+    let keys = [single(8), single(9)];
+    let witness_script = multisig(2, &[*keys[0].1.public_key(), *keys[1].1.public_key()]);
+    let input = spend(&script::p2wsh(&witness_script), 1_000_000, 1).with(field(5, &[], &witness_script));
+    let mut bytes = Draft::new(Version::V0).input(input).output(999_000, stranger(), Vec::new()).bytes();
+    for (private, key) in keys {
+        let psbt = Psbt::read(&bytes).unwrap();
+        let review = psbt.review(&Signer::Key(key)).unwrap();
+        bytes = psbt.with_signatures(&review, &[sign(&private, &review.to_sign[0].digest)]).unwrap();
+    }
+    let finalised = bitcoin::Psbt::deserialize(&bytes).unwrap().finalize(&secp).unwrap();
+    assert_eq!(finalised.extract_tx().unwrap().input[0].witness.len(), 4);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
 
