@@ -77,9 +77,10 @@ impl Psbt {
         }
         for (map, output) in self.outputs.iter().zip(&transaction.outputs) {
             let own = signer.output(map, &output.script)?;
-            let child = own.and_then(|own| own.child);
-            if let (Signer::Account(account), Some((chain, index))) = (signer, child) {
-                details.push(Detail { label: "change key", text: account.path_of(chain, index) });
+            if let (Signer::Account(account), Some((chain, index))) = (signer, own.and_then(|own| own.child))
+            {
+                let path = account.path_of(chain, index).ok_or(Reason::InternalError)?;
+                details.push(Detail { label: "change key", text: path.to_string() });
             }
             moves.push(Move {
                 from: None,

@@ -44,6 +44,11 @@ impl Purpose {
         }
     }
 
+    /// The purpose of that number.
+    pub fn of_number(number: u32) -> Option<Self> {
+        Self::ALL.iter().copied().find(|purpose| purpose.number() == number)
+    }
+
     /// scriptPubKey of a compressed key.
     pub fn script(self, public_key: &[u8; 33]) -> Vec<u8> {
         let hash = hash160(public_key);
@@ -137,9 +142,23 @@ impl Account {
         account_path(self.purpose, self.number, self.network).expect("checked when it was made")
     }
 
-    /// `m/84h/0h/0h/1/7`: the path of one of its keys, from the master key.
-    pub fn path_of(&self, chain: u32, index: u32) -> String {
-        format!("{}/{chain}/{index}", self.path())
+    /// The path of one of its keys from the master key, `m/84h/0h/0h/1/7`: what [`ExtendedPrivateKey::derive`] takes to sign.
+    /// `None` unless the chain is 0 or 1 and the index below 2^31.
+    pub fn path_of(&self, chain: u32, index: u32) -> Option<Path> {
+        let mut steps = self.path().steps().to_vec();
+        steps.push(ChildNumber::normal(chain).filter(|_| chain <= 1)?);
+        steps.push(ChildNumber::normal(index)?);
+        Path::of_steps(steps).ok()
+    }
+
+    /// The fingerprint of the master key that it is beneath.
+    pub fn master_fingerprint(&self) -> Fingerprint {
+        self.master
+    }
+
+    /// Which account of its purpose it is, from 0.
+    pub fn number(&self) -> u32 {
+        self.number
     }
 
     /// `xpub…` or `tpub…`.

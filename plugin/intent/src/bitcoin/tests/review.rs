@@ -291,6 +291,12 @@ fn an_account_stands_where_bip_44_puts_it() {
     assert_eq!(account("m/84h/3h", 3), Err(NotAnAccount));
     assert_eq!(account("m/84h/0h/0h/3h", 3), Err(NotAnAccount));
     assert!(Account::of_master(&wallet.master, Purpose::Bip44, 1 << 31, Network::Main).is_err());
+    let account = account("m/84h/0h/3h", 3).unwrap();
+    assert_eq!((account.master_fingerprint(), account.number()), ([1; 4], 3));
+    assert_eq!(account.path_of(1, 7).unwrap().to_string(), "m/84h/0h/3h/1/7");
+    assert_eq!((account.path_of(2, 0), account.path_of(0, 1 << 31)), (None, None));
+    assert!(Purpose::ALL.iter().all(|purpose| Purpose::of_number(purpose.number()) == Some(*purpose)));
+    assert_eq!(Purpose::of_number(86), None);
     assert_eq!(wallet.account.public_key(2, 0), None);
     assert_eq!(wallet.account.public_key(0, 1 << 31), None);
     assert!(SingleKey::new([2; 33], Network::Main).is_ok_and(|key| key.public_key() == &[2; 33]));
