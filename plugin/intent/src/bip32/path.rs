@@ -70,7 +70,8 @@ impl Path {
 impl FromStr for Path {
     type Err = NotAPath;
 
-    /// `m`, then for each step `/`, a decimal number below 2^31 without leading zeros, and `h` or `'` if it is hardened.
+    /// `m`, then for each step `/`, a decimal number below 2^31 without leading zeros, and `h` or `'` if it is
+    /// hardened.
     fn from_str(text: &str) -> Result<Self, NotAPath> {
         let mut parts = text.split('/');
         if parts.next() != Some("m") {

@@ -24,8 +24,8 @@ pub enum Version {
     V2,
 }
 
-/// A PSBT. Holding one proves that it was read strictly: its fields are unique and in their format, its transaction is
-/// complete, and it encodes to the bytes that were read.
+/// A PSBT. Holding one proves that it was read strictly: its fields are unique and in their format, its transaction
+/// is complete, and it encodes to the bytes that were read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Psbt {
     version: Version,

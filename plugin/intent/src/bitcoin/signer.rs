@@ -5,8 +5,9 @@
 //! | one key | P2PKH, P2WPKH and P2SH-P2WPKH of the key; P2WSH and P2SH-P2WSH multisig that the key is in | the first three |
 //! | an account | the script type of its purpose, of a key that is derived at the path which the PSBT gives for it | the same |
 //!
-//! A multisig output is never change, not even one with the script of an input: whoever makes a 1-of-2 with our key and his
-//! own would have the rest paid to himself and shown as ours. Wallets under purpose 48 (multisig accounts) are not known.
+//! A multisig output is never change, not even one with the script of an input: whoever makes a 1-of-2 with our key
+//! and his own would have the rest paid to himself and shown as ours. Wallets under purpose 48 (multisig accounts)
+//! are not known.
 
 use super::descriptor;
 use super::psbt::{Map, input, output};
@@ -104,8 +105,8 @@ pub struct Account {
 }
 
 impl Account {
-    /// Of an account's extended public key, which must be the hardened child `number` at depth 3, and of its master key's
-    /// fingerprint.
+    /// Of an account's extended public key, which must be the hardened child `number` at depth 3, and of its master
+    /// key's fingerprint.
     pub fn new(
         key: ExtendedPublicKey,
         master: Fingerprint,
@@ -142,8 +143,8 @@ impl Account {
         account_path(self.purpose, self.number, self.network).expect("checked when it was made")
     }
 
-    /// The path of one of its keys from the master key, `m/84h/0h/0h/1/7`: what [`ExtendedPrivateKey::derive`] takes to sign.
-    /// `None` unless the chain is 0 or 1 and the index below 2^31.
+    /// The path of one of its keys from the master key, `m/84h/0h/0h/1/7`: what [`ExtendedPrivateKey::derive`]
+    /// takes to sign. `None` unless the chain is 0 or 1 and the index below 2^31.
     pub fn path_of(&self, chain: u32, index: u32) -> Option<Path> {
         let mut steps = self.path().steps().to_vec();
         steps.push(ChildNumber::normal(chain).filter(|_| chain <= 1)?);
@@ -188,8 +189,8 @@ impl Account {
         Some(address(&self.purpose.script(&public_key), self.network))
     }
 
-    /// The output descriptor of both chains with its checksum (BIP-380, BIP-389), as Bitcoin Core reads it from 29.0 on:
-    /// `wpkh([fingerprint/84h/0h/0h]xpub…/<0;1>/*)#checksum`.
+    /// The output descriptor of both chains with its checksum (BIP-380, BIP-389), as Bitcoin Core reads it from
+    /// 29.0 on: `wpkh([fingerprint/84h/0h/0h]xpub…/<0;1>/*)#checksum`.
     pub fn descriptor(&self) -> String {
         self.descriptor_with("<0;1>")
     }
@@ -301,8 +302,8 @@ impl Signer {
         Ok(self.find(map, output::BIP32_DERIVATION, script)?.map(|found| OwnOutput { child: found.child }))
     }
 
-    /// A single-key script of ours. A PSBT that gives our path for a script which is another key's is refused: nobody says
-    /// that by mistake.
+    /// A single-key script of ours. A PSBT that gives our path for a script which is another key's is refused:
+    /// nobody says that by mistake.
     fn find(&self, map: &Map, derivations: u64, script: &[u8]) -> Result<Option<Found>, Reason> {
         let account = match self {
             Signer::Key(SingleKey { public_key, .. }) => {

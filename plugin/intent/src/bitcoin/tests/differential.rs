@@ -54,7 +54,8 @@ fn sorted(map: &Map) -> Vec<(u64, Vec<u8>, Vec<u8>)> {
     fields
 }
 
-/// Drafts of many shapes: version, purpose, how many inputs and outputs, amounts, lock time, fields that may be there.
+/// Drafts of many shapes: version, purpose, how many inputs and outputs, amounts, lock time, fields that may be
+/// there.
 fn drafts() -> impl Strategy<Value = (Draft, Purpose)> {
     let shape =
         (0usize..3, any::<bool>(), 1u32..4, 1u32..4, 1_000u64..10_000, any::<u32>(), any::<[bool; 6]>());
@@ -207,7 +208,8 @@ proptest! {
         check_psbt(&[b"psbt\xff".to_vec(), bytes].concat());
     }
 
-    /// Whatever is changed of the transaction, what is signed is another: no two things that differ share an approval.
+    /// Whatever is changed of the transaction, what is signed is another: no two things that differ share an
+    /// approval.
     #[test]
     fn another_transaction_is_another_commitment_and_another_summary_or_a_refusal(
         (draft, purpose) in drafts(), what in 0usize..7, at: prop::sample::Index, bit in 0u32..32,

@@ -141,7 +141,8 @@ fn an_output_is_change_only_where_the_plugin_derives_its_key() {
     };
     assert_eq!(is_own(script.clone(), vec![honest.clone()]), Ok(true));
     assert_eq!(is_own(wallet.script(0, 7), vec![wallet.derivation(2, 0, 7)]), Ok(true));
-    // Without a derivation, under another fingerprint, account, chain, a hardened index, or another depth, it is a move.
+    // Without a derivation, under another fingerprint, account, chain, a hardened index, or another depth, it is a
+    // move.
     assert_eq!(is_own(script.clone(), Vec::new()), Ok(false));
     assert_eq!(is_own(script.clone(), edited(0, honest.1[0] ^ 1)), Ok(false));
     assert_eq!(is_own(script.clone(), edited(4, 44)), Ok(false));

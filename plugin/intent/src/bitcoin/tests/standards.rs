@@ -99,8 +99,8 @@ fn example_with_its_previous_transactions() -> Psbt {
     psbt
 }
 
-/// BIP-174's example transaction, its second input (P2SH-P2WSH, 2 of 2). The example has its witness UTXO alone; beside another
-/// input that proves nothing here, so the previous transaction, which the example names, is put in.
+/// BIP-174's example transaction, its second input (P2SH-P2WSH, 2 of 2). The example has its witness UTXO alone;
+/// beside another input that proves nothing here, so the previous transaction, which the example names, is put in.
 #[test]
 fn bip_174_signatures_of_the_example_verify_over_our_digest() {
     let (_, combined) = bip_174("valid").into_iter().find(|(name, _)| *name == "combiner's result").unwrap();
@@ -265,7 +265,8 @@ fn bip_173_and_350_addresses_of_scripts() {
     }
 }
 
-/// BIP-350: "Invalid program length for witness version 0", "Invalid program length": these scripts have no address.
+/// BIP-350: "Invalid program length for witness version 0", "Invalid program length": these scripts have no
+/// address.
 #[test]
 fn bip_350_programs_without_an_address_are_shown_as_scripts() {
     for script in ["0010751e76e8199196d454941c45d1b3a323", "510175", "6a04deadbeef", ""] {
