@@ -216,13 +216,13 @@ impl Account {
     /// The child that a BIP-32 derivation field names, if it says that the key is one of this account.
     fn claimed(&self, origin: &[u8]) -> Option<Child> {
         let (master, steps) = origin.split_first_chunk::<4>()?;
-        let mut steps = steps.chunks(4).map(|step| step.try_into().ok().map(u32::from_le_bytes));
-        let mut step = || steps.next().flatten();
-        let here =
-            *master == self.master && self.path().steps().iter().all(|own| step() == Some(own.to_u32()));
-        let (chain, index) = (step()?, step()?);
-        (here && chain <= 1 && ChildNumber::normal(index).is_some() && steps.next().is_none())
-            .then_some((chain, index))
+        let steps = steps.chunks(4).map(|step| step.try_into().ok().map(u32::from_le_bytes));
+        let steps: Vec<ChildNumber> =
+            steps.map(|step| step.map(ChildNumber::of_u32)).collect::<Option<_>>()?;
+        let [account @ .., chain, index] = steps.as_slice() else { return None };
+        let here = *master == self.master && account == self.path().steps();
+        let ours = here && chain.to_u32() <= 1 && !index.is_hardened();
+        ours.then_some((chain.to_u32(), index.to_u32()))
     }
 }
 
