@@ -10,6 +10,8 @@ use super::transaction::{Input, Outpoint, Output, SEQUENCE_FINAL, Transaction};
 use super::{FIELDS_MAX, INPUTS_MAX, MONEY_MAX_SAT, OUTPUTS_MAX, PSBT_MAX_BYTES};
 use countersign_wire::reason::Reason;
 pub(crate) use fields::{global, input, output, witness_utxo};
+#[cfg(test)]
+pub(crate) use map::Field;
 pub(crate) use map::Map;
 
 /// "psbt" and a separator.

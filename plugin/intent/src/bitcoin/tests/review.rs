@@ -193,12 +193,16 @@ fn foreign_inputs_are_counted_kept_and_not_signed() {
 
 #[test]
 fn an_input_of_ours_that_is_final_is_not_signed_again() {
-    let wallet = Wallet::new(Purpose::Bip84);
-    let mut draft = payment(&wallet, Version::V0).input(wallet.input(6, 1_000));
-    draft.outputs[0].output.value_sat += 1_000;
-    draft.inputs[0].fields.push(field(8, &[], &[1, 1, 7]));
-    let review = draft.read().review(&wallet.signer()).unwrap();
-    assert_eq!(review.to_sign.iter().map(|asked| asked.input).collect::<Vec<_>>(), [1]);
+    for (purpose, last) in
+        [(Purpose::Bip84, field(8, &[], &[1, 1, 7])), (Purpose::Bip44, field(7, &[], &[7]))]
+    {
+        let wallet = Wallet::new(purpose);
+        let mut draft = payment(&wallet, Version::V0).input(wallet.input(6, 1_000));
+        draft.outputs[0].output.value_sat += 1_000;
+        draft.inputs[0].fields.push(last);
+        let review = draft.read().review(&wallet.signer()).unwrap();
+        assert_eq!(review.to_sign.iter().map(|asked| asked.input).collect::<Vec<_>>(), [1]);
+    }
 }
 
 #[test]
@@ -237,6 +241,19 @@ fn unknown_and_proprietary_fields_come_back_byte_for_byte() {
             signed.inputs[0].fields().iter().filter(|field| field.kind() != 2).cloned().collect();
         assert_eq!(kept, psbt.inputs[0].fields());
     }
+}
+
+#[test]
+fn a_map_in_ascending_order_stays_so() {
+    let wallet = Wallet::new(Purpose::Bip84);
+    let sighash = field(3, &[], &[1, 0, 0, 0]);
+    let mut draft = payment(&wallet, Version::V2);
+    draft.inputs[0].fields.push(sighash);
+    let psbt = draft.read();
+    let review = psbt.review(&wallet.signer()).unwrap();
+    let signed = Psbt::read(&psbt.with_signatures(&review, &[[0x41; 64]]).unwrap()).unwrap();
+    let kinds: Vec<_> = signed.inputs[0].fields().iter().map(psbt::Field::kind).collect();
+    assert_eq!(kinds, [0, 2, 3, 6, 0x0e, 0x0f, 0x10]);
 }
 
 #[test]
