@@ -204,6 +204,17 @@ proptest! {
     }
 
     #[test]
+    fn any_byte_of_a_vector_changed_is_refused_or_read_by_the_others_as_the_same(
+        which: prop::sample::Index, at: prop::sample::Index, value: u8,
+    ) {
+        let vectors = vectors();
+        let mut bytes = which.get(&vectors).clone();
+        let at = at.index(bytes.len());
+        bytes[at] = value;
+        check_against_others(&bytes);
+    }
+
+    #[test]
     fn any_bytes_at_all_are_refused_or_hold_together(bytes in prop::collection::vec(any::<u8>(), 0..600)) {
         check_psbt(&[b"psbt\xff".to_vec(), bytes].concat());
     }
@@ -247,14 +258,18 @@ proptest! {
     }
 }
 
+/// All vectors of BIP-174 and BIP-370, valid or not.
+fn vectors() -> Vec<Vec<u8>> {
+    let files = [include_str!("bip-0174.txt"), include_str!("bip-0370.txt")];
+    let lines = files.iter().flat_map(|file| file.lines()).filter(|line| !line.starts_with('#'));
+    lines
+        .map(|line| data_encoding::HEXLOWER.decode(line.rsplit('\t').next().unwrap().as_bytes()).unwrap())
+        .collect()
+}
+
 #[test]
 fn the_vectors_are_read_by_the_others_as_the_same() {
-    let files = [include_str!("bip-0174.txt"), include_str!("bip-0370.txt")];
-    let mut count = 0;
-    for line in files.iter().flat_map(|file| file.lines()).filter(|line| !line.starts_with('#')) {
-        let bytes = data_encoding::HEXLOWER.decode(line.rsplit('\t').next().unwrap().as_bytes()).unwrap();
-        check_against_others(&bytes);
-        count += 1;
-    }
-    assert_eq!(count, 83);
+    let vectors = vectors();
+    assert_eq!(vectors.len(), 83);
+    vectors.iter().for_each(|bytes| check_against_others(bytes));
 }
