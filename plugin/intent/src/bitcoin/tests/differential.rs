@@ -271,5 +271,7 @@ fn vectors() -> Vec<Vec<u8>> {
 fn the_vectors_are_read_by_the_others_as_the_same() {
     let vectors = vectors();
     assert_eq!(vectors.len(), 83);
-    vectors.iter().for_each(|bytes| check_against_others(bytes));
+    for bytes in &vectors {
+        check_against_others(bytes);
+    }
 }
