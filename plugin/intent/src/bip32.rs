@@ -2,8 +2,9 @@
 //!
 //! There is no text form of a private key here, neither to write nor to read, so none can leave by mistake.
 //!
-//! A child whose number gives no valid key ("In case parse256(IL) ≥ n or ki = 0, the resulting key is invalid, and one
-//! should proceed with the next value for i") is an error here; proceeding is the caller's decision, not made silently.
+//! A child whose number gives no valid key ("In case parse256(IL) ≥ n or ki = 0, the resulting key is invalid, and
+//! one should proceed with the next value for i") is an error here; proceeding is the caller's decision, not made
+//! silently.
 
 #[cfg(test)]
 mod tests;
@@ -198,7 +199,8 @@ impl ExtendedPublicKey {
         base58::encode_check(&self.to_bytes(network))
     }
 
-    /// Reads `xpub…` or `tpub…`, nothing else: not `ypub`, `zpub` (the descriptor says the script type), and no private key.
+    /// Reads `xpub…` or `tpub…`, nothing else: not `ypub`, `zpub` (the descriptor says the script type), and no
+    /// private key.
     pub fn of_text(text: &str) -> Result<(Self, bool), InvalidKey> {
         let bytes = base58::decode_check(text).ok_or(InvalidKey)?;
         Self::of_bytes(bytes.as_slice().try_into().map_err(|_| InvalidKey)?)
@@ -221,7 +223,8 @@ pub fn fingerprint(public_key: &[u8; 33]) -> Fingerprint {
     [a, b, c, d]
 }
 
-/// Whether it is a point of secp256k1 in compressed form. The curve's own reader takes a compact form (first byte 5) as well.
+/// Whether it is a point of secp256k1 in compressed form. The curve's own reader takes a compact form (first byte
+/// 5) as well.
 pub(crate) fn is_compressed_key(bytes: &[u8; 33]) -> bool {
     matches!(bytes[0], 2 | 3) && PublicKey::from_sec1_bytes(bytes).is_ok()
 }

@@ -5,8 +5,8 @@ use crate::base58;
 use crate::model::{Address, Network};
 use bech32::{Fe32, Hrp, segwit};
 
-/// Base58Check for P2PKH and P2SH, bech32 (BIP-173) for witness version 0, bech32m (BIP-350) from version 1 on; for a
-/// script that has no address, `script:` and its hex.
+/// Base58Check for P2PKH and P2SH, bech32 (BIP-173) for witness version 0, bech32m (BIP-350) from version 1 on; for
+/// a script that has no address, `script:` and its hex.
 pub fn address(script: &[u8], network: Network) -> Address {
     let text = match Template::of(script) {
         Template::PublicKeyHash(hash) => {

@@ -1,8 +1,9 @@
-//! Fees that nobody means to pay. A policy can be stricter; these bounds hold for everyone, because a forgotten change output
-//! becomes a fee and cannot be undone.
+//! Fees that nobody means to pay. A policy can be stricter; these bounds hold for everyone, because a forgotten
+//! change output becomes a fee and cannot be undone.
 //!
-//! Rates are over the size of the *unsigned* transaction, which is exact before signing and always smaller than what is
-//! paid for: 5,000 sat/B is about 3,700 sat/vB for a P2WPKH payment and 2,200 for P2PKH, above what blocks have ever needed for long.
+//! Rates are over the size of the *unsigned* transaction, which is exact before signing and always smaller than
+//! what is paid for: 5,000 sat/B is about 3,700 sat/vB for a P2WPKH payment and 2,200 for P2PKH, above what blocks
+//! have ever needed for long.
 
 use super::reader::MALFORMED;
 use countersign_wire::reason::Reason;
@@ -10,12 +11,12 @@ use countersign_wire::reason::Reason;
 /// No transaction pays more: 0.1 BTC, what Bitcoin Core's wallet refuses to exceed as well (`-maxtxfee`).
 pub const FEE_MOST_SAT: u64 = 10_000_000;
 
-/// No transaction pays a higher rate, in sat per byte of the unsigned transaction. Half of what Bitcoin Core refuses to
-/// broadcast (`maxfeerate`, 0.10 BTC/kvB).
+/// No transaction pays a higher rate, in sat per byte of the unsigned transaction. Half of what Bitcoin Core
+/// refuses to broadcast (`maxfeerate`, 0.10 BTC/kvB).
 pub const RATE_MOST_SAT: u64 = 5_000;
 
-/// Up to this rate, in sat per byte of the unsigned transaction, a fee may be any part of what is spent: small payments
-/// cost what blocks cost. Above it, at most a tenth of all that the inputs bring.
+/// Up to this rate, in sat per byte of the unsigned transaction, a fee may be any part of what is spent: small
+/// payments cost what blocks cost. Above it, at most a tenth of all that the inputs bring.
 pub const RATE_MODEST_SAT: u64 = 500;
 
 /// The fee, if it is one that somebody may mean. All in satoshi; the size in bytes.

@@ -42,8 +42,8 @@ fn output_of(previous: Previous, spending: &Input) -> Result<Output, Reason> {
     previous.outputs.into_iter().nth(index).ok_or(MALFORMED)
 }
 
-/// BIP-174: "If a redeemScript is provided, the scriptPubKey must be for that redeemScript. If a witnessScript is provided,
-/// the scriptPubKey or the redeemScript must be for that witnessScript."
+/// BIP-174: "If a redeemScript is provided, the scriptPubKey must be for that redeemScript. If a witnessScript is
+/// provided, the scriptPubKey or the redeemScript must be for that witnessScript."
 fn check_scripts(map: &Map, script: &[u8]) -> Result<(), Reason> {
     let redeem = map.get(input::REDEEM_SCRIPT);
     let witness = map.get(input::WITNESS_SCRIPT);
@@ -52,9 +52,9 @@ fn check_scripts(map: &Map, script: &[u8]) -> Result<(), Reason> {
     if redeems && witnesses { Ok(()) } else { Err(MALFORMED) }
 }
 
-/// Whether the amounts are proven, taken together. A signature of ours for witness version 0 proves the amount of its
-/// own input, for it is void if the amount is false; the module's documentation says why one such input is the most, and
-/// which it may be.
+/// Whether the amounts are proven, taken together. A signature of ours for witness version 0 proves the amount of
+/// its own input, for it is void if the amount is false; the module's documentation says why one such input is the
+/// most, and which it may be.
 pub(crate) fn check_amounts(spent: &[Spent], own: &[Option<Own>]) -> Result<(), Reason> {
     let mut unproven = spent.iter().zip(own).filter(|(spent, _)| !spent.proven).map(|(_, own)| own);
     let committed = match unproven.next() {

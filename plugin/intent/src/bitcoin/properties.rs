@@ -5,8 +5,8 @@ use crate::bip32::ExtendedPrivateKey;
 use crate::model::{Amount, Asset, Kind, Network};
 use crate::summary;
 
-/// The ones whom any bytes are reviewed for: an account of each purpose under the seed of 32 bytes 0x5a on the test network,
-/// and the first key of the last account alone.
+/// The ones whom any bytes are reviewed for: an account of each purpose under the seed of 32 bytes 0x5a on the test
+/// network, and the first key of the last account alone.
 pub fn signers() -> Vec<Signer> {
     let master = ExtendedPrivateKey::of_seed(&[0x5a; 32]).expect("a seed of 32 bytes");
     let accounts = Purpose::ALL.iter().map(|purpose| Account::of_master(&master, *purpose, 0, Network::Test));
@@ -21,7 +21,8 @@ pub fn signers() -> Vec<Signer> {
     signers
 }
 
-/// Any bytes are refused, or read as a PSBT that is given back as the same bytes; and whatever is reviewed holds together.
+/// Any bytes are refused, or read as a PSBT that is given back as the same bytes; and whatever is reviewed holds
+/// together.
 pub fn check_psbt(bytes: &[u8]) {
     let Ok(psbt) = Psbt::read(bytes) else { return };
     assert_eq!(psbt.encode(), bytes, "what was read is given back");

@@ -10,6 +10,8 @@ use super::transaction::{Input, Outpoint, Output, SEQUENCE_FINAL, Transaction};
 use super::{FIELDS_MAX, INPUTS_MAX, MONEY_MAX_SAT, OUTPUTS_MAX, PSBT_MAX_BYTES};
 use countersign_wire::reason::Reason;
 pub(crate) use fields::{global, input, output, witness_utxo};
+#[cfg(test)]
+pub(crate) use map::Field;
 pub(crate) use map::Map;
 
 /// "psbt" and a separator.
@@ -24,8 +26,8 @@ pub enum Version {
     V2,
 }
 
-/// A PSBT. Holding one proves that it was read strictly: its fields are unique and in their format, its transaction is
-/// complete, and it encodes to the bytes that were read.
+/// A PSBT. Holding one proves that it was read strictly: its fields are unique and in their format, its transaction
+/// is complete, and it encodes to the bytes that were read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Psbt {
     version: Version,

@@ -29,8 +29,8 @@ pub struct ToSign {
     pub public_key: [u8; 33],
 }
 
-/// What signing a PSBT would do. Holding one proves that every amount is proven, that each digest belongs to an input of
-/// the signer, and that the intent tells of all outputs and of the exact fee.
+/// What signing a PSBT would do. Holding one proves that every amount is proven, that each digest belongs to an
+/// input of the signer, and that the intent tells of all outputs and of the exact fee.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Review {
     /// What people and policies are told.
@@ -77,9 +77,10 @@ impl Psbt {
         }
         for (map, output) in self.outputs.iter().zip(&transaction.outputs) {
             let own = signer.output(map, &output.script)?;
-            let child = own.and_then(|own| own.child);
-            if let (Signer::Account(account), Some((chain, index))) = (signer, child) {
-                details.push(Detail { label: "change key", text: account.path_of(chain, index) });
+            if let (Signer::Account(account), Some((chain, index))) = (signer, own.and_then(|own| own.child))
+            {
+                let path = account.path_of(chain, index).ok_or(Reason::InternalError)?;
+                details.push(Detail { label: "change key", text: path.to_string() });
             }
             moves.push(Move {
                 from: None,
@@ -106,10 +107,10 @@ impl Psbt {
         })
     }
 
-    /// The PSBT with a partial signature (`PSBT_IN_PARTIAL_SIG`) for each digest of its review, r‖s each, in order; one that was
-    /// there under the same key is replaced. All
-    /// else stays as it was read, but for `PSBT_GLOBAL_TX_MODIFIABLE`. A review of another PSBT, or another number of signatures, is a fault
-    /// of the caller's code.
+    /// The PSBT with a partial signature (`PSBT_IN_PARTIAL_SIG`) for each digest of its review, r‖s each, in order;
+    /// one that was there under the same key is replaced. All else stays as it was read, but for
+    /// `PSBT_GLOBAL_TX_MODIFIABLE`. A review of another PSBT, or another number of signatures, is a fault of the
+    /// caller's code.
     pub fn with_signatures(&self, review: &Review, signatures: &[[u8; 64]]) -> Result<Vec<u8>, Reason> {
         if review.of != sha256(&self.encode()) || review.to_sign.len() != signatures.len() {
             return Err(Reason::InternalError);
@@ -121,8 +122,8 @@ impl Psbt {
             let value = signature::with_sighash_all(signature).ok_or(Reason::InternalError)?;
             map.put(input::PARTIAL_SIG, &asked.public_key, value);
         }
-        // BIP-370, "Signer": a signature without ANYONECANPAY must clear the Inputs Modifiable flag, one that is not
-        // SIGHASH_NONE the Outputs Modifiable flag.
+        // BIP-370, "Signer": a signature without ANYONECANPAY must clear the Inputs Modifiable flag, one that is
+        // not SIGHASH_NONE the Outputs Modifiable flag.
         if let (Version::V2, Some([flags])) =
             (signed.version(), signed.global.value_mut(global::TX_MODIFIABLE).map(Vec::as_mut_slice))
         {
@@ -191,8 +192,9 @@ fn not_before(transaction: &Transaction) -> Option<Detail> {
     locked.then(|| Detail { label: "not valid before", text: format!("{what} {lock_time}") })
 }
 
-/// SHA-256 of `"countersign bitcoin v1" ‖ 0x00 ‖ network's word ‖ 0x00 ‖ length of the unsigned transaction (4 bytes, little
-/// endian) ‖ unsigned transaction ‖ number of digests (4) ‖ (input (4) ‖ public key (33) ‖ digest (32))*`.
+/// SHA-256 of `"countersign bitcoin v1" ‖ 0x00 ‖ network's word ‖ 0x00 ‖ length of the unsigned transaction (4
+/// bytes, little endian) ‖ unsigned transaction ‖ number of digests (4) ‖ (input (4) ‖ public key (33) ‖ digest
+/// (32))*`.
 fn commitment(network: Network, transaction: &Transaction, to_sign: &[ToSign]) -> [u8; 32] {
     let mut bytes = b"countersign bitcoin v1\0".to_vec();
     bytes.extend_from_slice(network.word().as_bytes());

@@ -55,7 +55,8 @@ pub(crate) fn p2wsh(witness_script: &[u8]) -> Vec<u8> {
     [&[0, 32][..], &sha256(witness_script)].concat()
 }
 
-/// The keys of `OP_m <33> … <33> OP_n OP_CHECKMULTISIG`, with 1 ≤ m ≤ n ≤ 16. A key counts once however often it stands.
+/// The keys of `OP_m <33> … <33> OP_n OP_CHECKMULTISIG`, with 1 ≤ m ≤ n ≤ 16. A key counts once however often it
+/// stands.
 pub(crate) fn multisig_keys(script: &[u8]) -> Option<Vec<[u8; 33]>> {
     let [needed @ 0x51..=0x60, pushes @ .., count @ 0x51..=0x60, 0xae] = script else { return None };
     let keys: Vec<_> = pushes

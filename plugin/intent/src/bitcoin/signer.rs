@@ -5,8 +5,9 @@
 //! | one key | P2PKH, P2WPKH and P2SH-P2WPKH of the key; P2WSH and P2SH-P2WSH multisig that the key is in | the first three |
 //! | an account | the script type of its purpose, of a key that is derived at the path which the PSBT gives for it | the same |
 //!
-//! A multisig output is never change, not even one with the script of an input: whoever makes a 1-of-2 with our key and his
-//! own would have the rest paid to himself and shown as ours. Wallets under purpose 48 (multisig accounts) are not known.
+//! A multisig output is never change, not even one with the script of an input: whoever makes a 1-of-2 with our key
+//! and his own would have the rest paid to himself and shown as ours. Wallets under purpose 48 (multisig accounts)
+//! are not known.
 
 use super::descriptor;
 use super::psbt::{Map, input, output};
@@ -43,6 +44,11 @@ impl Purpose {
             Purpose::Bip49 => 49,
             Purpose::Bip84 => 84,
         }
+    }
+
+    /// The purpose of that number.
+    pub fn of_number(number: u32) -> Option<Self> {
+        Self::ALL.iter().copied().find(|purpose| purpose.number() == number)
     }
 
     /// scriptPubKey of a compressed key.
@@ -100,8 +106,8 @@ pub struct Account {
 }
 
 impl Account {
-    /// Of an account's extended public key, which must be the hardened child `number` at depth 3, and of its master key's
-    /// fingerprint.
+    /// Of an account's extended public key, which must be the hardened child `number` at depth 3, and of its master
+    /// key's fingerprint.
     pub fn new(
         key: ExtendedPublicKey,
         master: Fingerprint,
@@ -152,9 +158,23 @@ impl Account {
         account_path(self.purpose, self.number, self.network).expect("checked when it was made")
     }
 
-    /// `m/84h/0h/0h/1/7`: the path of one of its keys, from the master key.
-    pub fn path_of(&self, chain: u32, index: u32) -> String {
-        format!("{}/{chain}/{index}", self.path())
+    /// The path of one of its keys from the master key, `m/84h/0h/0h/1/7`: what [`ExtendedPrivateKey::derive`]
+    /// takes to sign. `None` unless the chain is 0 or 1 and the index below 2^31.
+    pub fn path_of(&self, chain: u32, index: u32) -> Option<Path> {
+        let mut steps = self.path().steps().to_vec();
+        steps.push(ChildNumber::normal(chain).filter(|_| chain <= 1)?);
+        steps.push(ChildNumber::normal(index)?);
+        Path::of_steps(steps).ok()
+    }
+
+    /// The fingerprint of the master key that it is beneath.
+    pub fn master_fingerprint(&self) -> Fingerprint {
+        self.master
+    }
+
+    /// Which account of its purpose it is, from 0.
+    pub fn number(&self) -> u32 {
+        self.number
     }
 
     /// `xpub…` or `tpub…`.
@@ -184,8 +204,8 @@ impl Account {
         Some(address(&self.purpose.script(&public_key), self.network))
     }
 
-    /// The output descriptor of both chains with its checksum (BIP-380, BIP-389), as Bitcoin Core reads it from 29.0 on:
-    /// `wpkh([fingerprint/84h/0h/0h]xpub…/<0;1>/*)#checksum`.
+    /// The output descriptor of both chains with its checksum (BIP-380, BIP-389), as Bitcoin Core reads it from
+    /// 29.0 on: `wpkh([fingerprint/84h/0h/0h]xpub…/<0;1>/*)#checksum`.
     pub fn descriptor(&self) -> String {
         self.descriptor_with("<0;1>")
     }
@@ -211,13 +231,13 @@ impl Account {
     /// The child that a BIP-32 derivation field names, if it says that the key is one of this account.
     fn claimed(&self, origin: &[u8]) -> Option<Child> {
         let (master, steps) = origin.split_first_chunk::<4>()?;
-        let mut steps = steps.chunks(4).map(|step| step.try_into().ok().map(u32::from_le_bytes));
-        let mut step = || steps.next().flatten();
-        let here =
-            *master == self.master && self.path().steps().iter().all(|own| step() == Some(own.to_u32()));
-        let (chain, index) = (step()?, step()?);
-        (here && chain <= 1 && ChildNumber::normal(index).is_some() && steps.next().is_none())
-            .then_some((chain, index))
+        let steps = steps.chunks(4).map(|step| step.try_into().ok().map(u32::from_le_bytes));
+        let steps: Vec<ChildNumber> =
+            steps.map(|step| step.map(ChildNumber::of_u32)).collect::<Option<_>>()?;
+        let [account @ .., chain, index] = steps.as_slice() else { return None };
+        let here = *master == self.master && account == self.path().steps();
+        let ours = here && chain.to_u32() <= 1 && !index.is_hardened();
+        ours.then_some((chain.to_u32(), index.to_u32()))
     }
 }
 
@@ -297,8 +317,8 @@ impl Signer {
         Ok(self.find(map, output::BIP32_DERIVATION, script)?.map(|found| OwnOutput { child: found.child }))
     }
 
-    /// A single-key script of ours. A PSBT that gives our path for a script which is another key's is refused: nobody says
-    /// that by mistake.
+    /// A single-key script of ours. A PSBT that gives our path for a script which is another key's is refused:
+    /// nobody says that by mistake.
     fn find(&self, map: &Map, derivations: u64, script: &[u8]) -> Result<Option<Found>, Reason> {
         let account = match self {
             Signer::Key(SingleKey { public_key, .. }) => {

@@ -1,4 +1,5 @@
-//! Bitcoin transactions, as far as signing needs them: the unsigned one in full, a previous one by its txid and outputs.
+//! Bitcoin transactions, as far as signing needs them: the unsigned one in full, a previous one by its txid and
+//! outputs.
 
 use super::reader::{MALFORMED, Reader, write_compact_size, write_string};
 use super::{INPUTS_MAX, MONEY_MAX_SAT, OUTPUTS_MAX, sha256d};
@@ -127,8 +128,8 @@ pub struct Previous {
 }
 
 impl Previous {
-    /// Reads a whole transaction, old form or BIP-144's. The two forms share the bytes of inputs and outputs, so the
-    /// txid is taken over them as they were read.
+    /// Reads a whole transaction, old form or BIP-144's. The two forms share the bytes of inputs and outputs, so
+    /// the txid is taken over them as they were read.
     pub fn read(bytes: &[u8]) -> Result<Self, Reason> {
         let mut reader = Reader::new(bytes);
         let version = reader.take(4)?;

@@ -1,6 +1,6 @@
-//! The formats of the fields that BIP-174, BIP-370 and BIP-371 define, and which version has them. "If any key or value does
-//! not match the specified format for that type, the PSBT must be considered invalid." Types that are not listed here are
-//! unknown and kept as they are.
+//! The formats of the fields that BIP-174, BIP-370 and BIP-371 define, and which version has them. "If any key or
+//! value does not match the specified format for that type, the PSBT must be considered invalid." Types that are
+//! not listed here are unknown and kept as they are.
 
 use super::super::reader::{MALFORMED, Reader};
 use super::super::signature::is_signature_with_sighash;

@@ -5,8 +5,9 @@ use super::fields::{global, input};
 use super::map::Map;
 use countersign_wire::reason::Reason;
 
-/// nLockTime. "The field chosen is the one which is supported by all of the inputs", by height if both are; "the lock time
-/// chosen is then the maximum value of the chosen type of lock time". Inputs that contradict each other are refused.
+/// nLockTime. "The field chosen is the one which is supported by all of the inputs", by height if both are; "the
+/// lock time chosen is then the maximum value of the chosen type of lock time". Inputs that contradict each other
+/// are refused.
 pub(super) fn determined(global: &Map, inputs: &[Map]) -> Result<u32, Reason> {
     let (mut height, mut time) = (Some(0), Some(0));
     let mut required = false;

@@ -1,4 +1,5 @@
-//! One map of a PSBT: `(<key length> <key type> <key data> <value length> <value>)* 0x00` (BIP-174, "Specification").
+//! One map of a PSBT: `(<key length> <key type> <key data> <value length> <value>)* 0x00` (BIP-174,
+//! "Specification").
 
 use super::super::reader::{MALFORMED, Reader, write_string};
 use countersign_wire::reason::Reason;
@@ -87,8 +88,8 @@ impl Map {
         Ok(value.map(u32::from_le_bytes))
     }
 
-    /// Puts a field in, in the place of one with the same key, else before the first that has a greater key: a map that
-    /// was in ascending order, as most wallets write it, stays so.
+    /// Puts a field in, in the place of one with the same key, else before the first that has a greater key: a map
+    /// that was in ascending order, as most wallets write it, stays so.
     pub(crate) fn put(&mut self, kind: u8, data: &[u8], value: Vec<u8>) {
         let key = [&[kind][..], data].concat();
         if let Some(field) = self.fields.iter_mut().find(|field| field.key == key) {

@@ -1,5 +1,5 @@
-//! The formats of the taproot fields (BIP-371). Nothing is signed with them; they are checked because a field that is not
-//! in its format makes the PSBT invalid, and given back as they are.
+//! The formats of the taproot fields (BIP-371). Nothing is signed with them; they are checked because a field that
+//! is not in its format makes the PSBT invalid, and given back as they are.
 
 use super::super::reader::{MALFORMED, Reader};
 use super::fields::is_origin;
@@ -57,7 +57,8 @@ fn is_leaf_version(version: u8) -> bool {
     version.is_multiple_of(2) && version != 0x50
 }
 
-/// BIP-341: `33 + 32m` bytes, the first with leaf version and parity, then the internal key, then a path of m hashes.
+/// BIP-341: `33 + 32m` bytes, the first with leaf version and parity, then the internal key, then a path of m
+/// hashes.
 fn is_control_block(bytes: &[u8]) -> bool {
     let path = bytes.len().saturating_sub(33);
     bytes.len() >= 33
@@ -74,8 +75,8 @@ fn is_leaf_origin(value: &[u8]) -> bool {
     hashes.and_then(|hashes| reader.take(hashes * 32)).is_ok() && is_origin(reader.rest())
 }
 
-/// `{<depth> <leaf version> <script behind its length>}*` in depth-first order: two subtrees of one depth are one of the
-/// depth above, and in the end one tree of depth 0 is left.
+/// `{<depth> <leaf version> <script behind its length>}*` in depth-first order: two subtrees of one depth are one
+/// of the depth above, and in the end one tree of depth 0 is left.
 fn is_tree(value: &[u8]) -> Result<bool, Reason> {
     let mut reader = Reader::new(value);
     let mut open: Vec<u8> = Vec::new();

@@ -54,7 +54,8 @@ fn sorted(map: &Map) -> Vec<(u64, Vec<u8>, Vec<u8>)> {
     fields
 }
 
-/// Drafts of many shapes: version, purpose, how many inputs and outputs, amounts, lock time, fields that may be there.
+/// Drafts of many shapes: version, purpose, how many inputs and outputs, amounts, lock time, fields that may be
+/// there.
 fn drafts() -> impl Strategy<Value = (Draft, Purpose)> {
     let shape =
         (0usize..3, any::<bool>(), 1u32..4, 1u32..4, 1_000u64..10_000, any::<u32>(), any::<[bool; 6]>());
@@ -132,6 +133,51 @@ fn check_signatures(draft: &Draft, wallet: &Wallet) {
     check_against_others(&signed.encode());
 }
 
+/// What a wallet does with what it gets back: finalise, run the scripts, extract.
+#[test]
+fn a_wallet_finalises_what_we_signed_and_its_scripts_accept_it() {
+    use miniscript::psbt::PsbtExt;
+    let secp = bitcoin::secp256k1::Secp256k1::verification_only();
+    for purpose in Purpose::ALL {
+        let wallet = Wallet::new(*purpose);
+        let mut draft = payment(&wallet, Version::V0).input(wallet.input(6, 2_000));
+        for (at, index) in [(0, 5), (1, 6)] {
+            if *purpose == Purpose::Bip49 {
+                let redeem = script::p2wpkh(&hash160(&wallet.public_key(0, index)));
+                draft.inputs[at].fields.push(field(4, &[], &redeem));
+            }
+        }
+        let psbt = draft.read();
+        let review = psbt.review(&wallet.signer()).unwrap();
+        let signatures: Vec<_> = review.to_sign.iter().map(|asked| wallet.sign(asked)).collect();
+        let finalised = |signatures: &[[u8; 64]]| {
+            let signed = psbt.with_signatures(&review, signatures).unwrap();
+            bitcoin::Psbt::deserialize(&signed).unwrap().finalize(&secp).ok()
+        };
+        let transaction = finalised(&signatures).unwrap().extract_tx().unwrap();
+        assert_eq!(transaction.output.len(), 2);
+        // The signatures of two inputs do not stand for each other.
+        assert!(finalised(&[signatures[1], signatures[0]]).is_none());
+    }
+}
+
+#[test]
+fn two_signers_finish_a_multisig_and_its_script_accepts_it() {
+    use miniscript::psbt::PsbtExt;
+    let secp = bitcoin::secp256k1::Secp256k1::verification_only();
+    let keys = [single(8), single(9)];
+    let witness_script = multisig(2, &[*keys[0].1.public_key(), *keys[1].1.public_key()]);
+    let input = spend(&script::p2wsh(&witness_script), 1_000_000, 1).with(field(5, &[], &witness_script));
+    let mut bytes = Draft::new(Version::V0).input(input).output(999_000, stranger(), Vec::new()).bytes();
+    for (private, key) in keys {
+        let psbt = Psbt::read(&bytes).unwrap();
+        let review = psbt.review(&Signer::Key(key)).unwrap();
+        bytes = psbt.with_signatures(&review, &[sign(&private, &review.to_sign[0].digest)]).unwrap();
+    }
+    let finalised = bitcoin::Psbt::deserialize(&bytes).unwrap().finalize(&secp).unwrap();
+    assert_eq!(finalised.extract_tx().unwrap().input[0].witness.len(), 4);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
 
@@ -158,11 +204,23 @@ proptest! {
     }
 
     #[test]
+    fn any_byte_of_a_vector_changed_is_refused_or_read_by_the_others_as_the_same(
+        which: prop::sample::Index, at: prop::sample::Index, value: u8,
+    ) {
+        let vectors = vectors();
+        let mut bytes = which.get(&vectors).clone();
+        let at = at.index(bytes.len());
+        bytes[at] = value;
+        check_against_others(&bytes);
+    }
+
+    #[test]
     fn any_bytes_at_all_are_refused_or_hold_together(bytes in prop::collection::vec(any::<u8>(), 0..600)) {
         check_psbt(&[b"psbt\xff".to_vec(), bytes].concat());
     }
 
-    /// Whatever is changed of the transaction, what is signed is another: no two things that differ share an approval.
+    /// Whatever is changed of the transaction, what is signed is another: no two things that differ share an
+    /// approval.
     #[test]
     fn another_transaction_is_another_commitment_and_another_summary_or_a_refusal(
         (draft, purpose) in drafts(), what in 0usize..7, at: prop::sample::Index, bit in 0u32..32,
@@ -200,14 +258,20 @@ proptest! {
     }
 }
 
+/// All vectors of BIP-174 and BIP-370, valid or not.
+fn vectors() -> Vec<Vec<u8>> {
+    let files = [include_str!("bip-0174.txt"), include_str!("bip-0370.txt")];
+    let lines = files.iter().flat_map(|file| file.lines()).filter(|line| !line.starts_with('#'));
+    lines
+        .map(|line| data_encoding::HEXLOWER.decode(line.rsplit('\t').next().unwrap().as_bytes()).unwrap())
+        .collect()
+}
+
 #[test]
 fn the_vectors_are_read_by_the_others_as_the_same() {
-    let files = [include_str!("bip-0174.txt"), include_str!("bip-0370.txt")];
-    let mut count = 0;
-    for line in files.iter().flat_map(|file| file.lines()).filter(|line| !line.starts_with('#')) {
-        let bytes = data_encoding::HEXLOWER.decode(line.rsplit('\t').next().unwrap().as_bytes()).unwrap();
-        check_against_others(&bytes);
-        count += 1;
+    let vectors = vectors();
+    assert_eq!(vectors.len(), 83);
+    for bytes in &vectors {
+        check_against_others(bytes);
     }
-    assert_eq!(count, 83);
 }

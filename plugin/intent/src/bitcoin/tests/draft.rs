@@ -3,7 +3,7 @@
 use super::super::psbt::Version;
 use super::super::reader::{write_compact_size, write_string};
 use super::super::*;
-use crate::bip32::{ChildNumber, ExtendedPrivateKey};
+use crate::bip32::ExtendedPrivateKey;
 use crate::model::Network;
 use k256::ecdsa::SigningKey;
 use k256::ecdsa::signature::hazmat::PrehashSigner;
@@ -202,9 +202,7 @@ impl Wallet {
 
     pub(super) fn sign(&self, asked: &ToSign) -> [u8; 64] {
         let (chain, index) = asked.child.unwrap();
-        let number = |index| ChildNumber::normal(index).unwrap();
-        let key = self.master.derive(&self.account.path()).unwrap();
-        let key = key.child(number(chain)).unwrap().child(number(index)).unwrap();
+        let key = self.master.derive(&self.account.path_of(chain, index).unwrap()).unwrap();
         sign(key.private_key(), &asked.digest)
     }
 }

@@ -263,6 +263,13 @@ fn refuses_to_pay_more_than_the_inputs_bring_or_than_there_is() {
     assert_eq!(paying(100_000_001), Err(Reason::MalformedPsbt));
     assert_eq!(paying(MONEY_MAX_SAT + 1), Err(Reason::MalformedPsbt));
     assert_eq!(paying(u64::MAX), Err(Reason::MalformedPsbt));
+    for version in [Version::V0, Version::V2] {
+        let read = |value_sat| {
+            Psbt::read(&Draft::new(version).output(value_sat, stranger(), Vec::new()).bytes()).map(|_| ())
+        };
+        assert_eq!(read(MONEY_MAX_SAT), Ok(()));
+        assert_eq!(read(MONEY_MAX_SAT + 1), Err(Reason::MalformedPsbt));
+    }
     let twice = Draft::new(Version::V0)
         .input(wallet.input(1, MONEY_MAX_SAT))
         .input(wallet.input(2, MONEY_MAX_SAT))

@@ -141,7 +141,8 @@ fn an_output_is_change_only_where_the_plugin_derives_its_key() {
     };
     assert_eq!(is_own(script.clone(), vec![honest.clone()]), Ok(true));
     assert_eq!(is_own(wallet.script(0, 7), vec![wallet.derivation(2, 0, 7)]), Ok(true));
-    // Without a derivation, under another fingerprint, account, chain, a hardened index, or another depth, it is a move.
+    // Without a derivation, under another fingerprint, account, chain, a hardened index, or another depth, it is a
+    // move.
     assert_eq!(is_own(script.clone(), Vec::new()), Ok(false));
     assert_eq!(is_own(script.clone(), edited(0, honest.1[0] ^ 1)), Ok(false));
     assert_eq!(is_own(script.clone(), edited(4, 44)), Ok(false));
@@ -192,12 +193,16 @@ fn foreign_inputs_are_counted_kept_and_not_signed() {
 
 #[test]
 fn an_input_of_ours_that_is_final_is_not_signed_again() {
-    let wallet = Wallet::new(Purpose::Bip84);
-    let mut draft = payment(&wallet, Version::V0).input(wallet.input(6, 1_000));
-    draft.outputs[0].output.value_sat += 1_000;
-    draft.inputs[0].fields.push(field(8, &[], &[1, 1, 7]));
-    let review = draft.read().review(&wallet.signer()).unwrap();
-    assert_eq!(review.to_sign.iter().map(|asked| asked.input).collect::<Vec<_>>(), [1]);
+    for (purpose, last) in
+        [(Purpose::Bip84, field(8, &[], &[1, 1, 7])), (Purpose::Bip44, field(7, &[], &[7]))]
+    {
+        let wallet = Wallet::new(purpose);
+        let mut draft = payment(&wallet, Version::V0).input(wallet.input(6, 1_000));
+        draft.outputs[0].output.value_sat += 1_000;
+        draft.inputs[0].fields.push(last);
+        let review = draft.read().review(&wallet.signer()).unwrap();
+        assert_eq!(review.to_sign.iter().map(|asked| asked.input).collect::<Vec<_>>(), [1]);
+    }
 }
 
 #[test]
@@ -236,6 +241,19 @@ fn unknown_and_proprietary_fields_come_back_byte_for_byte() {
             signed.inputs[0].fields().iter().filter(|field| field.kind() != 2).cloned().collect();
         assert_eq!(kept, psbt.inputs[0].fields());
     }
+}
+
+#[test]
+fn a_map_in_ascending_order_stays_so() {
+    let wallet = Wallet::new(Purpose::Bip84);
+    let sighash = field(3, &[], &[1, 0, 0, 0]);
+    let mut draft = payment(&wallet, Version::V2);
+    draft.inputs[0].fields.push(sighash);
+    let psbt = draft.read();
+    let review = psbt.review(&wallet.signer()).unwrap();
+    let signed = Psbt::read(&psbt.with_signatures(&review, &[[0x41; 64]]).unwrap()).unwrap();
+    let kinds: Vec<_> = signed.inputs[0].fields().iter().map(psbt::Field::kind).collect();
+    assert_eq!(kinds, [0, 2, 3, 6, 0x0e, 0x0f, 0x10]);
 }
 
 #[test]
@@ -291,6 +309,12 @@ fn an_account_stands_where_bip_44_puts_it() {
     assert_eq!(account("m/84h/3h", 3), Err(NotAnAccount));
     assert_eq!(account("m/84h/0h/0h/3h", 3), Err(NotAnAccount));
     assert!(Account::of_master(&wallet.master, Purpose::Bip44, 1 << 31, Network::Main).is_err());
+    let account = account("m/84h/0h/3h", 3).unwrap();
+    assert_eq!((account.master_fingerprint(), account.number()), ([1; 4], 3));
+    assert_eq!(account.path_of(1, 7).unwrap().to_string(), "m/84h/0h/3h/1/7");
+    assert_eq!((account.path_of(2, 0), account.path_of(0, 1 << 31)), (None, None));
+    assert!(Purpose::ALL.iter().all(|purpose| Purpose::of_number(purpose.number()) == Some(*purpose)));
+    assert_eq!(Purpose::of_number(86), None);
     assert_eq!(wallet.account.public_key(2, 0), None);
     assert_eq!(wallet.account.public_key(0, 1 << 31), None);
     assert!(SingleKey::new([2; 33], Network::Main).is_ok_and(|key| key.public_key() == &[2; 33]));

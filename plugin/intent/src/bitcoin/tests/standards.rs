@@ -84,12 +84,8 @@ fn bip_174_what_fails_signer_checks_is_refused() {
     }
 }
 
-/// BIP-174's example transaction, its second input (P2SH-P2WSH, 2 of 2). The example has its witness UTXO alone; beside another
-/// input that proves nothing here, so the previous transaction, which the example names, is put in.
-#[test]
-fn bip_174_signatures_of_the_example_verify_over_our_digest() {
-    let (_, combined) = bip_174("valid").into_iter().find(|(name, _)| *name == "combiner's result").unwrap();
-    assert_eq!(Psbt::read(&combined).unwrap().review(&bip_174_signer(3)), Err(Reason::AmountNotProven));
+/// BIP-174's example after its combiner, with the previous transaction of the second input put in.
+fn example_with_its_previous_transactions() -> Psbt {
     let previous = hex(concat!(
         "0200000000010158e87a21b56daf0c23be8e7070456c336f7cbaa5c8757924f545887bb2abdd7501000000171600145f275f436b09a8cc9a2eb2",
         "a2f528485c68a56323feffffff02d8231f1b0100000017a914aed962d6654f9a2b36608eb9d64d2b260db4f1118700c2eb0b0000000017a914b7",
@@ -97,8 +93,19 @@ fn bip_174_signatures_of_the_example_verify_over_our_digest() {
         "ec02200642963597b9b1bc22c75e9f3e117284a962188bf5e8a74c895089046a20ad770121035509a48eb623e10aace8bfd0212fdb8a8e5af3c9",
         "4b0b133b95e114cab89e4f7965000000"
     ));
+    let (_, combined) = bip_174("valid").into_iter().find(|(name, _)| *name == "combiner's result").unwrap();
     let mut psbt = Psbt::read(&combined).unwrap();
     psbt.inputs[1].put(0, &[], previous);
+    psbt
+}
+
+/// BIP-174's example transaction, its second input (P2SH-P2WSH, 2 of 2). The example has its witness UTXO alone;
+/// beside another input that proves nothing here, so the previous transaction, which the example names, is put in.
+#[test]
+fn bip_174_signatures_of_the_example_verify_over_our_digest() {
+    let (_, combined) = bip_174("valid").into_iter().find(|(name, _)| *name == "combiner's result").unwrap();
+    assert_eq!(Psbt::read(&combined).unwrap().review(&bip_174_signer(3)), Err(Reason::AmountNotProven));
+    let psbt = example_with_its_previous_transactions();
     for key in [2, 3] {
         let review = psbt.review(&bip_174_signer(key)).unwrap();
         let [asked] = review.to_sign.as_slice() else { panic!("one input is ours") };
@@ -111,6 +118,22 @@ fn bip_174_signatures_of_the_example_verify_over_our_digest() {
         // Signing gives the example's bytes back, with our signature in the place of its own.
         let signed = psbt.with_signatures(&review, &[signature.to_bytes().into()]).unwrap();
         assert_eq!(signed, psbt.encode());
+    }
+}
+
+/// With nonces by RFC 6979, the keys of BIP-174's example give its own signatures, byte for byte.
+#[test]
+fn bip_174_keys_of_the_example_make_its_signatures() {
+    let master = private_key(
+        "tprv8ZgxMBicQKsPd9TeAdPADNnSyH9SSUUbTVeFszDE23Ki6TBB5nCefAdHkK8Fm3qMQR6sHwA56zqRmKmxnHk37JkiFzvncDqoKmPWubu7hDF",
+    );
+    let combined = example_with_its_previous_transactions();
+    for key in [2, 3] {
+        let private = master.derive(&format!("m/0h/0h/{key}h").parse().unwrap()).unwrap();
+        assert_eq!(HEXLOWER.encode(&private.public_key()), BIP_174_KEYS[key]);
+        let review = combined.review(&bip_174_signer(key)).unwrap();
+        let signature = super::draft::sign(private.private_key(), &review.to_sign[0].digest);
+        assert_eq!(combined.with_signatures(&review, &[signature]).unwrap(), combined.encode());
     }
 }
 
@@ -242,7 +265,8 @@ fn bip_173_and_350_addresses_of_scripts() {
     }
 }
 
-/// BIP-350: "Invalid program length for witness version 0", "Invalid program length": these scripts have no address.
+/// BIP-350: "Invalid program length for witness version 0", "Invalid program length": these scripts have no
+/// address.
 #[test]
 fn bip_350_programs_without_an_address_are_shown_as_scripts() {
     for script in ["0010751e76e8199196d454941c45d1b3a323", "510175", "6a04deadbeef", ""] {
