@@ -38,7 +38,7 @@ pub(crate) fn address(key: &KeyInfo, index: Option<u32>, change: bool) -> Result
         let address = account
             .address(chain, index)
             .ok_or_else(|| Failure::Usage("indices are below 2147483648".to_owned()))?;
-        let path = Some(account.path_of(chain, index));
+        let path = account.path_of(chain, index).map(|path| path.to_string());
         return Ok(AddressShown { key: label, address: address.to_string(), path });
     }
     no_index(index, change)?;

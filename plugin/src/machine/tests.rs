@@ -4,6 +4,8 @@ mod calls;
 mod cleaning;
 mod device;
 mod faults;
+mod policies;
+mod wallets;
 
 use countersign_wire::client::{
     AccountInfo, Act, Answer, Approval, ContextLogin, ContextSign, CreateKey, Enroll, KeyInfo, KeyPlan,

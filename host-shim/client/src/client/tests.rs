@@ -127,7 +127,8 @@ fn sends_again_under_the_same_id_only_where_that_is_harmless() {
         | Act::FindKeys(_)
         | Act::ContextEnd(_) => true,
         // Each of these could count a typed code, or make something, a second time.
-        Act::Enroll(_)
+        Act::TrustPayee(_)
+        | Act::Enroll(_)
         | Act::Confirm(_)
         | Act::Unlock(_)
         | Act::CreateKey(_)

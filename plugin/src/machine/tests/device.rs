@@ -13,7 +13,7 @@ use countersign_wire::{decode, encode};
 use hmac::{Hmac, KeyInit, Mac};
 use k256::ecdsa::signature::hazmat::PrehashSigner;
 use k256::ecdsa::{Signature, SigningKey};
-use sha2::{Digest, Sha256};
+use sha2::{Digest, Sha256, Sha512};
 use std::collections::{BTreeMap, VecDeque};
 
 /// What survives the plugin: store, NVRAM, keystore and clock.
@@ -29,6 +29,8 @@ pub(super) struct Device {
     /// After so many more reads the store is this one.
     pub(super) exchange: Option<(usize, Vec<u8>)>,
     pub(super) corrupt_signatures: bool,
+    /// The keystore's MACs for wallets are of another key.
+    pub(super) wrong_roots: bool,
     pub(super) halted: Option<String>,
     pub(super) tenants: Vec<Tenant>,
     hsm_id: u8,
@@ -78,6 +80,7 @@ impl Device {
             ops: Vec::new(),
             fail_next: BTreeMap::new(),
             corrupt_signatures: false,
+            wrong_roots: false,
             halted: None,
             tenants: vec![tenant("a"), tenant("b")],
             sealing_key: 9,
@@ -295,8 +298,8 @@ impl Device {
             }
             Op::WrapMacKey { secret, .. } => Ok(Value::Wrapped(secret.expose().to_vec().into())),
             Op::Mac { wrapped, hash, counters } => {
-                assert_eq!(hash, TotpHash::Sha1);
-                Ok(Value::Macs(counters.iter().map(|counter| mac(&wrapped, *counter)).collect()))
+                let shift = u64::from(self.wrong_roots && hash == TotpHash::Sha512);
+                Ok(Value::Macs(counters.iter().map(|counter| mac(hash, &wrapped, *counter ^ shift)).collect()))
             }
         }
     }
@@ -312,8 +315,15 @@ impl Device {
     }
 }
 
-fn mac(key: &[u8], counter: u64) -> Secret {
-    let mut mac = Hmac::<sha1::Sha1>::new_from_slice(key).unwrap();
+fn mac(hash: TotpHash, key: &[u8], counter: u64) -> Secret {
+    match hash {
+        TotpHash::Sha1 => mac_with(Hmac::<sha1::Sha1>::new_from_slice(key).unwrap(), counter),
+        TotpHash::Sha256 => mac_with(Hmac::<Sha256>::new_from_slice(key).unwrap(), counter),
+        TotpHash::Sha512 => mac_with(Hmac::<Sha512>::new_from_slice(key).unwrap(), counter),
+    }
+}
+
+fn mac_with(mut mac: impl Mac, counter: u64) -> Secret {
     mac.update(&counter.to_be_bytes());
     Secret::new(mac.finalize().into_bytes().to_vec())
 }
