@@ -9,6 +9,7 @@ mod disk_faults;
 mod enrolment;
 mod frames;
 mod image;
+mod intents;
 mod limits;
 mod load;
 mod native_races;

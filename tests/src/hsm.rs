@@ -193,6 +193,15 @@ impl Hsm {
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     }
 
+    /// Gives the first tenant of an HSM that does not run a policy document.
+    pub fn set_policy(&mut self, document: &Path) {
+        assert!(self.running.is_none(), "policies are changed while the HSM is stopped");
+        let mut command = hsm_command();
+        command.args(["tenant", "set-policy", "--home"]).arg(self.home()).args(["--name", TENANT, "--policy"]);
+        let output = command.arg(document).output().expect("countersign-hsm can be started");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+
     /// Gives it a disk that can fail, from its next start on.
     pub fn with_faults(mut self) -> (Self, Faults) {
         let faults = Faults::none_in(self.folder.path());

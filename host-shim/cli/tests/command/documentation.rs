@@ -35,7 +35,7 @@ fn the_table_of_reasons_lists_exactly_the_reasons_there_are() {
 #[test]
 fn every_command_and_every_option_is_documented() {
     let (place, text) = (Place::new(), documentation());
-    let commands: [&[&str]; 11] = [
+    let commands: [&[&str]; 19] = [
         &["status"],
         &["clock", "show"],
         &["clock", "advance"],
@@ -43,6 +43,14 @@ fn every_command_and_every_option_is_documented() {
         &["account", "confirm"],
         &["account", "unlock"],
         &["account", "show"],
+        &["account", "trust"],
+        &["address"],
+        &["wallet", "show"],
+        &["policy", "check"],
+        &["policy", "pack"],
+        &["policy", "test"],
+        &["policy", "explain"],
+        &["policy", "fmt"],
         &["key", "create"],
         &["key", "list"],
         &["sign"],

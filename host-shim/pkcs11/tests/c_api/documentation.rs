@@ -1,7 +1,10 @@
 //! `docs/pkcs11.md` tells the truth about every function and every reason.
 
-use countersign_pkcs11::CKA_COUNTERSIGN_ETHEREUM_ADDRESS;
-use countersign_pkcs11::CKM_COUNTERSIGN_ETHEREUM;
+use countersign_pkcs11::{
+    CKA_COUNTERSIGN_DESCRIPTOR, CKA_COUNTERSIGN_ETHEREUM_ADDRESS, CKA_COUNTERSIGN_NETWORK, CKA_COUNTERSIGN_PATH,
+    CKA_COUNTERSIGN_XPUB, CKM_COUNTERSIGN_ETHEREUM, CKM_COUNTERSIGN_MESSAGE, CKM_COUNTERSIGN_PSBT,
+    CKM_COUNTERSIGN_TYPED_DATA,
+};
 use countersign_pkcs11::boundary::lists::{NAMES_ADDED_BY_V3_0, NAMES_V2_40};
 use countersign_pkcs11::boundary::{functions, functions_v3};
 use countersign_wire::reason::Reason;
@@ -57,8 +60,20 @@ fn every_reason_has_its_row_and_its_return_value() {
 
 #[test]
 fn the_vendor_constants_stand_there_with_their_numbers() {
-    for number in [CKM_COUNTERSIGN_ETHEREUM, CKA_COUNTERSIGN_ETHEREUM_ADDRESS] {
-        assert!(DOCUMENT.contains(&format!("0x{number:08x}")), "0x{number:08x}");
+    for (name, number) in [
+        ("CKM_COUNTERSIGN_ETHEREUM", CKM_COUNTERSIGN_ETHEREUM),
+        ("CKM_COUNTERSIGN_TYPED_DATA", CKM_COUNTERSIGN_TYPED_DATA),
+        ("CKM_COUNTERSIGN_MESSAGE", CKM_COUNTERSIGN_MESSAGE),
+        ("CKM_COUNTERSIGN_PSBT", CKM_COUNTERSIGN_PSBT),
+        ("CKA_COUNTERSIGN_ETHEREUM_ADDRESS", CKA_COUNTERSIGN_ETHEREUM_ADDRESS),
+        ("CKA_COUNTERSIGN_PATH", CKA_COUNTERSIGN_PATH),
+        ("CKA_COUNTERSIGN_NETWORK", CKA_COUNTERSIGN_NETWORK),
+        ("CKA_COUNTERSIGN_XPUB", CKA_COUNTERSIGN_XPUB),
+        ("CKA_COUNTERSIGN_DESCRIPTOR", CKA_COUNTERSIGN_DESCRIPTOR),
+    ] {
+        let number = format!("0x{number:08x}");
+        let stands = |line: &str| line.contains(&format!("`{name}`")) && line.contains(&number);
+        assert!(DOCUMENT.lines().any(stands), "{name} {number}");
     }
 }
 

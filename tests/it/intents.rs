@@ -1,0 +1,243 @@
+//! What is signed, from the outside: made by other libraries, signed by a real HSM, and verified by those libraries again.
+
+use alloy_dyn_abi::TypedData;
+use bitcoin::bip32::{ChildNumber, DerivationPath, Fingerprint, Xpub};
+use bitcoin::hashes::Hash;
+use bitcoin::secp256k1::{PublicKey, Secp256k1};
+use bitcoin::sighash::SighashCache;
+use bitcoin::{
+    Amount, CompressedPublicKey, OutPoint, Psbt, ScriptBuf, Sequence, Transaction, TxIn, TxOut, Txid, Witness,
+    absolute, transaction,
+};
+use countersign_tests::backend::{User, assert_signed_by, reason};
+use countersign_tests::module::{
+    CKM_COUNTERSIGN_MESSAGE, CKM_COUNTERSIGN_PSBT, CKM_COUNTERSIGN_TYPED_DATA, PSBT_ADDED_MAX_BYTES,
+};
+use countersign_tests::{Hsm, Keystore, cli, on_both_keystores, on_embedded, transactions};
+use countersign_wire::client::Mechanism::{Bitcoin, Ethereum, Message, TypedData as Typed};
+use countersign_wire::client::{Act, Answer, CreateKey, KeyInfo, KeyPlan, Mechanism, Network, Payload};
+use countersign_wire::names::KeyLabel;
+use countersign_wire::reason::Reason;
+use cryptoki_sys::{CK_MECHANISM_TYPE, CKU_USER};
+use data_encoding::BASE64;
+use std::path::{Path, PathBuf};
+
+on_both_keystores!(
+    a_psbt_is_signed_under_one_code_and_verified_by_another_library,
+    typed_data_and_messages_have_the_digests_that_others_compute,
+);
+on_embedded!(
+    a_policy_comes_from_the_ceremony_folder_alone_and_its_limits_hold,
+    the_command_line_makes_wallets_and_signs_psbts,
+);
+
+fn policies() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("it/intents")
+}
+
+/// Packs one of the policies beside this file and gives it to the first tenant of an HSM that does not run.
+fn set_policy(hsm: &mut Hsm, name: &str) {
+    let document = hsm.folder().join(format!("{name}.policy"));
+    let source = policies().join(name);
+    let words = ["policy", "pack", source.to_str().unwrap(), "--out", document.to_str().unwrap()];
+    cli::run(hsm, &words).done();
+    hsm.set_policy(&document);
+}
+
+fn wallet_key(hsm: &Hsm, user: &User, name: &str, mechanism: Mechanism, path: &str) -> KeyInfo {
+    let network = (mechanism == Bitcoin).then_some(Network::Regtest);
+    let plan = KeyPlan { mechanisms: vec![mechanism], network, path: Some(path.parse().unwrap()) };
+    match hsm.ask(Act::CreateKey(CreateKey { label: user.key_named(name), plan })).unwrap() {
+        Answer::Key(key) => key,
+        other => panic!("not a key: {other:?}"),
+    }
+}
+
+/// What the module signs of some data, with a mechanism and the user's present code.
+fn module_sign(hsm: &Hsm, user: &User, key: &KeyLabel, kind: CK_MECHANISM_TYPE, data: &[u8]) -> Vec<u8> {
+    let raw = hsm.raw();
+    let session = raw.open_session().unwrap();
+    raw.login(session, CKU_USER, hsm.api_key().expose().as_bytes()).unwrap();
+    let object = raw.find(session, key).unwrap();
+    raw.sign_init(session, kind, object).unwrap();
+    let room = usize::try_from(raw.sign_length(session, data).unwrap()).unwrap();
+    assert!(room <= data.len() + PSBT_ADDED_MAX_BYTES);
+    raw.context_login(session, &user.phone.code(hsm.advance(30))).unwrap();
+    let signature = raw.sign(session, data, room).unwrap();
+    raw.close_session(session).unwrap();
+    signature
+}
+
+/// The keys of a wallet account, as another library derives them.
+struct Watched {
+    xpub: Xpub,
+    root: Fingerprint,
+    account: DerivationPath,
+}
+
+impl Watched {
+    fn of(key: &KeyInfo) -> Self {
+        let watch = key.watch.as_ref().unwrap();
+        Self {
+            xpub: watch.xpub.parse().unwrap(),
+            root: Fingerprint::from(watch.root_fingerprint.into_array()),
+            account: key.plan.path.as_ref().unwrap().to_string().parse().unwrap(),
+        }
+    }
+
+    fn key(&self, chain: u32, index: u32) -> (PublicKey, (Fingerprint, DerivationPath), ScriptBuf) {
+        let steps = [chain, index].map(|step| ChildNumber::from_normal_idx(step).unwrap());
+        let derived = self.xpub.derive_pub(&Secp256k1::verification_only(), &steps).unwrap().public_key;
+        let script = ScriptBuf::new_p2wpkh(&CompressedPublicKey(derived).wpubkey_hash());
+        (derived, (self.root, self.account.extend(steps)), script)
+    }
+
+    /// Two inputs of 100,000 satoshi each; 150,000 go to a stranger and 49,000 come back.
+    fn psbt(&self) -> Psbt {
+        let input = |previous_output| TxIn {
+            previous_output,
+            script_sig: ScriptBuf::new(),
+            sequence: Sequence::ENABLE_RBF_NO_LOCKTIME,
+            witness: Witness::new(),
+        };
+        let transaction = |input, output| Transaction {
+            version: transaction::Version::TWO,
+            lock_time: absolute::LockTime::ZERO,
+            input,
+            output,
+        };
+        let paid = |sat, script_pubkey| TxOut { value: Amount::from_sat(sat), script_pubkey };
+        let previous = [0, 1].map(|index| {
+            let coin = OutPoint { txid: Txid::from_byte_array([7 + u8::try_from(index).unwrap(); 32]), vout: 0 };
+            transaction(vec![input(coin)], vec![paid(100_000, self.key(0, index).2)])
+        });
+        let stranger = ScriptBuf::new_p2wpkh(&bitcoin::WPubkeyHash::from_byte_array([9; 20]));
+        let inputs = previous.iter().map(|one| input(OutPoint { txid: one.compute_txid(), vout: 0 }));
+        let outputs = vec![paid(150_000, stranger), paid(49_000, self.key(1, 0).2)];
+        let mut psbt = Psbt::from_unsigned_tx(transaction(inputs.collect(), outputs)).unwrap();
+        for (index, one) in (0u32..).zip(previous) {
+            let (key, origin, _) = self.key(0, index);
+            let input = &mut psbt.inputs[index as usize];
+            input.witness_utxo = Some(one.output[0].clone());
+            input.non_witness_utxo = Some(one);
+            input.bip32_derivation.insert(key, origin);
+        }
+        let (key, origin, _) = self.key(1, 0);
+        psbt.outputs[1].bip32_derivation.insert(key, origin);
+        psbt
+    }
+
+    /// Each input has one signature, of its key, over what the other library computes.
+    fn assert_signed(&self, unsigned: &Psbt, signed: &[u8]) {
+        let signed = Psbt::deserialize(signed).unwrap();
+        assert_eq!(signed.unsigned_tx, unsigned.unsigned_tx);
+        let mut cache = SighashCache::new(&unsigned.unsigned_tx);
+        for (index, input) in signed.inputs.iter().enumerate() {
+            let (message, _) = unsigned.sighash_ecdsa(index, &mut cache).unwrap();
+            let (key, ..) = self.key(0, u32::try_from(index).unwrap());
+            let signature = &input.partial_sigs[&bitcoin::PublicKey::new(key)];
+            assert_eq!(input.partial_sigs.len(), 1);
+            Secp256k1::verification_only().verify_ecdsa(&message, &signature.signature, &key).unwrap();
+        }
+    }
+}
+
+fn a_psbt_is_signed_under_one_code_and_verified_by_another_library(keystore: Keystore) {
+    let hsm = Hsm::start(keystore);
+    let alice = hsm.user("alice", &[Ethereum]);
+    let key = wallet_key(&hsm, &alice, "btc", Bitcoin, "m/84h/1h/0h");
+    let watched = Watched::of(&key);
+    let unsigned = watched.psbt();
+    let native = Payload::Psbt(unsigned.serialize().into());
+    let code = alice.phone.code(hsm.advance(30));
+    let signed = hsm.sign_with(&alice, &key.label, native.clone(), Some(&code)).unwrap();
+    watched.assert_signed(&unsigned, signed.psbt.as_ref().unwrap());
+    assert!(signed.summary.starts_with("sign: transfer on a Bitcoin test network"), "{}", signed.summary);
+    let again = hsm.sign_with(&alice, &key.label, native, Some(&code));
+    assert_eq!(reason(again), Reason::CodeUsed);
+    let through = module_sign(&hsm, &alice, &key.label, CKM_COUNTERSIGN_PSBT, &unsigned.serialize());
+    watched.assert_signed(&unsigned, &through);
+}
+
+const MAIL: &str = r#"{"types":{"EIP712Domain":[{"name":"name","type":"string"},{"name":"chainId","type":"uint256"}],
+    "Mail":[{"name":"to","type":"address"},{"name":"contents","type":"string"}]},"primaryType":"Mail",
+    "domain":{"name":"Ether Mail","chainId":1},
+    "message":{"to":"0xbBbBBBBbbBBBbbbBbbBbbbbBBbBbbbbBbBbbBBbB","contents":"Hello, Bob!"}}"#;
+
+fn typed_data_and_messages_have_the_digests_that_others_compute(keystore: Keystore) {
+    let mut hsm = Hsm::init(keystore, &["default"]);
+    set_policy(&mut hsm, "statements");
+    hsm.run();
+    let alice = hsm.user("alice", &[Ethereum, Typed, Message]);
+    let code = || alice.phone.code(hsm.advance(30));
+    let typed: TypedData = serde_json::from_str(MAIL).unwrap();
+    let expected = typed.eip712_signing_hash().unwrap();
+    let payload = Payload::TypedData(MAIL.as_bytes().to_vec().into());
+    let signed = hsm.sign(&alice, payload, &code()).unwrap();
+    assert_eq!(*signed.digest, *expected);
+    assert_signed_by(&alice.key, expected.as_slice(), &signed.signature[..]);
+    let through = module_sign(&hsm, &alice, &alice.key.label, CKM_COUNTERSIGN_TYPED_DATA, MAIL.as_bytes());
+    assert_signed_by(&alice.key, expected.as_slice(), &through);
+
+    let text = "I, Alice, agree.";
+    let expected = alloy_primitives::eip191_hash_message(text);
+    let payload = Payload::Message(text.as_bytes().to_vec().into());
+    let signed = hsm.sign(&alice, payload, &code()).unwrap();
+    assert_eq!(*signed.digest, *expected);
+    assert_signed_by(&alice.key, expected.as_slice(), &signed.signature[..]);
+    let through = module_sign(&hsm, &alice, &alice.key.label, CKM_COUNTERSIGN_MESSAGE, text.as_bytes());
+    assert_signed_by(&alice.key, expected.as_slice(), &through);
+}
+
+fn a_policy_comes_from_the_ceremony_folder_alone_and_its_limits_hold(keystore: Keystore) {
+    let mut hsm = Hsm::init(keystore, &["default"]);
+    set_policy(&mut hsm, "limited");
+    hsm.run();
+    let alice = hsm.user("alice", &[Ethereum]);
+    // Each transfer is of one ether, and three with their fees fit.
+    for nonce in 0..3 {
+        let code = alice.phone.code(hsm.advance(30));
+        hsm.sign(&alice, transactions::payload(&transactions::transfer(nonce)), &code).unwrap();
+    }
+    let code = alice.phone.code(hsm.advance(30));
+    let fourth = || transactions::payload(&transactions::transfer(3));
+    assert_eq!(reason(hsm.sign(&alice, fourth(), &code)), Reason::LimitExceeded);
+    hsm.kill_and_run();
+    assert_eq!(reason(hsm.sign(&alice, fourth(), &code)), Reason::LimitExceeded, "and no restart frees it");
+    // The document is on the operator's side; without it the HSM does not start, and with it as before.
+    hsm.stop();
+    let document = hsm.home().join("ceremony/default.policy");
+    let kept = std::fs::read(&document).unwrap();
+    std::fs::remove_file(&document).unwrap();
+    let refused = hsm.try_run().unwrap_err();
+    assert_eq!(refused.exit_code, Some(4), "{}", refused.log);
+    assert!(refused.log.contains("the policy of tenant default is refused"), "{}", refused.log);
+    std::fs::write(&document, kept).unwrap();
+    hsm.run();
+    let code = alice.phone.code(hsm.advance(2 * 86_400));
+    hsm.sign(&alice, fourth(), &code).unwrap();
+}
+
+fn the_command_line_makes_wallets_and_signs_psbts(keystore: Keystore) {
+    let hsm = Hsm::start(keystore);
+    let alice = hsm.user("alice", &[Ethereum]);
+    let create = ["key", "create", "alice/btc", "--mechanism", "bitcoin", "--network", "regtest", "--path", "m/84'/1'/0'"];
+    let created = cli::run(&hsm, &create).done();
+    assert_eq!(created["path"], "m/84h/1h/0h");
+    let key = hsm.find_keys(hsm.api_key(), countersign_wire::client::KeyQuery::Label(alice.key_named("btc"))).unwrap();
+    let watched = Watched::of(&key.keys[0]);
+    let shown = cli::run(&hsm, &["wallet", "show", "alice"]).done();
+    assert_eq!(shown["keys"][0]["xpub"], watched.xpub.to_string());
+    let address = cli::run(&hsm, &["address", "alice/btc", "--index", "7", "--change"]).done();
+    let script = watched.key(1, 7).2;
+    let expected = bitcoin::Address::from_script(&script, bitcoin::Network::Regtest).unwrap();
+    assert_eq!((&address["address"], &address["path"]), (&expected.to_string().into(), &"m/84h/1h/0h/1/7".into()));
+
+    let unsigned = watched.psbt();
+    let file = hsm.folder().join("payment.psbt");
+    std::fs::write(&file, BASE64.encode(&unsigned.serialize())).unwrap();
+    let code = alice.phone.code(hsm.advance(30));
+    let signed = cli::run(&hsm, &["sign", "--key", "alice/btc", "--psbt", file.to_str().unwrap(), "--code", &code]);
+    let psbt = BASE64.decode(signed.done()["psbt"].as_str().unwrap().as_bytes()).unwrap();
+    watched.assert_signed(&unsigned, &psbt);
+}
