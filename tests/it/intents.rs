@@ -6,8 +6,8 @@ use bitcoin::hashes::Hash;
 use bitcoin::secp256k1::{PublicKey, Secp256k1};
 use bitcoin::sighash::SighashCache;
 use bitcoin::{
-    Amount, CompressedPublicKey, OutPoint, Psbt, ScriptBuf, Sequence, Transaction, TxIn, TxOut, Txid, Witness,
-    absolute, transaction,
+    Amount, CompressedPublicKey, OutPoint, Psbt, ScriptBuf, Sequence, Transaction, TxIn, TxOut, Txid,
+    Witness, absolute, transaction,
 };
 use countersign_tests::backend::{User, assert_signed_by, reason};
 use countersign_tests::module::{
@@ -108,7 +108,8 @@ impl Watched {
         };
         let paid = |sat, script_pubkey| TxOut { value: Amount::from_sat(sat), script_pubkey };
         let previous = [0, 1].map(|index| {
-            let coin = OutPoint { txid: Txid::from_byte_array([7 + u8::try_from(index).unwrap(); 32]), vout: 0 };
+            let coin =
+                OutPoint { txid: Txid::from_byte_array([7 + u8::try_from(index).unwrap(); 32]), vout: 0 };
             transaction(vec![input(coin)], vec![paid(100_000, self.key(0, index).2)])
         });
         let stranger = ScriptBuf::new_p2wpkh(&bitcoin::WPubkeyHash::from_byte_array([9; 20]));
@@ -221,23 +222,39 @@ fn a_policy_comes_from_the_ceremony_folder_alone_and_its_limits_hold(keystore: K
 fn the_command_line_makes_wallets_and_signs_psbts(keystore: Keystore) {
     let hsm = Hsm::start(keystore);
     let alice = hsm.user("alice", &[Ethereum]);
-    let create = ["key", "create", "alice/btc", "--mechanism", "bitcoin", "--network", "regtest", "--path", "m/84'/1'/0'"];
+    let create = [
+        "key",
+        "create",
+        "alice/btc",
+        "--mechanism",
+        "bitcoin",
+        "--network",
+        "regtest",
+        "--path",
+        "m/84'/1'/0'",
+    ];
     let created = cli::run(&hsm, &create).done();
     assert_eq!(created["path"], "m/84h/1h/0h");
-    let key = hsm.find_keys(hsm.api_key(), countersign_wire::client::KeyQuery::Label(alice.key_named("btc"))).unwrap();
+    let key = hsm
+        .find_keys(hsm.api_key(), countersign_wire::client::KeyQuery::Label(alice.key_named("btc")))
+        .unwrap();
     let watched = Watched::of(&key.keys[0]);
     let shown = cli::run(&hsm, &["wallet", "show", "alice"]).done();
     assert_eq!(shown["keys"][0]["xpub"], watched.xpub.to_string());
     let address = cli::run(&hsm, &["address", "alice/btc", "--index", "7", "--change"]).done();
     let script = watched.key(1, 7).2;
     let expected = bitcoin::Address::from_script(&script, bitcoin::Network::Regtest).unwrap();
-    assert_eq!((&address["address"], &address["path"]), (&expected.to_string().into(), &"m/84h/1h/0h/1/7".into()));
+    assert_eq!(
+        (&address["address"], &address["path"]),
+        (&expected.to_string().into(), &"m/84h/1h/0h/1/7".into())
+    );
 
     let unsigned = watched.psbt();
     let file = hsm.folder().join("payment.psbt");
     std::fs::write(&file, BASE64.encode(&unsigned.serialize())).unwrap();
     let code = alice.phone.code(hsm.advance(30));
-    let signed = cli::run(&hsm, &["sign", "--key", "alice/btc", "--psbt", file.to_str().unwrap(), "--code", &code]);
+    let signed =
+        cli::run(&hsm, &["sign", "--key", "alice/btc", "--psbt", file.to_str().unwrap(), "--code", &code]);
     let psbt = BASE64.decode(signed.done()["psbt"].as_str().unwrap().as_bytes()).unwrap();
     watched.assert_signed(&unsigned, &psbt);
 }

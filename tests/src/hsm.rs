@@ -197,7 +197,10 @@ impl Hsm {
     pub fn set_policy(&mut self, document: &Path) {
         assert!(self.running.is_none(), "policies are changed while the HSM is stopped");
         let mut command = hsm_command();
-        command.args(["tenant", "set-policy", "--home"]).arg(self.home()).args(["--name", TENANT, "--policy"]);
+        command
+            .args(["tenant", "set-policy", "--home"])
+            .arg(self.home())
+            .args(["--name", TENANT, "--policy"]);
         let output = command.arg(document).output().expect("countersign-hsm can be started");
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     }

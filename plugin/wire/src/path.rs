@@ -198,7 +198,10 @@ mod tests {
             assert_eq!(path(typed).to_string(), canonical);
             assert_eq!(crate::decode(&crate::encode(&path(typed))), Ok(path(canonical)));
         }
-        assert_eq!(crate::decode::<DerivationPath>(&crate::encode(&"m/84'/0'/0'".to_owned())), Err(crate::Malformed));
+        assert_eq!(
+            crate::decode::<DerivationPath>(&crate::encode(&"m/84'/0'/0'".to_owned())),
+            Err(crate::Malformed)
+        );
         for bad in [
             "",
             "m/",

@@ -145,12 +145,11 @@ fn i6_a_log_that_was_changed_while_the_plugin_ran_is_not_carried_on() {
     while !refused {
         device.advance(30);
         let code = users[0].code(device.time.unix_secs);
-        let request =
-            Request { id: [0; 16].into(), api_key: Some(api_key("a")), act: sign_act(&users[0], 1, &code) };
-        let ticket = device.send(&request);
+        let ticket = device.begin_as("a", sign_act(&users[0], 1, &code));
         device.settle();
         refused = device.halted.is_some();
-        assert!(refused || device.reply(ticket).unwrap().is_ok());
+        let reply = device.reply(ticket);
+        assert!(refused || reply.as_ref().is_some_and(Result::is_ok), "{reply:?}");
     }
     assert_eq!(device.halted, Some(StoreError::Changed.to_string()));
     assert!(!device.boot());

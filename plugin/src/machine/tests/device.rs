@@ -299,7 +299,9 @@ impl Device {
             Op::WrapMacKey { secret, .. } => Ok(Value::Wrapped(secret.expose().to_vec().into())),
             Op::Mac { wrapped, hash, counters } => {
                 let shift = u64::from(self.wrong_roots && hash == TotpHash::Sha512);
-                Ok(Value::Macs(counters.iter().map(|counter| mac(hash, &wrapped, *counter ^ shift)).collect()))
+                Ok(Value::Macs(
+                    counters.iter().map(|counter| mac(hash, &wrapped, *counter ^ shift)).collect(),
+                ))
             }
         }
     }

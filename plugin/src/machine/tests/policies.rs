@@ -1,8 +1,8 @@
 //! The custodian's policy in the plugin: versions, limits that no race slips past, payees, and what is recorded.
 
 use super::*;
-use countersign_policy::document::{Counts, DeclaredAsset, DeclaredLimit, Document, FORMAT, Undeclared};
 use countersign_policy::Per;
+use countersign_policy::document::{Counts, DeclaredAsset, DeclaredLimit, Document, FORMAT, Undeclared};
 use countersign_wire::client::TrustPayee;
 
 const GWEI: u128 = 1_000_000_000;
@@ -106,7 +106,7 @@ fn i15_a_denied_transfer_burns_no_code_and_a_permitted_one_is_booked() {
     device.advance(30);
     device.ops.clear();
     let act = transfer_act(&device, &user, transfer(0, 200_000_000, [9; 20]));
-    assert_eq!(device.ask(act).unwrap_err(), Reason::PolicyRefused);
+    assert_eq!(device.ask(act).unwrap_err(), Reason::LimitExceeded, "less of it would be permitted");
     assert!(!device.ops.contains(&"mac"));
     let act = transfer_act(&device, &user, transfer(0, 90_000_000, [9; 20]));
     assert!(device.ask(act).is_ok(), "the same code is still good");
@@ -116,7 +116,11 @@ fn i15_a_denied_transfer_burns_no_code_and_a_permitted_one_is_booked() {
     assert_eq!(pay(&mut device, &user, 11, 90_000_000).unwrap_err(), Reason::LimitExceeded);
     pay(&mut device, &user, 11, 9_000_000).unwrap();
     assert!(device.boot());
-    assert_eq!(pay(&mut device, &user, 12, 9_000_000).unwrap_err(), Reason::LimitExceeded, "a restart frees nothing");
+    assert_eq!(
+        pay(&mut device, &user, 12, 9_000_000).unwrap_err(),
+        Reason::LimitExceeded,
+        "a restart frees nothing"
+    );
     device.advance(2 * 86_400);
     pay(&mut device, &user, 12, 90_000_000).unwrap();
 }
@@ -151,7 +155,8 @@ fn racing_clients_never_pass_a_limit_that_they_share() {
 #[test]
 fn through_pkcs11_the_limit_is_booked_when_the_data_comes() {
     let (mut device, user) = with_policy(1);
-    let operation = |id: u8| Operation { id: [id; 16].into(), key: user.key.id, mechanism: Mechanism::Ethereum };
+    let operation =
+        |id: u8| Operation { id: [id; 16].into(), key: user.key.id, mechanism: Mechanism::Ethereum };
     let mut granted = 0;
     for id in 0..14 {
         device.advance(30);
@@ -171,18 +176,26 @@ fn i8_a_payee_is_trusted_with_the_users_code_and_only_after_the_delay() {
     let (mut device, user) = with_policy(1);
     let address = countersign_intent::ethereum::address(&[9; 20]).to_string();
     let trust = |address: &str, approval| {
-        Act::TrustPayee(TrustPayee { account: user.name.parse().unwrap(), address: address.to_owned(), approval })
+        Act::TrustPayee(TrustPayee {
+            account: user.name.parse().unwrap(),
+            address: address.to_owned(),
+            approval,
+        })
     };
     assert_eq!(device.ask(trust(&address, None)).unwrap_err(), Reason::ApprovalMissing);
     let code = |at| Some(Approval::Code(typed(&user.code(at))));
     let now = device.time.unix_secs;
     assert_eq!(device.ask(trust("no address\n", code(now))).unwrap_err(), Reason::MalformedAddress);
-    assert_eq!(pay(&mut device, &user, 0, 200_000_000).unwrap_err(), Reason::PolicyRefused);
+    assert_eq!(pay(&mut device, &user, 0, 200_000_000).unwrap_err(), Reason::LimitExceeded);
     let now = device.time.unix_secs;
     let Answer::Account(info) = device.ask(trust(&address, code(now))).unwrap() else { panic!("no account") };
     assert_eq!(info.payees, [address.clone()]);
     assert_eq!(device.ask(trust(&address, code(now))).unwrap_err(), Reason::CodeUsed);
-    assert_eq!(pay(&mut device, &user, 0, 200_000_000).unwrap_err(), Reason::PolicyRefused, "not for long enough");
+    assert_eq!(
+        pay(&mut device, &user, 0, 200_000_000).unwrap_err(),
+        Reason::LimitExceeded,
+        "not for long enough"
+    );
     device.advance(600);
     pay(&mut device, &user, 0, 200_000_000).unwrap();
 }
@@ -214,7 +227,8 @@ fn i8_a_policy_never_goes_back_and_never_goes_away() {
 #[test]
 fn i9_each_tenant_has_its_own_policy() {
     let (mut device, _) = with_policy(1);
-    let Answer::Enrolled(enrolled) = device.ask_as("b", enroll_act("alice", &[Mechanism::Ethereum])).unwrap() else {
+    let Answer::Enrolled(enrolled) = device.ask_as("b", enroll_act("alice", &[Mechanism::Ethereum])).unwrap()
+    else {
         panic!("not enrolled")
     };
     let phone = totp_rs::Totp::from_url(&enrolled.otpauth).unwrap();

@@ -39,7 +39,8 @@ fn bitcoin_account(key: &KeyInfo) -> bitcoin::Account {
 fn a_wallet_key_signs_like_any_other_and_its_root_comes_back_after_a_restart() {
     let mut device = Device::ready();
     let user = enroll(&mut device, "alice");
-    let plan = wallet_plan(&[Mechanism::Digest, Mechanism::Ethereum, Mechanism::Message], None, "m/44h/60h/0h/0/0");
+    let plan =
+        wallet_plan(&[Mechanism::Digest, Mechanism::Ethereum, Mechanism::Message], None, "m/44h/60h/0h/0/0");
     let key = create(&mut device, "alice/spending", plan.clone()).unwrap();
     assert_eq!(key.plan, plan);
     for _ in 0..2 {
@@ -47,7 +48,12 @@ fn a_wallet_key_signs_like_any_other_and_its_root_comes_back_after_a_restart() {
         let signed = sign_with(&mut device, &user, &key, Payload::Digest([7; 32].into())).unwrap();
         assert!(crate::ecdsa::verify(&key.public_key, &[7; 32], &signed.signature).is_ok());
         assert!(!device.ops.contains(&"sign"), "the keystore knows no such key");
-        assert_eq!(device.ops, ["mac", "commit", "commit", "mac"], "the root is made after the spend is durable");
+        device.ops.retain(|op| *op != "read");
+        assert_eq!(
+            device.ops,
+            ["mac", "commit", "commit", "mac"],
+            "the root is made after the spend is durable"
+        );
         assert!(device.boot());
     }
     let text = Payload::Message(b"I agree".to_vec().into());
@@ -86,7 +92,10 @@ fn i8_a_path_has_one_key_for_ever_and_so_have_those_above_and_below_it() {
         (account(Network::Main, "m/84h/0h/1h/0/0"), Reason::UnsupportedPath),
         (ethereum("m/44h/60h/0h/0"), Reason::UnsupportedPath),
         (wallet_plan(&[Mechanism::Bitcoin], None, "m/84h/0h/1h"), Reason::MalformedRequest),
-        (wallet_plan(&[Mechanism::Ethereum], Some(Network::Main), "m/44h/60h/0h/0/9"), Reason::MalformedRequest),
+        (
+            wallet_plan(&[Mechanism::Ethereum], Some(Network::Main), "m/44h/60h/0h/0/9"),
+            Reason::MalformedRequest,
+        ),
         (
             wallet_plan(&[Mechanism::Digest, Mechanism::Bitcoin], Some(Network::Main), "m/84h/0h/1h"),
             Reason::MalformedRequest,
