@@ -162,10 +162,10 @@ pub(crate) async fn spend_to_unlock(
     account.guard.admit_pair(now.elapsed_secs)?;
     account.guard.count_pair(now.elapsed_secs);
     let candidates = candidates(core, account, now, totp::pair_window);
-    let counted = commit(core, account, false, What::CodeCounted).await;
-    let candidates = candidates.await;
-    counted?;
-    let candidates = candidates?.still_in_time(core, account, totp::pair_window)?;
+    if let Err(stop) = commit(core, account, false, What::CodeCounted).await {
+        return Err(after(core, candidates, stop).await);
+    }
+    let candidates = candidates.await?.still_in_time(core, account, totp::pair_window)?;
     account.totp.highest_used_step = check_pair(core, account, &offered, candidates)?;
     account.guard.vouch(core.now().elapsed_secs);
     commit(core, account, false, What::Unlocked).await
@@ -210,13 +210,20 @@ async fn count_failure(
     match commit(core, account, true, What::CodeCounted).await {
         Ok(()) => Ok((Counted { attempt, before }, candidates)),
         Err(stop) => {
-            // It could not be counted, so nothing will be compared. What the keystore was asked for is waited for all the
-            // same: no more is asked of it than there are requests under way.
-            let _ = candidates.await;
+            // It could not be counted, so nothing will be compared.
             attempt.succeed();
-            Err(stop)
+            Err(after(core, candidates, stop).await)
         }
     }
+}
+
+/// Waits for what the keystore was asked for, though nobody needs it: no more is asked of it than there are requests under
+/// way. Where the store is broken the plugin is about to stop, and whoever waits is to be told before that.
+async fn after(core: &Core, candidates: impl Future<Output = Result<Candidates, Stop>>, stop: Stop) -> Stop {
+    if core.store.broken().is_none() {
+        let _ = candidates.await;
+    }
+    stop
 }
 
 /// The steps that may match, and their MACs from the keystore.

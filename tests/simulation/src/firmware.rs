@@ -89,7 +89,9 @@ impl Hardware<'_> {
                 if stage == 0 {
                     call.result = self.write_archive(append);
                 } else {
-                    if self.strike(self.weather.lying_sync, "fault: lying sync of the archive") {
+                    // The archive is written so seldom that it must be lied about more often.
+                    let odds = self.weather.lying_sync.saturating_mul(8);
+                    if self.strike(odds, "fault: lying sync of the archive") {
                         self.disk.suspect = true;
                     } else {
                         self.disk.archive.sync();

@@ -170,3 +170,18 @@ fn i14_a_request_that_is_refused_for_a_full_disk_leaves_no_call_behind() {
     device.finish("mac");
     assert_eq!(device.reply(ticket).unwrap().unwrap_err().reason, Reason::StoreFull);
 }
+
+#[test]
+fn a_fault_in_a_commit_is_told_though_the_keystore_is_still_at_work() {
+    let mut device = Device::ready();
+    let user = enroll(&mut device, "alice");
+    let code = user.code(device.time.unix_secs);
+    let ticket = begin_to_sign(&mut device, &user, &code);
+    assert_eq!(device.under_way(), ["mac", "commit"]);
+    device.fail_next.insert("commit", Fault::Store);
+    device.finish("commit");
+    assert_eq!(device.reply(ticket).unwrap().unwrap_err().reason, Reason::StoreRefused);
+    assert!(device.halted.is_some());
+    assert!(device.boot());
+    sign(&mut device, &user, &code).unwrap();
+}
