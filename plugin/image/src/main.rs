@@ -2,14 +2,14 @@
 //!
 //! Standard input is the plugin's end of a socket pair to the firmware; frames and messages are those of
 //! `countersign_wire::hal`. The loop reads what has arrived, lets the plugin work until nothing can go on, and writes
-//! what it has to say. There is no other input and no other output. Before the first read it locks its memory and
-//! makes itself undumpable, which an `exec` takes away from what the launcher had set.
+//! what it has to say. There is no other input and no other output. Before it learns anything secret it locks all memory
+//! that it can write to and makes itself undumpable, which an `exec` takes away from what the launcher had set.
 
 #![forbid(unsafe_code)]
 
 use countersign_plugin::machine::Plugin;
 use countersign_wire::frame::{self, HAL_MAX_BYTES};
-use countersign_wire::hal::{Delivery, Output};
+use countersign_wire::hal::{Delivery, Output, Started, WritableMemory};
 use countersign_wire::{decode_packed, encode_packed};
 use rustix::io::Errno;
 use rustix::mm::MlockAllFlags;
@@ -25,9 +25,11 @@ const READ_BYTES: usize = 64 * 1024;
 const HALTED: u8 = 1;
 
 fn main() -> ExitCode {
-    harden();
-    let mut plugin = Plugin::new();
     let mut arrived = Vec::with_capacity(READ_BYTES);
+    if harden(&mut arrived).is_err() {
+        return ExitCode::from(HALTED);
+    }
+    let mut plugin = Plugin::new();
     let mut chunk = vec![0; READ_BYTES];
     let mut sending = Vec::with_capacity(READ_BYTES);
     loop {
@@ -57,19 +59,54 @@ fn main() -> ExitCode {
     }
 }
 
+/// The firmware sent something that is no delivery.
+struct NotADelivery;
+
 /// Locks memory and forbids dumps, both best effort: the firmware checks from outside that memory is locked, and
 /// decides. A panic says where, and nothing of what it was working on.
-fn harden() {
+///
+/// Code and constants, which are most of this process, are the image itself and stay as they are: a usual limit on
+/// locked memory is 8 MiB.
+fn harden(arrived: &mut Vec<u8>) -> Result<(), NotADelivery> {
     std::panic::set_hook(Box::new(|panic| match panic.location() {
         Some(location) => eprintln!("panicked at {location}"),
         None => eprintln!("panicked"),
     }));
+    let _ = rustix::mm::mlockall(MlockAllFlags::FUTURE);
+    let mut started = Vec::new();
+    frame::append(&mut started, &encode_packed(&Started {}));
+    send(&started).map_err(|_| NotADelivery)?;
+    for region in receive_writable(arrived)?.regions {
+        let (Ok(start), Ok(length)) = (usize::try_from(region.start), usize::try_from(region.length_bytes))
+        else {
+            return Err(NotADelivery);
+        };
+        // It would unlock when it is dropped.
+        let _ = region::lock(std::ptr::without_provenance::<u8>(start), length).map(std::mem::forget);
+    }
     let _ = rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable);
-    let _ = rustix::mm::mlockall(MlockAllFlags::CURRENT | MlockAllFlags::FUTURE);
+    Ok(())
 }
 
-/// The firmware sent something that is no delivery.
-struct NotADelivery;
+/// The first message, before there is a plugin that it could be delivered to.
+fn receive_writable(arrived: &mut Vec<u8>) -> Result<WritableMemory, NotADelivery> {
+    let mut chunk = [0; 1024];
+    loop {
+        if let Some((payload, length)) =
+            frame::split_first(arrived, HAL_MAX_BYTES).map_err(|_| NotADelivery)?
+        {
+            let message = decode_packed(payload).map_err(|_| NotADelivery)?;
+            arrived.drain(..length);
+            return Ok(message);
+        }
+        match rustix::net::recv(rustix::stdio::stdin(), chunk.as_mut_slice(), RecvFlags::empty()) {
+            Ok((0, _)) => return Err(NotADelivery),
+            Ok((count, _)) => arrived.extend_from_slice(&chunk[..count]),
+            Err(Errno::INTR) => {}
+            Err(_) => return Err(NotADelivery),
+        }
+    }
+}
 
 /// Delivers every whole frame and keeps the rest.
 fn deliver_all(plugin: &mut Plugin, arrived: &mut Vec<u8>) -> Result<(), NotADelivery> {

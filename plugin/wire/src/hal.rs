@@ -1,6 +1,7 @@
 //! Plugin to firmware, over one socket pair inside the boundary. This is all the plugin sees of the world.
 //!
-//! The firmware sends [`Delivery`]s, each with the present time; the plugin sends [`Output`]s. The first delivery
+//! Before anything secret passes, the plugin says [`Started`] and the firmware answers [`WritableMemory`], once. From then
+//! on the firmware sends [`Delivery`]s, each with the present time; the plugin sends [`Output`]s. The first delivery
 //! is [`Event::Boot`]. Every [`Output::Call`] gets exactly one [`Event::Done`] with its number; calls may finish
 //! in any order, except that at most one commit is under way at a time. Encoding: [`crate::encode_packed`].
 
@@ -46,6 +47,26 @@ impl core::fmt::Debug for Secret {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         f.write_str("Secret(redacted)")
     }
+}
+
+/// The plugin runs, and whatever memory it gets from here on is locked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Started {}
+
+/// What the plugin could write to when it said [`Started`]: it has to lock that itself, and cannot look it up.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WritableMemory {
+    /// Whole pages, none twice.
+    pub regions: Vec<MemoryRegion>,
+}
+
+/// Addresses in the plugin's process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MemoryRegion {
+    /// The first.
+    pub start: u64,
+    /// How many.
+    pub length_bytes: u64,
 }
 
 /// The HSM's two clocks, read by the firmware when it sent the delivery.

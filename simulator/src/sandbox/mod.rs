@@ -12,8 +12,10 @@
 //!
 //! * [`stages`]: what `launch` and `confine` do; [`seccomp`]: the system calls that remain.
 //! * [`probe`]: which [`Layer`]s this machine has, found out by trying each in a process of its own.
+//! * [`memory`]: before the plugin learns anything, it is told what memory it has to lock.
 //! * [`verify`]: after the plugin said it is ready, the kernel is asked whether the layers hold.
 
+pub mod memory;
 pub mod seccomp;
 pub mod stages;
 pub mod verify;
@@ -21,6 +23,7 @@ pub mod verify;
 use crate::image::SealedImage;
 use crate::{HsmError, log};
 use core::fmt;
+use std::net::Shutdown;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
@@ -43,7 +46,7 @@ pub enum Layer {
     Landlock,
     /// A list of allowed system calls; any other ends the plugin.
     Seccomp,
-    /// All its memory locked: nothing of it reaches swap.
+    /// All memory that it can write to locked: nothing of it reaches swap.
     MemoryLock,
     /// No time-stamp counter, and so no clock but the HSM's.
     Tsc,
@@ -181,6 +184,11 @@ pub fn launch(image: &SealedImage, layers: &Layers) -> Result<Launched, HsmError
         .spawn()
         .map_err(failed())?;
     let stderr = child.stderr.take().expect("standard error was asked to be a pipe");
+    if let Err(error) = memory::introduce(&socket, child.id(), layers) {
+        log::line(format_args!("the plugin did not start as it should: {error}"));
+        // Whoever listens to it finds that it is gone.
+        let _ = socket.shutdown(Shutdown::Both);
+    }
     Ok(Launched { child, socket, stderr })
 }
 

@@ -40,6 +40,7 @@ const PLAIN: &[i64] = &[
     libc::SYS_munmap,
     libc::SYS_mremap,
     libc::SYS_madvise,
+    libc::SYS_mlock,
     libc::SYS_mlockall,
     // The start of the runtime, and its end.
     libc::SYS_arch_prctl,
@@ -90,7 +91,7 @@ fn answers(layers: &Layers) -> Result<BpfProgram, Error> {
     let mut refused = vec![(libc::SYS_openat, Vec::new()), (libc::SYS_readlink, Vec::new())];
     if !layers.has(Layer::MemoryLock) {
         // Under a low limit, locked memory would make later allocations fail.
-        refused.push((libc::SYS_mlockall, Vec::new()));
+        refused.extend([(libc::SYS_mlock, Vec::new()), (libc::SYS_mlockall, Vec::new())]);
     }
     let error = SeccompAction::Errno(libc::EACCES.unsigned_abs());
     let filter =
@@ -133,7 +134,7 @@ mod tests {
             assert!(!PLAIN.contains(&call), "{call}");
         }
         // With those that are allowed only with certain arguments, as the documentation says.
-        assert_eq!(PLAIN.len() + 5, 34);
+        assert_eq!(PLAIN.len() + 5, 35);
         assert!(filters(&Layers::of(&Layer::ALL)).is_ok());
     }
 }

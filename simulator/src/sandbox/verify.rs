@@ -13,30 +13,45 @@ pub enum Found {
     Gone,
 }
 
+/// How often the kernel is asked again when the plugin's memory changed while it was counting.
+const LOOKS: usize = 20;
+
 /// Checks the plugin that the `launch` process `launch_pid` started.
 pub fn verify(launch_pid: u32, layers: &Layers) -> Result<Found, HsmError> {
-    let Some(status) = status_of_child(launch_pid)? else { return Ok(Found::Gone) };
-    // What the kernel tells of a process that has ended says nothing about its layers.
-    if has_ended(&status) {
-        return Ok(Found::Gone);
-    }
-    match missing(&status, layers) {
-        None => Ok(Found::Confined),
-        Some(what) => {
-            Err(HsmError::Plugin(format!("the plugin runs without a layer of its sandbox: {what}")))
+    let mut lacks = None;
+    for _ in 0..LOOKS {
+        let child = child_of(launch_pid).map_err(HsmError::io("list the processes"))?;
+        let Some(Process { status, .. }) = child else { return Ok(Found::Gone) };
+        // What the kernel tells of a process that has ended says nothing about its layers.
+        if has_ended(&status) {
+            return Ok(Found::Gone);
+        }
+        lacks = missing(&status, layers);
+        if lacks.is_none() {
+            return Ok(Found::Confined);
         }
     }
+    let lacks = lacks.unwrap_or_default();
+    Err(HsmError::Plugin(format!("the plugin runs without a layer of its sandbox: {lacks}")))
 }
 
-fn status_of_child(parent: u32) -> Result<Option<String>, HsmError> {
-    let failed = || HsmError::io("list the processes");
-    for entry in std::fs::read_dir("/proc").map_err(failed())? {
-        let name = entry.map_err(failed())?.file_name();
+/// A process, and what the kernel tells of it.
+pub struct Process {
+    /// Its number.
+    pub pid: u32,
+    /// `/proc/PID/status`.
+    pub status: String,
+}
+
+/// The process that `parent` started, if there is one.
+pub fn child_of(parent: u32) -> std::io::Result<Option<Process>> {
+    for entry in std::fs::read_dir("/proc")? {
+        let name = entry?.file_name();
         let Some(pid) = name.to_str().and_then(|name| name.parse::<u32>().ok()) else { continue };
         // A process may end while it is looked at.
-        let Ok(text) = std::fs::read_to_string(format!("/proc/{pid}/status")) else { continue };
-        if fields(&text).get("PPid").and_then(|value| value.parse().ok()) == Some(parent) {
-            return Ok(Some(text));
+        let Ok(status) = std::fs::read_to_string(format!("/proc/{pid}/status")) else { continue };
+        if fields(&status).get("PPid").and_then(|value| value.parse().ok()) == Some(parent) {
+            return Ok(Some(Process { pid, status }));
         }
     }
     Ok(None)
@@ -55,7 +70,11 @@ fn fields(status: &str) -> HashMap<&str, &str> {
 fn missing(status: &str, layers: &Layers) -> Option<String> {
     let fields = fields(status);
     let value = |name: &str| fields.get(name).copied().unwrap_or("");
-    let locked_kib = value("VmLck").split(' ').next().and_then(|kib| kib.parse::<u64>().ok()).unwrap_or(0);
+    let kib = |name: &str| value(name).split(' ').next().and_then(|kib| kib.parse::<u64>().ok());
+    let all_locked = match (kib("VmLck"), kib("VmData"), kib("VmStk")) {
+        (Some(locked), Some(data), Some(stack)) => locked > 0 && locked >= data.saturating_add(stack),
+        _ => false,
+    };
     let mut holds = vec![
         ("no new privileges (NoNewPrivs)", value("NoNewPrivs") == "1"),
         ("no capabilities (CapEff)", value("CapEff").parse::<u64>() == Ok(0)),
@@ -64,7 +83,7 @@ fn missing(status: &str, layers: &Layers) -> Option<String> {
     for layer in layers.present() {
         match layer {
             Layer::Seccomp => holds.push(("seccomp (Seccomp)", value("Seccomp") == "2")),
-            Layer::MemoryLock => holds.push(("memory-lock (VmLck)", locked_kib > 0)),
+            Layer::MemoryLock => holds.push(("memory-lock (VmLck, VmData, VmStk)", all_locked)),
             Layer::Namespaces => {
                 holds.push(("namespaces (NSpid)", value("NSpid").split_whitespace().count() > 1));
             }
@@ -79,7 +98,7 @@ fn missing(status: &str, layers: &Layers) -> Option<String> {
 mod tests {
     use super::*;
 
-    const GOOD: &str = "Name:\tplugin\nState:\tS (sleeping)\nPPid:\t7\nNSpid:\t99\t1\nVmLck:\t    2048 kB\nThreads:\t1\n\
+    const GOOD: &str = "Name:\tplugin\nState:\tS (sleeping)\nPPid:\t7\nNSpid:\t99\t1\nVmLck:\t    2048 kB\nVmData:\t    1912 kB\nVmStk:\t     136 kB\nThreads:\t1\n\
         CapEff:\t0000000000000000\nNoNewPrivs:\t1\nSeccomp:\t2\n";
 
     #[test]
@@ -89,6 +108,9 @@ mod tests {
         for (from, to) in [
             ("NSpid:\t99\t1", "NSpid:\t99"),
             ("    2048 kB", "       0 kB"),
+            ("    2048 kB", "    2044 kB"),
+            ("     136 kB", "     140 kB"),
+            ("VmData", "VmLib"),
             ("Threads:\t1", "Threads:\t2"),
             ("CapEff:\t0000000000000000", "CapEff:\t0000000000000400"),
             ("NoNewPrivs:\t1", "NoNewPrivs:\t0"),

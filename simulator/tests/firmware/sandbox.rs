@@ -2,7 +2,7 @@
 
 use super::*;
 use countersign_wire::client::ClockMode;
-use countersign_wire::hal::{Boot, Delivery, Event, Extent, Output, Secret, Time};
+use countersign_wire::hal::{Boot, Delivery, Event, Extent, Output, Secret, Started, Time, WritableMemory};
 use countersign_wire::{decode_packed, encode_packed};
 use serde_bytes::{ByteArray, ByteBuf};
 
@@ -64,6 +64,9 @@ fn ask_in_layer(layer: &str, request: &str) -> String {
         missing_sandbox_layers: Vec::new(),
     };
     let payload = ByteBuf::from(request);
+    let mut memory = Vec::new();
+    frame::append(&mut memory, &encode_packed(&WritableMemory::default()));
+    socket.write_all(&memory).unwrap();
     for event in [Event::Boot(Box::new(boot)), Event::Request { ticket: 1, payload }] {
         let mut message = Vec::new();
         let time = Time { unix_secs: 0, running_secs: 0 };
@@ -71,6 +74,7 @@ fn ask_in_layer(layer: &str, request: &str) -> String {
         socket.write_all(&message).unwrap();
     }
     let mut client = Client(socket);
+    assert_eq!(decode_packed(&client.receive().unwrap()), Ok(Started {}));
     assert_eq!(decode_packed(&client.receive().unwrap()), Ok(Output::Ready));
     let reply = decode_packed(&client.receive().unwrap()).unwrap();
     drop(client);
