@@ -26,7 +26,8 @@ use futures_executor::LocalPool;
 use futures_util::task::LocalSpawnExt;
 use serde_bytes::{ByteArray, ByteBuf};
 use sha2::{Digest, Sha256};
-use std::collections::VecDeque;
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 use zeroize::Zeroizing;
 
@@ -285,23 +286,37 @@ impl fmt::Display for StartError {
     }
 }
 
+/// The policies that were read, by the hash of their documents: tenants often share one, and reading takes milliseconds.
+type ReadPolicies = BTreeMap<Option<[u8; 32]>, Rc<Policy>>;
+
 /// Reads a tenant's policy. Versions never fall, and a tenant that was given a policy has one ever after.
 fn read_policy(
     tenant: &Tenant,
     known: Option<PolicyMark>,
-) -> Result<(Policy, Option<PolicyMark>), StartError> {
+    read: &mut ReadPolicies,
+) -> Result<(Rc<Policy>, Option<PolicyMark>), StartError> {
     let refused = |why: String| StartError::Policy { tenant: tenant.name.clone(), why };
     let Some(document) = &tenant.policy else {
         return match known {
-            None => Ok((Policy::development(), None)),
+            None => {
+                let development = read.entry(None).or_insert_with(|| Rc::new(Policy::development()));
+                Ok((Rc::clone(development), None))
+            }
             Some(PolicyMark { version, .. }) => {
                 Err(refused(format!("it is gone; version {version} was in force")))
             }
         };
     };
-    let policy = Policy::read(document).map_err(|problem| refused(problem.to_string()))?;
+    let sha256: [u8; 32] = Sha256::digest(document).into();
+    let policy = match read.entry(Some(sha256)) {
+        Entry::Occupied(read) => Rc::clone(read.get()),
+        Entry::Vacant(unread) => {
+            let policy = Policy::read(document).map_err(|problem| refused(problem.to_string()))?;
+            Rc::clone(unread.insert(Rc::new(policy)))
+        }
+    };
     let version = policy.document().version;
-    let mark = PolicyMark { version, sha256: ByteArray::new(Sha256::digest(document).into()) };
+    let mark = PolicyMark { version, sha256: ByteArray::new(sha256) };
     match known {
         Some(known) if known.version > version => Err(refused(format!(
             "version {version} is older than version {}, which was in force",
@@ -323,9 +338,10 @@ async fn try_open(
     let (store, watermarks) = Store::open(hal, &boot).await?;
     *clock.borrow_mut() = Clock::start(watermarks.unix_floor_secs, watermarks.elapsed_secs, first);
     let (mut tenants, mut new_policies) = (Vec::new(), Vec::new());
+    let mut policies = ReadPolicies::new();
     for tenant in &boot.tenants {
         let mut state = store.load_tenant(hal, &tenant.name).await?;
-        let (policy, mark) = read_policy(tenant, state.policy)?;
+        let (policy, mark) = read_policy(tenant, state.policy, &mut policies)?;
         if let Some(mark) = mark.filter(|mark| state.policy != Some(*mark)) {
             state.policy = Some(mark);
             new_policies.push((tenant.name.clone(), mark));

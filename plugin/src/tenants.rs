@@ -45,13 +45,13 @@ pub(crate) struct Attempt {
 }
 
 impl Tenants {
-    pub(crate) fn new(tenants: Vec<(Tenant, TenantState, Policy)>) -> Self {
-        let slot = |(mut settings, state, policy): (Tenant, TenantState, Policy)| {
+    pub(crate) fn new(tenants: Vec<(Tenant, TenantState, Rc<Policy>)>) -> Self {
+        let slot = |(mut settings, state, policy): (Tenant, TenantState, Rc<Policy>)| {
             settings.policy = None;
             let slot = Slot {
                 budget: TenantBudget::new(state.failures),
                 ledger: state.ledger.clone(),
-                policy: Rc::new(policy),
+                policy,
                 requests_under_way: 0,
                 waiting: Vec::new(),
                 settings,

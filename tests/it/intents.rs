@@ -29,6 +29,7 @@ on_both_keystores!(
 on_embedded!(
     a_policy_comes_from_the_ceremony_folder_alone_and_its_limits_hold,
     the_command_line_makes_wallets_and_signs_psbts,
+    a_policy_is_tried_on_a_psbt_with_the_descriptor_alone,
 );
 
 fn policies() -> PathBuf {
@@ -257,4 +258,50 @@ fn the_command_line_makes_wallets_and_signs_psbts(keystore: Keystore) {
         cli::run(&hsm, &["sign", "--key", "alice/btc", "--psbt", file.to_str().unwrap(), "--code", &code]);
     let psbt = BASE64.decode(signed.done()["psbt"].as_str().unwrap().as_bytes()).unwrap();
     watched.assert_signed(&unsigned, &psbt);
+}
+
+/// What a custodian who writes a policy sees of a PSBT: without the HSM, with the wallet's descriptor alone.
+fn a_policy_is_tried_on_a_psbt_with_the_descriptor_alone(keystore: Keystore) {
+    let hsm = Hsm::start(keystore);
+    let alice = hsm.user("alice", &[Ethereum]);
+    let key = wallet_key(&hsm, &alice, "btc", Bitcoin, "m/84h/1h/0h");
+    let psbt = BASE64.encode(&Watched::of(&key).psbt().serialize());
+    let shown = cli::run(&hsm, &["wallet", "show", "alice"]).done();
+    let descriptor = shown["keys"][0]["descriptor"].as_str().unwrap();
+    let folder = hsm.folder().join("tried");
+    std::fs::create_dir(&folder).unwrap();
+    std::fs::copy(policies().join("limited/policy.cedar"), folder.join("policy.cedar")).unwrap();
+    let policy = "format = 1\nname = \"tried\"\nversion = 1\n\
+                  [[asset]]\nname = \"btc\"\nchain = \"bitcoin:regtest\"\nasset = \"native\"\ndecimals = 8\n\
+                  [[limit]]\nname = \"day\"\nper = \"account\"\nwindow = \"1d\"\nmost = \"0.00151 btc\"\n";
+    std::fs::write(folder.join("policy.toml"), policy).unwrap();
+    // 150,000 satoshi leave and 1,000 are the fee; the change is no part of it.
+    let case = |name: &str, booked: &str, expect: &str| {
+        let wallet = format!("wallet = '{descriptor}'\nnetwork = \"regtest\"");
+        format!("[[case]]\nname = \"{name}\"\npsbt = \"{psbt}\"\n{wallet}\n{booked}\n{expect}\n")
+    };
+    let cases = [
+        case("all of it", "", "expect = \"permit\"\nrule = \"transfers\""),
+        case(
+            "one satoshi more",
+            "booked = [{ limit = \"day\", amount = \"0.00000001 btc\", ago = \"1h\" }]",
+            "expect = \"deny\"\nwhy = \"limit day\"",
+        ),
+    ];
+    std::fs::write(folder.join("cases.toml"), cases.concat()).unwrap();
+    let ran = cli::run(&hsm, &["policy", "test", folder.to_str().unwrap()]).done();
+    assert_eq!((&ran["passed"], &ran["failed"]), (&2.into(), &0.into()));
+
+    let file = hsm.folder().join("payment.psbt");
+    std::fs::write(&file, &psbt).unwrap();
+    let explain = |wallet: &str| {
+        let words = ["policy", "explain", folder.to_str().unwrap(), "--psbt", file.to_str().unwrap()];
+        cli::run(&hsm, &[&words[..], &["--network", "regtest", "--wallet", wallet]].concat())
+    };
+    let explained = explain(descriptor).done();
+    assert_eq!(explained["permitted"], true);
+    assert!(explained["summary"].as_str().unwrap().contains("0.0015 test BTC"), "{explained}");
+    let refused = explain("wpkh(nobody)");
+    assert_eq!(refused.code, 2);
+    assert!(refused.stderr.contains("neither a descriptor"), "{}", refused.stderr);
 }

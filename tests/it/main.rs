@@ -22,3 +22,4 @@ mod sandbox;
 mod secrets;
 mod signing;
 mod tenants;
+mod velocity;

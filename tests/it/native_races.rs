@@ -6,7 +6,6 @@ use countersign_wire::client::Mechanism::Digest;
 use countersign_wire::client::Signed;
 use countersign_wire::reason::{Reason, Refusal};
 use std::collections::BTreeMap;
-use std::sync::Barrier;
 
 on_both_keystores!(i2_sixteen_racing_requests_with_one_code_get_one_signature);
 on_embedded!(
@@ -20,21 +19,8 @@ on_embedded!(
 
 const THREADS: usize = 16;
 
-/// Runs `act` on many threads that start it together.
 fn race<T: Send>(act: impl Fn(usize) -> T + Sync) -> Vec<T> {
-    let start = Barrier::new(THREADS);
-    std::thread::scope(|scope| {
-        let racers: Vec<_> = (0..THREADS)
-            .map(|number| {
-                let (start, act) = (&start, &act);
-                scope.spawn(move || {
-                    start.wait();
-                    act(number)
-                })
-            })
-            .collect();
-        racers.into_iter().map(|racer| racer.join().expect("a racer does not panic")).collect()
-    })
+    countersign_tests::race(THREADS, act)
 }
 
 fn number(of: usize) -> u8 {

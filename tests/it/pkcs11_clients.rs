@@ -46,6 +46,12 @@ fn cryptoki_signs_transactions_and_digests(keystore: Keystore) {
     assert!(transactions::is_signer(&signature, &transaction, address(&alice.key)));
 
     now = hsm.advance(30);
+    let transaction = transactions::access_list_transfer();
+    let data = transactions::unsigned(&transaction);
+    let signature = sign(&session, &ethereum(), key, &alice.phone.code(now), &data).expect("signs");
+    assert!(transactions::is_signer(&signature, &transaction, address(&alice.key)));
+
+    now = hsm.advance(30);
     let key = private_key(&session, &blind.label);
     let signature = sign(&session, &Mechanism::Ecdsa, key, &alice.phone.code(now), &[5; 32]).expect("signs");
     assert_signed_by(&blind, &[5; 32], &signature);

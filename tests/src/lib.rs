@@ -16,6 +16,7 @@
 //! | [`phone`] | the user's authenticator app |
 //! | [`cli`] | the command line |
 //! | [`module`] | the PKCS#11 module through the `cryptoki` crate |
+//! | [`racing`] | many who ask at once |
 //! | [`raw`] | the PKCS#11 module call by call, for what no well-behaved client does |
 //! | [`disk`] | what an attacker does to the untrusted disk |
 //! | [`faults`] | kills at a write, and a disk that fails, in the HSM's own process |
@@ -37,6 +38,7 @@ pub mod hsm;
 pub mod module;
 pub mod phone;
 pub mod processes;
+pub mod racing;
 pub mod raw;
 pub mod store_files;
 pub mod terminal;
@@ -44,6 +46,7 @@ pub mod transactions;
 
 pub use backend::User;
 pub use hsm::{Hsm, Keystore};
+pub use racing::race;
 
 /// Runs each named function, which takes a [`Keystore`], as two tests: `NAME::embedded` and `NAME::softhsm`.
 #[macro_export]

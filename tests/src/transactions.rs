@@ -23,6 +23,11 @@ pub fn transfer(nonce: u64) -> TxEip1559 {
     }
 }
 
+/// A plain EIP-1559 transfer of so many wei.
+pub fn transfer_of(wei: u128) -> TxEip1559 {
+    TxEip1559 { value: U256::from(wei), ..transfer(0) }
+}
+
 /// A plain legacy transfer with (EIP-155) or without a chain id.
 pub fn legacy_transfer(chain_id: Option<u64>) -> TxLegacy {
     TxLegacy {
@@ -36,7 +41,7 @@ pub fn legacy_transfer(chain_id: Option<u64>) -> TxLegacy {
     }
 }
 
-/// A transfer of a type that is not supported (EIP-2930).
+/// A plain transfer with an access list that is empty (EIP-2930).
 pub fn access_list_transfer() -> TxEip2930 {
     TxEip2930 { chain_id: 1, gas_limit: 21_000, to: TxKind::Call(RECIPIENT), ..TxEip2930::default() }
 }

@@ -68,7 +68,7 @@ pub(crate) struct BenchArguments {
     /// Write the results into this file, too
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
-    /// What to measure: throughput, growth, instructions, start [default: everything]
+    /// What to measure: throughput, intents, growth, instructions, start [default: everything]
     #[arg(long, value_name = "PART", num_args = 1.., value_delimiter = ',')]
     only: Vec<String>,
     /// Keep the HSMs with their accounts in this folder, and use those that are there

@@ -187,17 +187,26 @@ pub(crate) struct ExplainArguments {
     /// A personal message (EIP-191).
     #[arg(long, value_name = "FILE", group = "subject")]
     pub(crate) message: Option<PathBuf>,
+    /// A Bitcoin transaction as a PSBT, in binary, Base64 or hex; needs --wallet and --network.
+    #[arg(long, value_name = "FILE", group = "subject", requires_all = ["wallet", "network"])]
+    pub(crate) psbt: Option<PathBuf>,
     /// Any digest, signed blind.
     #[arg(long, group = "subject")]
     pub(crate) digest: bool,
+    /// Of whom the PSBT is: the descriptor that `wallet show` prints, or a compressed public key in hex.
+    #[arg(long, value_name = "DESCRIPTOR|KEY", requires = "psbt")]
+    pub(crate) wallet: Option<String>,
+    /// The network of a Bitcoin key.
+    #[arg(long, value_enum)]
+    pub(crate) network: Option<NetworkWord>,
     /// Whose policy it is.
     #[arg(long, default_value = "default")]
     pub(crate) tenant: String,
     /// Who signs.
     #[arg(long, default_value = "alice")]
     pub(crate) account: String,
-    /// What the key was made for; may be repeated.
-    #[arg(long = "mechanism", value_name = "MECHANISM", value_enum, default_value = "ethereum")]
+    /// What the key was made for; may be repeated [default: what signs this].
+    #[arg(long = "mechanism", value_name = "MECHANISM", value_enum)]
     pub(crate) mechanisms: Vec<MechanismWord>,
     /// An address that the account has known for long; may be repeated.
     #[arg(long = "payee", value_name = "ADDRESS")]

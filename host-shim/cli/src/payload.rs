@@ -21,10 +21,7 @@ pub(crate) fn of(arguments: &SignArguments) -> Result<Payload, Failure> {
         SignArguments { ethereum: Some(file), .. } => Ok(Payload::Ethereum(transaction_of(file)?.into())),
         SignArguments { typed_data: Some(file), .. } => Ok(Payload::TypedData(ByteBuf::from(read(file)?))),
         SignArguments { message: Some(file), .. } => Ok(Payload::Message(ByteBuf::from(read(file)?))),
-        SignArguments { psbt: Some(file), .. } => {
-            let bytes = psbt(read(file)?).map_err(|why| wrong(file, &why))?;
-            Ok(Payload::Psbt(ByteBuf::from(bytes)))
-        }
+        SignArguments { psbt: Some(file), .. } => Ok(Payload::Psbt(psbt_of(file)?.into())),
         _ => Err(Failure::Usage(
             "say what is to be signed: --ethereum, --psbt, --typed-data, --message or --digest".to_owned(),
         )),
@@ -34,6 +31,11 @@ pub(crate) fn of(arguments: &SignArguments) -> Result<Payload, Failure> {
 /// The bytes of the transaction in a file.
 pub(crate) fn transaction_of(file: &Path) -> Result<Vec<u8>, Failure> {
     transaction(&read(file)?).map_err(|why| wrong(file, &why))
+}
+
+/// The bytes of the PSBT in a file.
+pub(crate) fn psbt_of(file: &Path) -> Result<Vec<u8>, Failure> {
+    psbt(read(file)?).map_err(|why| wrong(file, &why))
 }
 
 fn wrong(file: &Path, why: &str) -> Failure {

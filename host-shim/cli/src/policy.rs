@@ -4,10 +4,12 @@ use crate::arguments::{ExplainArguments, PolicyCommand};
 use crate::failure::Failure;
 use crate::payload;
 use crate::show::{self, Show, line};
+use countersign_intent::bitcoin::{Psbt, Signer, read_signer};
 use countersign_intent::ethereum::{Message, Transaction, TypedData};
 use countersign_intent::{Intent, summary};
 use countersign_policy::tool::{self, Sources};
 use countersign_policy::{Approval, Decision, KeyUse, Ledger, Payees, Policy, Problem, Question};
+use countersign_wire::client::Mechanism;
 use serde::Serialize;
 use std::fs::OpenOptions;
 use std::io::Write;
@@ -191,12 +193,12 @@ impl Show for Explained {
 }
 
 fn explain(policy: &Policy, arguments: &ExplainArguments) -> Result<Explained, Failure> {
-    let intent = intent(arguments)?;
-    let mechanisms: Vec<&str> = arguments
-        .mechanisms
-        .iter()
-        .map(|word| countersign_wire::client::Mechanism::from(*word).word())
-        .collect();
+    let (intent, usual) = subject(arguments)?;
+    let mut mechanisms: Vec<&str> =
+        arguments.mechanisms.iter().map(|word| Mechanism::from(*word).word()).collect();
+    if mechanisms.is_empty() {
+        mechanisms.push(usual.word());
+    }
     let mut payees = Payees::default();
     for address in &arguments.payees {
         payees
@@ -207,7 +209,7 @@ fn explain(policy: &Policy, arguments: &ExplainArguments) -> Result<Explained, F
     let question = Question {
         tenant: &arguments.tenant,
         account: &arguments.account,
-        key: KeyUse { mechanisms: &mechanisms, network: None },
+        key: KeyUse { mechanisms: &mechanisms, network: arguments.network.map(Into::into) },
         intent: &intent,
         approval: Approval::Code,
         unix_secs: arguments.at.unwrap_or(now),
@@ -224,16 +226,31 @@ fn explain(policy: &Policy, arguments: &ExplainArguments) -> Result<Explained, F
     })
 }
 
-fn intent(arguments: &ExplainArguments) -> Result<Intent, Failure> {
-    let ExplainArguments { ethereum, typed_data, message, .. } = arguments;
+/// What is explained, and what a key that signs it must have been made for.
+fn subject(arguments: &ExplainArguments) -> Result<(Intent, Mechanism), Failure> {
+    let ExplainArguments { ethereum, typed_data, message, psbt, .. } = arguments;
     Ok(if let Some(file) = ethereum {
-        Transaction::read(&payload::transaction_of(file)?)?.intent()
+        (Transaction::read(&payload::transaction_of(file)?)?.intent(), Mechanism::Ethereum)
     } else if let Some(file) = typed_data {
-        TypedData::read(&payload::read(file)?)?.intent()
+        (TypedData::read(&payload::read(file)?)?.intent(), Mechanism::TypedData)
     } else if let Some(file) = message {
-        Message::read(&payload::read(file)?)?.intent()
+        (Message::read(&payload::read(file)?)?.intent(), Mechanism::Message)
+    } else if let Some(file) = psbt {
+        let psbt = Psbt::read(&payload::psbt_of(file)?)?;
+        (psbt.review(&wallet(arguments)?)?.intent, Mechanism::Bitcoin)
     } else {
-        Intent::digest()
+        (Intent::digest(), Mechanism::Digest)
+    })
+}
+
+fn wallet(arguments: &ExplainArguments) -> Result<Signer, Failure> {
+    let (Some(wallet), Some(network)) = (&arguments.wallet, arguments.network) else {
+        return Err(Failure::Usage("a PSBT needs --wallet and --network".to_owned()));
+    };
+    read_signer(wallet, network.into()).map_err(|_| {
+        let told = "--wallet is neither a descriptor as `countersign wallet show` prints it nor a compressed \
+                    public key in hex, on that network";
+        Failure::Usage(told.to_owned())
     })
 }
 

@@ -46,7 +46,7 @@ mod tests;
 mod transaction;
 
 pub use address::address;
-pub use descriptor::with_checksum;
+pub use descriptor::{NotASigner, read_signer, with_checksum};
 pub use fee::{FEE_MOST_SAT, RATE_MODEST_SAT, RATE_MOST_SAT};
 pub use psbt::{Psbt, Version};
 pub use review::{Review, ToSign};

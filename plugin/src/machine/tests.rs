@@ -1,5 +1,6 @@
 //! The whole plugin over a firmware in memory: what is durable when, in which order, and what no failure may open.
 
+mod any_policy;
 mod calls;
 mod cleaning;
 mod device;

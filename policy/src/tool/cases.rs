@@ -11,6 +11,7 @@ use crate::problem::Problem;
 use crate::tool::source::read_toml;
 use crate::tool::units::{read_quantity, read_secs};
 use core::fmt;
+use countersign_intent::bitcoin::{Psbt, read_signer};
 use countersign_intent::ethereum::Transaction;
 use countersign_intent::{Chain, Kind, Network};
 use serde::Deserialize;
@@ -84,6 +85,8 @@ struct CaseToml {
     approval: String,
     at: Option<Datetime>,
     transaction: Option<String>,
+    psbt: Option<String>,
+    wallet: Option<String>,
     intent: Option<IntentToml>,
     #[serde(default)]
     payees: Vec<PayeeToml>,
@@ -177,6 +180,7 @@ impl CaseToml {
             let since = RUNNING_SECS.saturating_sub(read_secs(&payee.since)?);
             payees.add(&payee.address, since).map_err(|why| format!("payee {}: {why:?}", payee.address))?;
         }
+        // What is signed on a chain is signed by a key of that chain.
         let for_chain = if facts.family == "none" { "ethereum" } else { facts.family };
         let usual = if facts.kind == Kind::Digest { "digest" } else { for_chain };
         Ok(Case {
@@ -203,8 +207,8 @@ impl CaseToml {
     }
 
     fn facts(&self, document: &Document) -> Result<Facts, String> {
-        match (&self.transaction, &self.intent) {
-            (Some(transaction), None) => {
+        match (&self.transaction, &self.psbt, &self.intent) {
+            (Some(transaction), None, None) => {
                 let lower = transaction.trim_start_matches("0x").to_ascii_lowercase();
                 let bytes = data_encoding::HEXLOWER
                     .decode(lower.as_bytes())
@@ -213,9 +217,24 @@ impl CaseToml {
                     .map_err(|reason| format!("the transaction is refused: {}", reason.word()))?;
                 Ok(Facts::of(&transaction.intent()))
             }
-            (None, Some(intent)) => intent.facts(document),
-            _ => Err("give either a transaction or an intent".to_owned()),
+            (None, Some(psbt), None) => self.facts_of_psbt(psbt),
+            (None, None, Some(intent)) => intent.facts(document),
+            _ => Err("give one of transaction, psbt and intent".to_owned()),
         }
+    }
+
+    fn facts_of_psbt(&self, psbt: &str) -> Result<Facts, String> {
+        let wallet = self.wallet.as_deref().ok_or("a psbt needs a wallet: its descriptor or public key")?;
+        let network = self.network.ok_or("a psbt needs a network")?;
+        let signer = read_signer(wallet, network).map_err(|_| {
+            format!("the wallet is no descriptor or public key of the {} network", network.word())
+        })?;
+        let bytes = data_encoding::BASE64
+            .decode(psbt.as_bytes())
+            .map_err(|error| format!("the psbt is not Base64: {error}"))?;
+        let review = Psbt::read(&bytes).and_then(|psbt| psbt.review(&signer));
+        let review = review.map_err(|reason| format!("the psbt is refused: {}", reason.word()))?;
+        Ok(Facts::of(&review.intent))
     }
 }
 

@@ -107,10 +107,16 @@ expect = "permit"
 #[test]
 fn refuses_a_case_that_says_nothing_or_too_much() {
     for (case, told) in [
-        ("expect = \"permit\"", "give either a transaction or an intent"),
-        ("transaction = \"ec\"\nintent = { kind = \"digest\" }\nexpect = \"deny\"", "give either"),
+        ("expect = \"permit\"", "give one of transaction, psbt and intent"),
+        ("transaction = \"ec\"\nintent = { kind = \"digest\" }\nexpect = \"deny\"", "give one of"),
         ("transaction = \"xx\"\nexpect = \"deny\"", "not hex"),
         ("transaction = \"00\"\nexpect = \"deny\"", "the transaction is refused"),
+        ("psbt = \"cHNidP8=\"\nexpect = \"deny\"", "needs a wallet"),
+        ("psbt = \"cHNidP8=\"\nwallet = \"wpkh()\"\nexpect = \"deny\"", "needs a network"),
+        (
+            "psbt = \"cHNidP8=\"\nwallet = \"wpkh()\"\nnetwork = \"signet\"\nexpect = \"deny\"",
+            "no descriptor or public key of the signet network",
+        ),
         ("intent = { kind = \"transfre\" }\nexpect = \"deny\"", "no kind of intent"),
         ("intent = { kind = \"transfer\", chain = \"mainnet\" }\nexpect = \"deny\"", "not a chain"),
         ("intent = { kind = \"digest\" }\napproval = \"sms\"\nexpect = \"deny\"", "no kind of approval"),

@@ -7,6 +7,7 @@
 //! What is measured ([`Part`]):
 //! * throughput and latency by number of clients: [`gated`] HSMs, their [`peers`], and the [`syncs`] and [`handovers`] alone; [`cleaning`] meanwhile;
 //! * [`growth`]: the same work with up to a million accounts, memory, disk and start times;
+//! * [`intents`]: what it takes to read what is signed and to ask the policy;
 //! * [`instructions`] for one signature by station.
 //!
 //! How:
@@ -21,6 +22,7 @@ mod growth;
 mod handovers;
 mod in_process;
 mod instructions;
+mod intents;
 mod peers;
 mod plot;
 mod population;
@@ -56,6 +58,8 @@ enum Part {
     Throughput,
     /// The same by number of accounts, with memory and disk
     Growth,
+    /// Decoding, digests and policy by kind of intent, as a share of a gated signature
+    Intents,
     /// Instructions of one signature by station
     Instructions,
     /// Time from the start of an HSM until it serves
@@ -167,6 +171,9 @@ fn run(arguments: &Arguments) -> ExitCode {
     if is_wanted(Part::Throughput) {
         throughput(&mut results, &peers, size, &folder);
     }
+    if is_wanted(Part::Intents) {
+        intents(&mut results, size, &folder);
+    }
     if is_wanted(Part::Instructions) {
         count_instructions(&mut results, size, &folder);
     }
@@ -221,6 +228,18 @@ fn throughput(results: &mut Results, peers: &Peers, size: Size, folder: &Path) {
         }
     }
     results.throughput = Some(Section { figures: take_turns("throughput", &contenders, size.rounds) });
+}
+
+fn intents(results: &mut Results, size: Size, folder: &Path) {
+    let population = Population::provide(folder, Keystore::Embedded, size.accounts);
+    let bench = Bench::start(population, 32);
+    let policy = intents::policy();
+    let readings = intents::readings(&policy, size.accounts);
+    results.intent_bytes = readings.iter().map(|reading| (reading.name(), reading.length_bytes())).collect();
+    let mut contenders: Vec<Box<dyn Contender + '_>> =
+        vec![Box::new(Gated::new(&bench, Way::Native, 32, size.signatures(32)))];
+    contenders.extend(readings.into_iter().map(|reading| Box::new(reading) as Box<dyn Contender>));
+    results.intents = Some(Section { figures: take_turns("intents", &contenders, size.rounds) });
 }
 
 fn count_instructions(results: &mut Results, size: Size, folder: &Path) {

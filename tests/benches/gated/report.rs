@@ -4,7 +4,7 @@ use crate::growth::{Memory, Starts, megabytes};
 use crate::instructions::Meter;
 use crate::results::{Results, Section};
 use crate::rounds::Figures;
-use crate::{growth, handovers, syncs, targets};
+use crate::{growth, handovers, intents, syncs, targets};
 use countersign_tests::Keystore;
 use std::fmt::Write;
 use std::time::Duration;
@@ -25,6 +25,11 @@ pub(crate) fn markdown(results: &Results) -> String {
         throughput_tables(&mut text, throughput);
         one_client(&mut text, results);
         stations(&mut text, throughput);
+    }
+    if let Some(intents) = &results.intents
+        && let Some((table, prose)) = intents::table(intents, &results.intent_bytes)
+    {
+        section(&mut text, "What is signed", &prose, &table);
     }
     if !results.costs.is_empty() {
         instructions(&mut text, results);

@@ -4,6 +4,7 @@ use crate::cleaning::Cleaned;
 use crate::growth::{Footprint, Memory};
 use crate::in_process::Commits;
 use crate::instructions::Cost;
+use crate::intents;
 use crate::rounds::Figures;
 use serde_json::{Map, Value, json};
 
@@ -66,6 +67,10 @@ pub(crate) struct Results {
     pub(crate) commits: Commits,
     /// How long the plugin worked without looking up while its log was cleaned.
     pub(crate) cleaned: Option<Cleaned>,
+    /// Readings of what is signed, beside gated signatures.
+    pub(crate) intents: Option<Section>,
+    /// How long what is read is, in bytes.
+    pub(crate) intent_bytes: Vec<(String, usize)>,
     pub(crate) growth: Option<Section>,
     pub(crate) footprints: Vec<Footprint>,
     /// How the HSMs of growth ran.
@@ -79,6 +84,15 @@ impl Results {
         let mut results: Vec<Value> = Vec::new();
         if let Some(section) = &self.throughput {
             results.extend(section.figures.iter().map(|figures| Value::Object(section.json(figures))));
+        }
+        if let Some(section) = &self.intents {
+            results.extend(section.figures.iter().map(|figures| {
+                json!({
+                    "bench": figures.name,
+                    "p50_us": figures.percentile_us(50),
+                    "percent_of_gated": intents::share_percent(section, &figures.name),
+                })
+            }));
         }
         if let Some(section) = &self.growth {
             let grown = section.figures.iter().filter(|figures| figures.name.starts_with("growth/"));

@@ -3,7 +3,7 @@
 use crate::growth::{self, Footprint, Users, megabytes};
 use crate::results::{Results, Section};
 use crate::rounds::Figures;
-use crate::{handovers, syncs};
+use crate::{handovers, intents, syncs};
 use countersign_tests::Keystore;
 
 /// Which side of a bound is good.
@@ -61,6 +61,12 @@ const TARGETS: &[Target] = &[
         unit: "µs",
         bound: Bound::AtMost(250.0),
         measure: |results| one_client(results, Keystore::Embedded).map(|alone| alone.beyond),
+    },
+    Target {
+        what: "decoding, digest and policy of a plain transfer ÷ a gated signature",
+        unit: "%",
+        bound: Bound::AtMost(15.0),
+        measure: |results| intents::share_percent(results.intents.as_ref()?, intents::PLAIN),
     },
     Target {
         what: "longest turn of the plugin while its log is cleaned",

@@ -3,11 +3,13 @@
 //!
 //! * [`approvals`]: grants and signatures (I1, I2, I3, I11);
 //! * [`guessing`]: failures, locks and budgets (I4);
+//! * [`limits`]: what policy lets be spent;
 //! * [`replies`]: what may be told, and when; what was told stays true (I9, I13);
 //! * [`store`]: what is written, and when it opens (I6).
 
 mod approvals;
 mod guessing;
+mod limits;
 mod replies;
 mod store;
 
@@ -228,6 +230,7 @@ checkers! {
     budgets: guessing::BudgetsHold,
     locks: guessing::LockedStaysLocked,
     pairs: guessing::PairsAreRare,
+    limits: limits::LimitsHold,
     commits: replies::RepliesWaitForTheirCommit,
     kept: replies::NoAcknowledgedChangeIsLost,
     tenants: replies::TenantsAreApart,

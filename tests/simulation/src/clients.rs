@@ -1,7 +1,7 @@
 //! The workload: what backends, users and attackers with the API key ask. It may ask anything at any time; whether the
 //! answers are right is for the checkers to say.
 
-use crate::keystore;
+use crate::{keystore, money};
 use countersign_wire::client::{
     Act, Answer, Approval, ContextLogin, ContextSign, CreateKey, Enroll, KeyInfo, KeyPlan, KeyQuery,
     Mechanism, Operation, Outcome, Payload, Reply, Request, RequestId, Sign, TotpHash, TotpParameters,
@@ -210,9 +210,29 @@ fn parameters(rng: &mut Rng) -> TotpParameters {
 fn mechanisms(rng: &mut Rng) -> Vec<Mechanism> {
     match rng.u8(..30) {
         0 => vec![],
-        1 => vec![Mechanism::Ethereum],
+        1..8 => vec![Mechanism::Ethereum],
+        8..14 => vec![Mechanism::Digest, Mechanism::Ethereum],
         _ => vec![Mechanism::Digest],
     }
+}
+
+/// One that the key was made for, most likely.
+fn some_mechanism(rng: &mut Rng, key: &KeyInfo) -> Mechanism {
+    match key.plan.mechanisms.as_slice() {
+        [] => Mechanism::Digest,
+        _ if rng.u8(..30) == 0 => [Mechanism::Digest, Mechanism::Ethereum][rng.usize(..2)],
+        some => some[rng.usize(..some.len())],
+    }
+}
+
+/// A digest, or a transfer.
+fn payload(rng: &mut Rng, mechanism: Mechanism) -> Payload {
+    if mechanism == Mechanism::Ethereum {
+        return money::transfer(rng);
+    }
+    let mut digest = [0; 32];
+    rng.fill(&mut digest);
+    Payload::Digest(ByteArray::new(digest))
 }
 
 /// An enrolment of a name.
@@ -310,13 +330,13 @@ impl User {
         self.sign_with(rng, &code)
     }
 
-    /// Approve and sign a fresh digest with this code.
+    /// Approve and sign something fresh with this code.
     pub fn sign_with(&self, rng: &mut Rng, code: &str) -> Act {
-        let mut digest = [0; 32];
-        rng.fill(&mut digest);
+        let key = self.key(rng);
+        let mechanism = some_mechanism(rng, &key);
         Act::Sign(Sign {
-            key: self.key(rng).label,
-            payload: Payload::Digest(ByteArray::new(digest)),
+            payload: payload(rng, mechanism),
+            key: key.label,
             approval: (rng.u8(..60) > 0).then(|| Approval::Code(typed(code))),
         })
     }
@@ -389,12 +409,13 @@ impl User {
     }
 
     fn login(&mut self, rng: &mut Rng, unix_secs: u64) -> Act {
+        let key = self.key(rng);
         let operation = match self.operations.last() {
             Some(open) if rng.u8(..6) == 0 => open.clone(),
             _ => Operation {
                 id: ByteArray::new(rng.u128(..).to_be_bytes()),
-                key: self.key(rng).id,
-                mechanism: if rng.u8(..30) == 0 { Mechanism::Ethereum } else { Mechanism::Digest },
+                key: key.id,
+                mechanism: some_mechanism(rng, &key),
             },
         };
         let approval = Approval::Code(typed(&self.some_approval(rng, unix_secs)));
@@ -412,11 +433,10 @@ impl User {
             }
             some => self.operations[some - 1 - rng.usize(..some.min(2))].clone(),
         };
-        let mut digest = [0; 32];
-        rng.fill(&mut digest);
         let payload = match rng.u8(..40) {
-            0 => Payload::Ethereum(digest.to_vec().into()),
-            _ => Payload::Digest(ByteArray::new(digest)),
+            0 => Payload::Ethereum(vec![rng.u8(..); 32].into()),
+            1 => payload(rng, Mechanism::Digest),
+            _ => payload(rng, operation.mechanism),
         };
         Act::ContextSign(ContextSign { operation, payload })
     }

@@ -27,6 +27,7 @@ pub mod disk;
 pub mod firmware;
 pub mod history;
 pub mod keystore;
+pub mod money;
 pub mod seeds;
 pub mod weather;
 pub mod world;

@@ -31,6 +31,7 @@ use crate::damage::{self, Copy};
 use crate::disk::Disk;
 use crate::firmware::{Call, Done, Hardware};
 use crate::history::{BootFacts, Condition, Coverage, Event, History, Moment};
+use crate::money::{self, LIMITED_TENANT};
 use crate::weather::{Weather, strikes};
 use countersign_plugin::machine::Plugin;
 use countersign_plugin::store::nvram::Nvram;
@@ -79,7 +80,7 @@ fn tenant(name: &str) -> Tenant {
         plain_enrolment: true,
         failures_per_hour: Some(tenant_failures_per_hour(name)),
         accounts_max: (name == "b").then_some(3),
-        policy: None,
+        policy: (name == LIMITED_TENANT).then(|| money::policy().into()),
     }
 }
 

@@ -61,6 +61,7 @@ const MUST_OCCUR: &[&str] = &[
     "refused: internal-error",
     "refused: key-exists",
     "refused: keystore-failed",
+    "refused: limit-exceeded",
     "refused: locked",
     "refused: malformed-code",
     "refused: malformed-request",

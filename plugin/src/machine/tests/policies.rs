@@ -8,7 +8,7 @@ use countersign_wire::client::TrustPayee;
 const GWEI: u128 = 1_000_000_000;
 
 /// Transfers of one ether at most in a day, by all of a tenant together; more than a tenth of one only to known payees.
-fn document(version: u64) -> Document {
+pub(super) fn document(version: u64) -> Document {
     let limit = |name: &str, per, window_secs, most: &str, hard| DeclaredLimit {
         name: name.to_owned(),
         asset: "ether".to_owned(),
@@ -55,7 +55,7 @@ fn with_policy(version: u64) -> (Device, User) {
     (device, user)
 }
 
-fn enroll_for_ethereum(device: &mut Device, name: &'static str) -> User {
+pub(super) fn enroll_for_ethereum(device: &mut Device, name: &'static str) -> User {
     let Answer::Enrolled(enrolled) = device.ask(enroll_act(name, &[Mechanism::Ethereum])).unwrap() else {
         panic!("not enrolled")
     };
@@ -68,7 +68,7 @@ fn enroll_for_ethereum(device: &mut Device, name: &'static str) -> User {
 }
 
 /// A type 2 transfer on chain 1 of so many gwei, with fees of at most 21,000 gwei, to this recipient.
-fn transfer(nonce: u8, gwei: u128, to: [u8; 20]) -> Payload {
+pub(super) fn transfer(nonce: u8, gwei: u128, to: [u8; 20]) -> Payload {
     use alloy_rlp::Encodable;
     let mut fields = Vec::new();
     1u64.encode(&mut fields);

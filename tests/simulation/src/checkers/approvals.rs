@@ -2,12 +2,12 @@
 
 use super::{Ask, Checker, Facts, Seen, Who};
 use crate::history::Event;
-use crate::keystore;
+use crate::{keystore, money};
 use countersign_plugin::ecdsa;
 use countersign_plugin::record::Account;
 use countersign_plugin::store::nvram::Nvram;
 use countersign_plugin::store::trail::{Signs, What};
-use countersign_wire::client::{Act, Answer, Outcome, Payload};
+use countersign_wire::client::{Act, Answer, Outcome};
 use countersign_wire::encode;
 use countersign_wire::hal::Op;
 use std::collections::{BTreeMap, BTreeSet};
@@ -69,7 +69,7 @@ fn asked_for<'a>(facts: &'a Facts, spend: &Spend, code: &str) -> impl Iterator<I
             && ask.who(facts).as_ref() == Some(&who)
             && match (&ask.request.act, digest) {
                 (Act::Sign(sign), Some(digest)) => {
-                    named.as_ref() == Some(&sign.key.key) && sign.payload == Payload::Digest(digest.into())
+                    named.as_ref() == Some(&sign.key.key) && money::digest(&sign.payload) == digest
                 }
                 (Act::ContextLogin(login), None) => *login.operation.key == key,
                 _ => false,
@@ -233,7 +233,7 @@ impl Checker for OneSignaturePerGrant {
         };
         let key = key.ok_or("a key that was never made has signed")?;
         let fact = seen.facts.keys.get(&key).ok_or("a key that was never made has signed")?;
-        if *payload != Payload::Digest(signed.digest) {
+        if money::digest(payload) != signed.digest.into_array() {
             return Err("the signature is over another digest than was asked for".to_owned());
         }
         let verified = ecdsa::verify(&fact.key.public_key, &signed.digest, &signed.signature);
