@@ -26,7 +26,7 @@ const DIRECTIONS: &[(&str, &[&str])] = &[
     ),
     ("countersign-pkcs11", &["countersign-client", "countersign-wire"]),
     ("countersign-tests", &["countersign-client", "countersign-wire"]),
-    ("countersign-simulation", &["countersign-plugin", "countersign-wire"]),
+    ("countersign-simulation", &["countersign-plugin", "countersign-policy", "countersign-wire"]),
     ("countersign-faults", &[]),
     ("xtask", &["countersign-client", "countersign-wire"]),
 ];
@@ -36,8 +36,11 @@ const IN_TESTS: &[(&str, &[&str])] = &[
     ("countersign-simulator", &["countersign-plugin"]),
     // It turns its own features for tools on.
     ("countersign-policy", &["countersign-policy"]),
-    // The benchmarks fill HSMs with accounts faster than a client could.
-    ("countersign-tests", &["countersign-plugin", "countersign-simulator"]),
+    // The benchmarks fill HSMs with accounts faster than a client could, and measure what reading and deciding takes.
+    (
+        "countersign-tests",
+        &["countersign-intent", "countersign-plugin", "countersign-policy", "countersign-simulator"],
+    ),
 ];
 
 /// Every crate that is linked into the plugin. None of them reads a file, a socket, a clock or the system's
@@ -155,7 +158,7 @@ const INSIDE_THE_PLUGIN: &[&str] = &[
 ];
 
 /// What the image adds: the system calls of its socket loop.
-const INSIDE_THE_IMAGE_ALONE: &[&str] = &["bitflags", "countersign-image", "linux-raw-sys", "rustix"];
+const INSIDE_THE_IMAGE_ALONE: &[&str] = &["bitflags", "countersign-image", "linux-raw-sys", "region", "rustix"];
 
 /// Where the world begins. Nothing in `plugin/` (but for `image/`) or `policy/` may name any of these.
 const OUTSIDE: &[&str] = &[
