@@ -98,24 +98,33 @@ pub(crate) async fn spend(
     Ok(Spent { key })
 }
 
-/// Spends an approval on a payee: the address is one that the account is known to pay.
+/// Spends an approval on a payee: the address is one that the account is known to pay, or no longer.
 pub(crate) async fn spend_on_payee(
     core: &Core,
     account: &mut Account,
     approval: &Approval,
     address: &str,
+    known: bool,
 ) -> Result<(), Stop> {
+    // Another form of an address would never be what an intent pays.
+    if !countersign_intent::is_address(address) {
+        return Err(Reason::MalformedAddress.into());
+    }
     // On a copy first: what cannot be listed costs no code.
     let mut payees = account.payees.clone();
-    payees.add(address, core.now().elapsed_secs).map_err(|not_listed| match not_listed {
-        NotListed::Full => Reason::TooManyPayees,
-        NotListed::BadAddress => Reason::MalformedAddress,
-    })?;
+    if known {
+        payees.add(address, core.now().elapsed_secs).map_err(|not_listed| match not_listed {
+            NotListed::Full => Reason::TooManyPayees,
+            NotListed::BadAddress => Reason::MalformedAddress,
+        })?;
+    } else {
+        payees.remove(address);
+    }
     let (counted, step) = check(core, account, approval).await?;
     counted.take_back(account);
     account.totp.highest_used_step = step;
     account.payees = payees;
-    commit(core, account, true, What::PayeeTrusted { address: address.to_owned(), step }).await
+    commit(core, account, true, What::PayeeSet { address: address.to_owned(), known, step }).await
 }
 
 /// Counts an attempt and checks the approval: gives the step that it is good for, which is not spent yet.

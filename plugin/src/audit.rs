@@ -100,10 +100,12 @@ pub enum What {
     CodeCounted,
     /// A code was right, and was not spent: a limit had no room left by then.
     CountTakenBack,
-    /// A code was spent on an address that the account is known to pay from now on.
-    PayeeTrusted {
+    /// A code was spent on an address that the account is known to pay from now on, or no longer.
+    PayeeSet {
         /// The address.
         address: String,
+        /// Whether it is known from now on.
+        known: bool,
         /// The step that was spent.
         step: u64,
     },

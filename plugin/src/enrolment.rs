@@ -100,8 +100,8 @@ pub(crate) async fn unlock(
     after(core, &account, spent)
 }
 
-/// Puts an address on the list of those that the account is known to pay. It takes the user's approval: the API key alone
-/// cannot loosen what policy asks of new payees (I8).
+/// Puts an address on the list of those that the account is known to pay, or takes it off. It takes the user's approval: the
+/// API key alone cannot loosen what policy asks of new payees (I8).
 pub(crate) async fn trust_payee(
     core: &Core,
     tenant: &TenantName,
@@ -111,7 +111,7 @@ pub(crate) async fn trust_payee(
     let record = core.store.account_id(tenant, &request.account);
     let _turn = core.turns.take(record).await;
     let mut account = core.store.load(&core.hal, record).await?.ok_or(Reason::UnknownAccount)?;
-    let spent = approval::spend_on_payee(core, &mut account, approval, &request.address).await;
+    let spent = approval::spend_on_payee(core, &mut account, approval, &request.address, request.known).await;
     after(core, &account, spent)
 }
 

@@ -5,7 +5,8 @@ use crate::record::{Account, Key};
 use crate::wallet;
 use countersign_intent::bitcoin::{Psbt, Review};
 use countersign_intent::ethereum::{Message, Transaction, TypedData};
-use countersign_intent::{Intent as Told, bitcoin, summary};
+use countersign_intent::summary::{self, SUMMARY_MAX_BYTES};
+use countersign_intent::{Intent as Told, bitcoin};
 use countersign_wire::client::{Mechanism, Payload, Signed};
 use countersign_wire::reason::Reason;
 use serde_bytes::ByteArray;
@@ -92,8 +93,14 @@ impl Draft {
             Form::Psbt(psbt) => return Intent::of_psbt(psbt, account, key),
         };
         let to_sign = vec![ToSign { digest, child: None, public_key: key.public_key.into_array() }];
-        Ok(Intent { summary: summary::render(&told), told, to_sign, product })
+        Ok(Intent { summary: summary_of(&told)?, told, to_sign, product })
     }
+}
+
+/// The text that people are shown, if they can be expected to read it.
+fn summary_of(told: &Told) -> Result<String, Reason> {
+    let summary = summary::render(told);
+    if summary.len() <= SUMMARY_MAX_BYTES { Ok(summary) } else { Err(Reason::TooMuchToShow) }
 }
 
 impl Intent {
@@ -105,7 +112,7 @@ impl Intent {
         });
         let to_sign: Vec<ToSign> = to_sign.collect::<Result<_, Reason>>()?;
         let told = review.intent.clone();
-        Ok(Self { summary: summary::render(&told), told, to_sign, product: Product::Psbt(psbt, review) })
+        Ok(Self { summary: summary_of(&told)?, told, to_sign, product: Product::Psbt(psbt, review) })
     }
 
     /// What people and policies are told of it.

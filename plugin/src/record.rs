@@ -130,6 +130,15 @@ impl Key {
 }
 
 impl Account {
+    /// What it takes in memory, about, in bytes: names, the factor and the wallet are counted as if they were as long as they
+    /// can be.
+    pub(crate) fn memory_bytes(&self) -> usize {
+        const ALONE: usize = 768;
+        const KEY: usize = 512;
+        let payees = self.payees.list().iter().map(|payee| size_of_val(payee) + payee.address.len());
+        ALONE + self.keys.len() * KEY + payees.sum::<usize>() + self.ledger.memory_bytes()
+    }
+
     /// Whether the enrolment was left open too long: such an account is void.
     pub fn is_void(&self, elapsed_secs: u64) -> bool {
         matches!(self.enrolment, Enrolment::Open { until_elapsed_secs } if elapsed_secs >= until_elapsed_secs)

@@ -180,6 +180,10 @@ fn permit(core: &Core, account: &Account, key: &Key, intent: &Intent) -> Result<
     let (policy, tenant_ledger) = core.tenants.policy(&account.tenant).ok_or(Reason::InternalError)?;
     let mechanisms: Vec<&str> = key.mechanisms.iter().map(|mechanism| mechanism.word()).collect();
     let now = core.now();
+    if !now.sure {
+        // A login was made when it was; rules ask for the hour now.
+        return Err(Reason::ClockUnsure.into());
+    }
     let question = Question {
         tenant: account.tenant.as_str(),
         account: account.name.as_str(),

@@ -190,28 +190,28 @@ pub(crate) const EVENTS_MAX_BYTES: usize = 256 * 1024;
 const _: () =
     assert!(CHANGES_MAX_BYTES + EVENTS_MAX_BYTES + 240 * 1024 <= APPEND_MAX_BYTES, "the rest fits as well");
 
-/// Keys of accounts that are kept opened, so that a request seldom reads the disk. It is keys that an account's size
-/// depends on: this is about 4 MiB at the most.
-const CACHED_KEYS_MAX: usize = 4096;
+/// What accounts that are kept opened may take in memory, about, in bytes, so that a request seldom reads the disk.
+const CACHED_MAX_BYTES: usize = 4 * 1024 * 1024;
 
 #[derive(Default)]
 struct Cache {
     accounts: BTreeMap<RecordId, Account>,
     order: VecDeque<RecordId>,
-    keys: usize,
+    /// What they take together.
+    bytes: usize,
 }
 
 impl Cache {
     fn put(&mut self, id: RecordId, account: Account) {
-        self.keys += account.keys.len();
+        self.bytes += account.memory_bytes();
         match self.accounts.insert(id, account) {
-            Some(old) => self.keys -= old.keys.len(),
+            Some(old) => self.bytes -= old.memory_bytes(),
             None => self.order.push_back(id),
         }
-        while self.keys > CACHED_KEYS_MAX
+        while self.bytes > CACHED_MAX_BYTES
             && let Some(oldest) = self.order.pop_front()
         {
-            self.keys -= self.accounts.remove(&oldest).map_or(0, |account| account.keys.len());
+            self.bytes -= self.accounts.remove(&oldest).map_or(0, |account| account.memory_bytes());
         }
     }
 }
@@ -505,11 +505,13 @@ impl Store {
         let sequence = state.sequence + 1;
         let mut entry = EntryBuilder::new(state.owner, state.boot_count, sequence);
         let mut group = Group::default();
-        let (mut tenants, mut events) = (Vec::<TenantName>::new(), Vec::from_iter(aggregate));
+        let (mut tenants, mut events) = (BTreeMap::<TenantName, Vec<u8>>::new(), Vec::from_iter(aggregate));
+        let mut tenants_bytes = 0;
         let mut events_bytes: usize = events.iter().map(Event::size_bound_bytes).sum();
         let staged = core::mem::take(&mut state.staged);
         for (change, waiter) in staged.changes.into_iter().zip(staged.waiters) {
-            if entry.length_bytes() > CHANGES_MAX_BYTES || events_bytes > EVENTS_MAX_BYTES - EVENT_MAX_BYTES {
+            if entry.length_bytes() + tenants_bytes > CHANGES_MAX_BYTES
+                || events_bytes > EVENTS_MAX_BYTES - EVENT_MAX_BYTES {
                 state.staged.changes.push(change);
                 state.staged.waiters.push(waiter);
                 continue;
@@ -531,20 +533,22 @@ impl Store {
                 group.rows.push((name, seal_into(&mut entry, &mut sealer, name, &plain)?));
                 group.accounts.push((id, account));
             }
+            // Nothing changes a tenant while a group is built.
             if let Some(tenant) = change.tenant
-                && !tenants.contains(&tenant)
+                && !tenants.contains_key(&tenant)
+                && let Some(record) = tenant_state(&tenant)
             {
-                tenants.push(tenant);
+                let plain = countersign_wire::encode_packed(&record);
+                tenants_bytes += plain.len();
+                tenants.insert(tenant, plain);
             }
             events_bytes += change.event.size_bound_bytes();
             events.push(change.event);
             group.waiters.push(waiter);
         }
-        for tenant in tenants {
-            let Some(record) = tenant_state(&tenant) else { continue };
+        for (tenant, plain) in tenants {
             let id = RecordId { tenant: sealer.fingerprint(b"tenant", tenant.as_str(), ""), account: [0; 8] };
             let name = Name { kind: Kind::Tenant, id, version: sequence };
-            let plain = countersign_wire::encode_packed(&record);
             group.rows.push((name, seal_into(&mut entry, &mut sealer, name, &plain)?));
         }
         let name = Name { kind: Kind::Audit, id: RecordId::AUDIT, version: sequence };

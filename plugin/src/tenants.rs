@@ -112,7 +112,7 @@ impl Tenants {
 
     /// Books what policy permitted against the limits of account and tenant, if it still fits: others may have booked since.
     /// The caller stages the change that makes it durable before anything else runs. Should that fail, the tenant's part stays
-    /// booked until the next start: more is counted than was spent, never less.
+    /// booked, and may become durable with a later change: more is counted than was spent, never less.
     pub(crate) fn book(
         &self,
         tenant: &TenantName,

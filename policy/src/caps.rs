@@ -6,6 +6,7 @@
 //! * brackets in brackets, and `if` in `if`: [`DEPTH_MAX`];
 //! * chains, which become trees as deep as they are long: `a && b && …`, `a.b.c…`, `!!…`, and the conditions of a rule, which
 //!   are joined by `&&`. All operators of a rule are counted together: [`STEPS_MAX`];
+//! * strings, which patterns are matched with: [`STRING_MAX_BYTES`];
 //! * the number of rules and bytes.
 //!
 //! The scanner knows comments and strings as Cedar's lexer does. Where the two could differ, the text is refused: it
@@ -25,6 +26,9 @@ pub const DEPTH_MAX: usize = 12;
 
 /// How many operators a rule has.
 pub const STEPS_MAX: usize = 64;
+
+/// The longest string between quotes, in bytes. Matching a pattern takes as many steps as text and pattern multiplied.
+pub const STRING_MAX_BYTES: usize = 256;
 
 /// Words that make a syntax tree deeper, as operators do.
 const DEEPENING: &[&str] = &["if", "then", "else", "has", "like", "is", "in", "when", "unless"];
@@ -147,6 +151,10 @@ impl Scanner<'_> {
             }
         }
         self.at = at + 1;
+        if at - start > STRING_MAX_BYTES {
+            let remedy = format!("at most {STRING_MAX_BYTES} characters");
+            return Err(self.no(start, "a string is too long", remedy));
+        }
         let inner = self.text.get(start + 1..at).unwrap_or_default();
         check_address(inner).map_err(|remedy| {
             self.no(start, "an address that is not in its canonical form would never match", remedy)

@@ -337,8 +337,9 @@ impl Policy {
 
     /// The boundary's own rules. No policy can loosen them.
     fn refused_whatever_the_rules_say(&self, asking: &Asking<'_>, facts: &Facts) -> Option<Why> {
-        // I15. Typed data is shown in full, though nobody here knows what it means: rules decide about that alone.
-        let blind = facts.kind == Kind::Digest || facts.opaque && facts.kind != Kind::TypedData;
+        // I15. Typed data that is no permit is shown in full, but nobody here knows what a contract does with it: a permit under
+        // another name, the transaction of a contract wallet.
+        let blind = facts.kind == Kind::Digest || facts.opaque;
         if blind && !asking.key.mechanisms.contains(&"digest") {
             return Some(Why::Blind);
         }
@@ -431,7 +432,7 @@ impl Policy {
         }
     }
 
-    /// All of it is decoded, something leaves, each asset that leaves counts against a limit, and every limit that is
+    /// All of it is decoded, something leaves, each asset that leaves and the fee count against a limit, and every limit that is
     /// concerned holds.
     fn is_limited(&self, facts: &Facts, limits: &[Standing]) -> bool {
         self.is_counted(facts) && limits.iter().all(|standing| standing.room == Room::Fits)
@@ -440,8 +441,12 @@ impl Policy {
     fn is_counted(&self, facts: &Facts) -> bool {
         let counted =
             |moved: &Moved| self.limits.iter().any(|limit| limit.counts_sum_of(&facts.chain, &moved.asset));
+        // The fee leaves as well. One that nothing counts could be all that the account has.
+        let fee = facts.fee_most.is_none_or(|fee| {
+            fee.is_zero() || self.limits.iter().any(|limit| limit.counts_fee_on(&facts.chain))
+        });
         // What cannot be decoded may move anything: no limit limits it.
-        !facts.opaque && facts.leaving().next().is_some() && facts.leaving().all(counted)
+        !facts.opaque && fee && facts.leaving().next().is_some() && facts.leaving().all(counted)
     }
 
     fn booking(&self, limits: &[Standing]) -> Booking {

@@ -84,6 +84,12 @@ impl TryFrom<Form> for Ledger {
 }
 
 impl Ledger {
+    /// What it takes in memory, about, in bytes.
+    pub fn memory_bytes(&self) -> usize {
+        let window = |window: &Window| size_of::<Window>() + window.slices.len() * size_of::<Slice>();
+        self.windows.iter().map(window).sum()
+    }
+
     /// What counts against the limit now.
     pub fn booked(&self, limit: &Limit, elapsed_secs: u64) -> Amount {
         self.window(limit).map_or(Amount::ZERO, |window| window.sum(limit.window_secs, elapsed_secs))

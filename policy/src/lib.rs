@@ -44,7 +44,7 @@ mod rules;
 pub mod tool;
 
 pub use booking::{Booking, FitsNoMore};
-pub use caps::{DEPTH_MAX, RULES_MAX, RULES_MAX_BYTES, STEPS_MAX};
+pub use caps::{DEPTH_MAX, RULES_MAX, RULES_MAX_BYTES, STEPS_MAX, STRING_MAX_BYTES};
 pub use decide::{Approval, Decision, Explanation, KeyUse, Policy, Question, Standing, Why};
 pub use document::{Document, Per};
 pub use ledger::{Ledger, Room};

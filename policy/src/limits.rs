@@ -104,6 +104,11 @@ impl Limit {
         self.counts == Counts::Sum && self.chain == chain && self.asset == asset
     }
 
+    /// Whether it counts fees on this chain, alone or with all else that leaves of its coin.
+    pub(crate) fn counts_fee_on(&self, chain: &str) -> bool {
+        self.chain == chain && self.asset == "native"
+    }
+
     /// What these facts count against this limit; `None` if it does not concern them.
     pub(crate) fn charge(&self, facts: &Facts) -> Option<Charge> {
         if facts.chain != self.chain {

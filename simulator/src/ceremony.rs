@@ -130,6 +130,7 @@ pub fn tenants(path: &Path) -> Result<Vec<Tenant>, HsmError> {
         HsmError::Ceremony(format!("tenant {name} in {}: {what}", path.display()))
     };
     let mut tenants: Vec<Tenant> = Vec::with_capacity(file.tenant.len());
+    let mut policies_bytes = 0;
     for entry in file.tenant {
         let hash = HEXLOWER.decode(entry.api_key_sha256.as_bytes()).ok();
         let Some(hash) = hash.and_then(|hash| <[u8; 32]>::try_from(hash).ok()) else {
@@ -139,6 +140,10 @@ pub fn tenants(path: &Path) -> Result<Vec<Tenant>, HsmError> {
             return Err(bad(&entry.name, "stands there twice"));
         }
         let policy = read_policy(path, &entry.name)?;
+        policies_bytes += policy.as_ref().map_or(0, |policy| policy.len());
+        if policies_bytes > POLICIES_MAX_BYTES {
+            return Err(bad(&entry.name, &format!("all policies together may have {POLICIES_MAX_BYTES} bytes")));
+        }
         tenants.push(Tenant {
             name: entry.name,
             api_key_sha256: ByteArray::new(hash),
@@ -150,6 +155,9 @@ pub fn tenants(path: &Path) -> Result<Vec<Tenant>, HsmError> {
     }
     Ok(tenants)
 }
+
+/// What the policies of all tenants may have together, in bytes: they go to the plugin in one message.
+const POLICIES_MAX_BYTES: usize = 768 * 1024;
 
 /// Where a tenant's policy document lies.
 fn policy_path(tenants: &Path, name: &TenantName) -> PathBuf {
@@ -177,10 +185,21 @@ pub fn set_policy(path: &Path, name: &TenantName, document: &[u8]) -> Result<(),
     let mut file = read(path)?;
     entry_of(&mut file, name)?;
     let policy = policy_path(path, name);
-    if policy.exists() {
-        durable::replace_file(&policy, document)
+    match read_policy(path, name)? {
+        // Should the plugin refuse the new one, this is what was good.
+        Some(old) => {
+            keep(&policy.with_extension("policy.previous"), &old)?;
+            durable::replace_file(&policy, document)
+        }
+        None => durable::create_file(&policy, document).map(drop),
+    }
+}
+
+fn keep(path: &Path, bytes: &[u8]) -> Result<(), HsmError> {
+    if path.exists() {
+        durable::replace_file(path, bytes)
     } else {
-        durable::create_file(&policy, document).map(drop)
+        durable::create_file(path, bytes).map(drop)
     }
 }
 

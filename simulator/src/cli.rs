@@ -16,7 +16,7 @@ use data_encoding::HEXLOWER;
 use serde_json::json;
 use sha2::{Digest, Sha256};
 use std::os::unix::process::CommandExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command as Process, ExitCode};
 
 /// The HSM simulator: measures the Countersign image, runs it in a sandbox, and serves it.
@@ -120,6 +120,9 @@ enum TenantCommand {
         /// The most accounts, unconfirmed enrolments included [default: 100000]
         #[arg(long, value_name = "N")]
         accounts_max: Option<u32>,
+        /// Its policy document [default: the plugin's own, for development]
+        #[arg(long, value_name = "FILE")]
+        policy: Option<PathBuf>,
     },
     /// Change the terms of a tenant; prints them
     Set(SetArguments),
@@ -254,8 +257,7 @@ fn init(arguments: &InitArguments) -> Result<(), HsmError> {
     };
     with_softhsm_configured(&home, keystore)?;
     let image = SealedImage::load(&arguments.image)?;
-    let read = |file: &PathBuf| std::fs::read(file).map_err(HsmError::io(format!("read {}", file.display())));
-    let policy = arguments.policy.as_ref().map(read).transpose()?;
+    let policy = arguments.policy.as_deref().map(read_document).transpose()?;
     let Initialised { hsm_id, api_keys } = home.initialise(&Initialisation {
         measurement: image.measurement(),
         keystore,
@@ -274,6 +276,10 @@ fn init(arguments: &InitArguments) -> Result<(), HsmError> {
     Ok(())
 }
 
+fn read_document(file: &Path) -> Result<Vec<u8>, HsmError> {
+    std::fs::read(file).map_err(HsmError::io(format!("read {}", file.display())))
+}
+
 fn tenant(command: &TenantCommand) -> Result<(), HsmError> {
     hardening::harden()?;
     let (TenantCommand::Add { home, .. }
@@ -284,13 +290,17 @@ fn tenant(command: &TenantCommand) -> Result<(), HsmError> {
     let _lock = home.lock()?;
     let tenants = home.tenants();
     let answer = match command {
-        TenantCommand::Add { name, plain_enrolment, failures_per_hour, accounts_max, .. } => {
+        TenantCommand::Add { name, plain_enrolment, failures_per_hour, accounts_max, policy, .. } => {
+            let document = policy.as_deref().map(read_document).transpose()?;
             let terms = TenantTerms {
                 plain_enrolment: *plain_enrolment,
                 failures_per_hour: *failures_per_hour,
                 accounts_max: *accounts_max,
             };
             let api_key = ceremony::add_tenant(&tenants, name, terms)?;
+            if let Some(document) = document {
+                ceremony::set_policy(&tenants, name, &document)?;
+            }
             json!({ "tenant": name, "api_key": api_key.expose() })
         }
         TenantCommand::Set(SetArguments {
@@ -307,8 +317,7 @@ fn tenant(command: &TenantCommand) -> Result<(), HsmError> {
                 "failures_per_hour": failures_per_hour, "accounts_max": accounts_max })
         }
         TenantCommand::SetPolicy { name, policy, .. } => {
-            let document =
-                std::fs::read(policy).map_err(HsmError::io(format!("read {}", policy.display())))?;
+            let document = read_document(policy)?;
             ceremony::set_policy(&tenants, name, &document)?;
             json!({ "tenant": name, "policy_sha256": HEXLOWER.encode(&Sha256::digest(&document)) })
         }

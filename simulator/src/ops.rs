@@ -53,6 +53,13 @@ impl Hardware {
     /// What the plugin learns when it is started now.
     pub fn boot(&self) -> Result<Boot, HsmError> {
         let nvram = self.nvram().content().to_vec();
+        let tenants = ceremony::tenants(&self.home.tenants())?;
+        for tenant in tenants.iter().filter(|tenant| tenant.policy.is_none()) {
+            log::line(format_args!(
+                "tenant {} has no policy of its own; the one for development permits it every transfer",
+                tenant.name
+            ));
+        }
         Ok(Boot {
             hsm_id: ByteArray::new(self.fuses.hsm_id),
             sealing_key: self.fuses.sealing_key(),
@@ -62,7 +69,7 @@ impl Hardware {
             nvram: (!nvram.is_empty()).then(|| ByteBuf::from(nvram)),
             store: self.store.extent(),
             archive_bytes: self.store.archive_bytes(),
-            tenants: ceremony::tenants(&self.home.tenants())?,
+            tenants,
             missing_sandbox_layers: self.missing_sandbox_layers.clone(),
         })
     }

@@ -208,6 +208,9 @@ pub(crate) struct ExplainArguments {
     /// What the key was made for; may be repeated [default: what signs this].
     #[arg(long = "mechanism", value_name = "MECHANISM", value_enum)]
     pub(crate) mechanisms: Vec<MechanismWord>,
+    /// What the user approves with: code, sealed-code or passkey.
+    #[arg(long, value_name = "KIND", default_value = "code", value_parser = approval)]
+    pub(crate) approval: Approval,
     /// An address that the account has known for long; may be repeated.
     #[arg(long = "payee", value_name = "ADDRESS")]
     pub(crate) payees: Vec<String>,
@@ -267,6 +270,20 @@ Example:
         #[arg(value_name = "NAME")]
         account: String,
         /// The address, exactly as the HSM's summaries show it.
+        address: String,
+        /// The code that the user's authenticator shows; '-' reads it from standard input.
+        #[arg(long, value_name = "CODE")]
+        code: Option<String>,
+    },
+    /// Take an address off the list of those that the account is known to pay. It uses up one code.
+    #[command(after_long_help = "\
+Example:
+  countersign account distrust alice 0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed --code 492039")]
+    Distrust {
+        /// The account.
+        #[arg(value_name = "NAME")]
+        account: String,
+        /// The address, exactly as `account show` shows it.
         address: String,
         /// The code that the user's authenticator shows; '-' reads it from standard input.
         #[arg(long, value_name = "CODE")]

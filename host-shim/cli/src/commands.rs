@@ -114,9 +114,11 @@ fn account(session: &Session, command: &AccountCommand, json: bool) -> Result<Ze
         AccountCommand::Unlock(arguments) => {
             expect_answer!(session.ask(Act::Unlock(two_codes(arguments)?))?, Account)?
         }
-        AccountCommand::Trust { account, address, code } => {
+        AccountCommand::Trust { account, address, code }
+        | AccountCommand::Distrust { account, address, code } => {
             let approval = codes::one(code.as_deref())?.map(Approval::Code);
-            let trust = TrustPayee { account: account.parse()?, address: address.clone(), approval };
+            let known = matches!(command, AccountCommand::Trust { .. });
+            let trust = TrustPayee { account: account.parse()?, address: address.clone(), known, approval };
             expect_answer!(session.ask(Act::TrustPayee(trust))?, Account)?
         }
         AccountCommand::Show { account } => session.show_account(account.parse()?)?,

@@ -8,7 +8,7 @@ use countersign_intent::bitcoin::{Psbt, Signer, read_signer};
 use countersign_intent::ethereum::{Message, Transaction, TypedData};
 use countersign_intent::{Intent, summary};
 use countersign_policy::tool::{self, Sources};
-use countersign_policy::{Approval, Decision, KeyUse, Ledger, Payees, Policy, Problem, Question};
+use countersign_policy::{Decision, KeyUse, Ledger, Payees, Policy, Problem, Question};
 use countersign_wire::client::Mechanism;
 use serde::Serialize;
 use std::fs::OpenOptions;
@@ -211,7 +211,7 @@ fn explain(policy: &Policy, arguments: &ExplainArguments) -> Result<Explained, F
         account: &arguments.account,
         key: KeyUse { mechanisms: &mechanisms, network: arguments.network.map(Into::into) },
         intent: &intent,
-        approval: Approval::Code,
+        approval: arguments.approval,
         unix_secs: arguments.at.unwrap_or(now),
         elapsed_secs: RUNNING_SECS,
         account_ledger: &Ledger::default(),

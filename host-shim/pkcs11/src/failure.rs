@@ -112,6 +112,7 @@ pub const fn return_value(reason: Reason, function: Function) -> CK_RV {
         | Reason::SighashNotAllowed
         | Reason::AmountNotProven
         | Reason::NothingToSign
+        | Reason::TooMuchToShow
         | Reason::FeeTooHigh
         | Reason::MalformedAddress => CKR_DATA_INVALID,
         Reason::PolicyRefused

@@ -45,7 +45,7 @@ mod signer;
 mod tests;
 mod transaction;
 
-pub use address::address;
+pub use address::{address, is_address};
 pub use descriptor::{NotASigner, read_signer, with_checksum};
 pub use fee::{FEE_MOST_SAT, RATE_MODEST_SAT, RATE_MOST_SAT};
 pub use psbt::{Psbt, Version};

@@ -58,6 +58,13 @@ pub fn address(bytes: &[u8; 20]) -> Address {
     Address::canonical(text)
 }
 
+/// Whether a text is an address with the checksum of EIP-55.
+pub fn is_address(text: &str) -> bool {
+    let hex = text.strip_prefix("0x").unwrap_or_default().to_ascii_lowercase();
+    let bytes = data_encoding::HEXLOWER.decode(hex.as_bytes()).unwrap_or_default();
+    bytes.first_chunk::<20>().is_some_and(|bytes| address(bytes).as_str() == text)
+}
+
 /// `0x` and lower-case hex.
 fn hex(bytes: &[u8]) -> String {
     format!("0x{}", data_encoding::HEXLOWER.encode(bytes))

@@ -23,4 +23,10 @@ pub mod ethereum;
 pub mod model;
 pub mod summary;
 
+/// Whether a text is an address in the one form that intents have: of Ethereum with its checksum (EIP-55), of Bitcoin as
+/// [`bitcoin::address`] writes it on some network.
+pub fn is_address(text: &str) -> bool {
+    ethereum::is_address(text) || bitcoin::is_address(text)
+}
+
 pub use model::{Address, Amount, Asset, Chain, Detail, Intent, Kind, Move, Network, Warning};

@@ -157,7 +157,7 @@ pub enum Warning {
     Delegation,
     /// It is valid on every chain.
     AnyChain,
-    /// It never expires, or not within a year.
+    /// It never expires, or not before the year 2100.
     NoExpiry,
     /// The number is an amount of a token or the name of one token of a collection: only the contract knows.
     EitherReading,

@@ -3,7 +3,8 @@
 //! One fact a line, `label: text`, each line ended by a line feed; warnings first, then what it is and where, then what
 //! moves, the fee, the nonce, and what only this kind of intent has. Amounts of a chain's own coin are in whole coins,
 //! exact to the last digit; of a token they are in its base unit, for nobody proves to the plugin how many decimals it
-//! has. Text from outside can neither begin a line nor turn one around: what is not printable is written as `\u{…}`.
+//! has. Text from outside can neither begin a line nor turn one around: what is hidden or written from right to left, and
+//! the second of two spaces, is written as `\u{…}`.
 
 use crate::model::{Amount, Asset, Chain, Intent, Kind, Move, Warning};
 use core::fmt::Write;
@@ -91,7 +92,7 @@ const fn warning(warning: Warning) -> &'static str {
         Warning::WholeCollection => "the allowance is for every token of a collection",
         Warning::Delegation => "code would get control of the account's own coins",
         Warning::AnyChain => "it is valid on every chain",
-        Warning::NoExpiry => "it does not expire within a year",
+        Warning::NoExpiry => "it does not expire before the year 2100",
         Warning::EitherReading => {
             "the contract decides what the number means: an amount, or one token of a collection"
         }
@@ -118,12 +119,22 @@ pub fn visible(text: &str) -> String {
         match character {
             '\\' => out.push_str("\\\\"),
             '\n' => out.push_str("\\n"),
-            ' ' => out.push(' '),
+            ' ' if !out.ends_with(' ') => out.push(' '),
+            ' ' => out.push_str("\\u{20}"),
+            turned if is_right_to_left(turned) => out.extend(turned.escape_unicode()),
             hidden if is_hidden(hidden) => out.extend(hidden.escape_unicode()),
             shown => out.push(shown),
         }
     }
     out
+}
+
+/// The blocks of scripts that are written from right to left (Unicode, `DerivedBidiClass.txt`: where R and AL are the
+/// default). One such letter reorders the digits around it.
+fn is_right_to_left(character: char) -> bool {
+    matches!(character,
+        '\u{590}'..='\u{8ff}' | '\u{fb1d}'..='\u{fdff}' | '\u{fe70}'..='\u{feff}'
+        | '\u{10800}'..='\u{10fff}' | '\u{1e800}'..='\u{1efff}')
 }
 
 /// Control and format characters, separators, private use and what is not assigned to be seen.
@@ -132,11 +143,20 @@ fn is_hidden(character: char) -> bool {
         || character.is_whitespace()
         || matches!(character,
             '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}'
-            | '\u{180b}'..='\u{180f}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202f}' | '\u{205f}'..='\u{206f}'
+            | '\u{180b}'..='\u{180f}' | '\u{2800}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202f}' | '\u{205f}'..='\u{206f}'
             | '\u{3164}' | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{ffa0}' | '\u{fff0}'..='\u{fffb}'
             | '\u{e000}'..='\u{f8ff}' | '\u{1bca0}'..='\u{1bca3}' | '\u{1d173}'..='\u{1d17a}'
             | '\u{e0000}'..='\u{10ffff}')
 }
+
+/// Whether the chain takes a fee for the transaction's bytes besides what the transaction offers for gas (OP Stack, "L1 data
+/// fee"), as far as it is known by name.
+fn has_data_fee(chain: Chain) -> bool {
+    matches!(chain, Chain::Ethereum(10 | 8453))
+}
+
+/// The longest text that is signed, in bytes: nobody reads more, and an answer has to hold it.
+pub const SUMMARY_MAX_BYTES: usize = 32 * 1024;
 
 /// The text of an intent.
 pub fn render(intent: &Intent) -> String {
@@ -163,9 +183,14 @@ pub fn render(intent: &Intent) -> String {
         line("  to", moved.to.as_str());
     }
     if let (Some(fee), Some(chain)) = (intent.fee_most, intent.chain) {
-        line("fee", &format!("at most {}", coins(fee, chain)));
+        let beyond = if has_data_fee(chain) {
+            ", and that chain's fee for data, which no transaction bounds"
+        } else {
+            ""
+        };
+        line("fee", &format!("at most {}{beyond}", coins(fee, chain)));
         if let Some(sum) = intent.sum(&Asset::Native) {
-            line("in all", &format!("at most {}", coins(sum, chain)));
+            line("in all", &format!("at most {}{beyond}", coins(sum, chain)));
         }
     }
     if let Some(nonce) = intent.nonce {

@@ -44,7 +44,8 @@ pub enum Act {
     Unlock(TwoCodes),
     /// One account. Answers [`Answer::Account`].
     ShowAccount(AccountName),
-    /// An address is one that the account is known to pay, which policies may ask for. Answers [`Answer::Account`].
+    /// An address is one that the account is known to pay, which policies may ask for, or no longer is. Answers
+    /// [`Answer::Account`].
     TrustPayee(TrustPayee),
     /// A further key of a confirmed account. Answers [`Answer::Key`].
     CreateKey(CreateKey),
@@ -217,7 +218,7 @@ pub struct TwoCodes {
     pub second: TypedCode,
 }
 
-/// An address that the account is known to pay from now on. It takes the user's approval.
+/// An address that the account is known to pay from now on, or no longer. It takes the user's approval.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TrustPayee {
@@ -225,6 +226,8 @@ pub struct TrustPayee {
     pub account: AccountName,
     /// The address in its canonical form, as summaries show it.
     pub address: String,
+    /// Whether it is known from now on; `false` takes it off the list.
+    pub known: bool,
     /// The user's approval; without one the request is refused.
     pub approval: Option<Approval>,
 }

@@ -9,8 +9,9 @@
 //! There is no version byte and no padding. A length of 0 or above the maximum ends the connection: the stream
 //! can no longer be trusted to be in step.
 
-/// The largest payload between host and HSM, in bytes. It fits an Ethereum transaction of 128 KiB.
-pub const CLIENT_MAX_BYTES: usize = 160 * 1024;
+/// The largest payload between host and HSM, in bytes. It fits a PSBT of 128 KiB with signatures for 256 inputs (27 KiB) and
+/// the longest summary (32 KiB).
+pub const CLIENT_MAX_BYTES: usize = 192 * 1024;
 
 /// The largest payload between plugin and firmware, in bytes.
 pub const HAL_MAX_BYTES: usize = 1024 * 1024;

@@ -156,6 +156,9 @@ reasons! {
     /// The account has as many known payees as an account can have.
     TooManyPayees, "too-many-payees", Caller,
         "The account knows as many payees as it can; pay this one without putting it on the list.";
+    /// What it does takes more text than a person reads.
+    TooMuchToShow, "too-much-to-show", Caller,
+        "What this does takes more text than a person would read, and nothing is signed unread; split it into several.";
     /// A limit of the custodian's policy would be passed.
     LimitExceeded, "limit-exceeded", Caller,
         "This would pass a limit of the custodian's policy; ask for less, or wait until the limit has room again.";

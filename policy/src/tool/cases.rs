@@ -9,7 +9,7 @@ use crate::ledger::Ledger;
 use crate::payees::Payees;
 use crate::problem::Problem;
 use crate::tool::source::read_toml;
-use crate::tool::units::{read_quantity, read_secs};
+use crate::tool::units::{Quantity, read_quantity, read_secs};
 use core::fmt;
 use countersign_intent::bitcoin::{Psbt, read_signer};
 use countersign_intent::ethereum::Transaction;
@@ -246,8 +246,26 @@ impl IntentToml {
             "none" => None,
             text => Some(read_chain(text).ok_or_else(|| format!("{text:?} is not a chain"))?),
         };
-        let moves: Result<Vec<_>, String> = self.moves.iter().map(|moved| moved.read(document)).collect();
-        let fee = self.fee.as_deref().map(|fee| read_quantity(document, fee).map(|fee| fee.amount));
+        let here = |quantity: Quantity<'_>| match quantity.declared.filter(|asset| asset.chain != self.chain) {
+            Some(asset) => Err(format!("{} is an asset of {}, not of {}", asset.name, asset.chain, self.chain)),
+            None => Ok(quantity),
+        };
+        let read = |text: &str| read_quantity(document, text).and_then(here);
+        let moves: Result<Vec<_>, String> = self
+            .moves
+            .iter()
+            .map(|moved| {
+                let quantity = read(&moved.amount)?;
+                let asset = quantity.declared.map_or(quantity.asset, |asset| &asset.asset).to_owned();
+                Ok(Moved { asset, to: moved.to.clone(), amount: quantity.amount, own: moved.own })
+            })
+            .collect();
+        let fee = self.fee.as_deref().map(|fee| match read(fee)? {
+            Quantity { declared: Some(asset), .. } if asset.asset != "native" => {
+                Err(format!("a fee is paid in the chain's own coin, not in {}", asset.name))
+            }
+            quantity => Ok(quantity.amount),
+        });
         let warnings: Result<Vec<_>, String> = self.warnings.iter().map(|word| warning(word)).collect();
         Ok(Facts {
             kind,
@@ -262,14 +280,6 @@ impl IntentToml {
     }
 }
 
-impl MoveToml {
-    fn read(&self, document: &Document) -> Result<Moved, String> {
-        let quantity = read_quantity(document, &self.amount)?;
-        let asset = quantity.declared.map_or(quantity.asset, |asset| &asset.asset);
-        Ok(Moved { asset: asset.to_owned(), to: self.to.clone(), amount: quantity.amount, own: self.own })
-    }
-}
-
 fn warning(word: &str) -> Result<&'static str, String> {
     let known = [
         "opaque",
@@ -278,7 +288,7 @@ fn warning(word: &str) -> Result<&'static str, String> {
         "delegation",
         "any-chain",
         "no-expiry",
-        "other",
+        "either-reading",
     ];
     known.into_iter().find(|known| *known == word).ok_or_else(|| format!("{word:?} is no warning"))
 }

@@ -212,7 +212,9 @@ impl Seen<'_> {
             let (concerned, _, holds) = self.limit(limit);
             !concerned || holds
         });
-        !self.intent.opaque && !self.leaving().is_empty() && counted && held
+        // The limits are on ether and a token of chain 1 alone.
+        let fee = self.intent.fee_most.is_none_or(|fee| fee.is_zero() || self.chain == 1);
+        !self.intent.opaque && fee && !self.leaving().is_empty() && counted && held
     }
 
     fn known(&self, to: &str) -> bool {

@@ -1,7 +1,7 @@
 //! What passes the caps fits the plugin's stack: 512 KiB, for loading, asking and dropping.
 
 use crate::world::{World, document, limit, wei};
-use countersign_policy::{DEPTH_MAX, Per, Policy, RULES_MAX_BYTES, STEPS_MAX};
+use countersign_policy::{DEPTH_MAX, Per, Policy, RULES_MAX_BYTES, STEPS_MAX, STRING_MAX_BYTES};
 
 /// The plugin's stack.
 const STACK_BYTES: usize = 512 * 1024;
@@ -82,8 +82,8 @@ fn deepest() -> Vec<String> {
         format!("@id(\"x\") permit (principal, action, resource) {};", "when { true } ".repeat(STEPS_MAX)),
         format!("@id(\"x\") permit (principal, action, resource) {};", "unless { false } ".repeat(STEPS_MAX)),
         when(&format!("[{}] == [1]", "1,".repeat(10_000))),
-        when(&format!("\"{}\" like \"{}\"", "a".repeat(10_000), "*a".repeat(5_000))),
-        when(&format!("\"{}\" == \"\"", "\\u{41}".repeat(4_000))),
+        when(&format!("\"{}\" like \"{}b\"", "a".repeat(STRING_MAX_BYTES), "*a".repeat(STRING_MAX_BYTES / 2 - 1))),
+        when(&format!("\"{}\" == \"\"", "\\u{41}".repeat(STRING_MAX_BYTES / 6))),
         when(&format!("A{}::\"x\" == principal", "::A".repeat(10_000))),
         format!("{} permit (principal, action, resource);", "@a(\"x\")".repeat(4_000)),
         "(".repeat(RULES_MAX_BYTES),

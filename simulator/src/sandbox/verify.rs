@@ -79,6 +79,7 @@ fn missing(status: &str, layers: &Layers) -> Option<String> {
         ("no new privileges (NoNewPrivs)", value("NoNewPrivs") == "1"),
         ("no capabilities (CapEff)", value("CapEff").parse::<u64>() == Ok(0)),
         ("one thread (Threads)", value("Threads") == "1"),
+        ("nobody who traces it (TracerPid)", value("TracerPid") == "0"),
     ];
     for layer in layers.present() {
         match layer {
@@ -98,7 +99,7 @@ fn missing(status: &str, layers: &Layers) -> Option<String> {
 mod tests {
     use super::*;
 
-    const GOOD: &str = "Name:\tplugin\nState:\tS (sleeping)\nPPid:\t7\nNSpid:\t99\t1\nVmLck:\t    2048 kB\nVmData:\t    1912 kB\nVmStk:\t     136 kB\nThreads:\t1\n\
+    const GOOD: &str = "Name:\tplugin\nState:\tS (sleeping)\nPPid:\t7\nNSpid:\t99\t1\nVmLck:\t    2048 kB\nVmData:\t    1912 kB\nVmStk:\t     136 kB\nTracerPid:\t0\nThreads:\t1\n\
         CapEff:\t0000000000000000\nNoNewPrivs:\t1\nSeccomp:\t2\n";
 
     #[test]
@@ -111,6 +112,7 @@ mod tests {
             ("    2048 kB", "    2044 kB"),
             ("     136 kB", "     140 kB"),
             ("VmData", "VmLib"),
+            ("TracerPid:\t0", "TracerPid:\t7"),
             ("Threads:\t1", "Threads:\t2"),
             ("CapEff:\t0000000000000000", "CapEff:\t0000000000000400"),
             ("NoNewPrivs:\t1", "NoNewPrivs:\t0"),

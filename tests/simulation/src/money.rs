@@ -14,10 +14,10 @@ pub const LIMITED_TENANT: &str = "a";
 pub const WINDOW_SECS: u64 = 1800;
 
 /// What all accounts of the tenant may spend in a window, in wei.
-pub const TENANT_MOST_WEI: u128 = 12_000;
+pub const TENANT_MOST_WEI: u128 = 3_000;
 
 /// What one account may, in wei.
-pub const ACCOUNT_MOST_WEI: u128 = 5_000;
+pub const ACCOUNT_MOST_WEI: u128 = 1_800;
 
 /// The most of one transfer, in wei.
 const TRANSFER_MOST_WEI: u128 = 1_500;

@@ -297,7 +297,7 @@ fn sign_sends_a_digest_and_shows_r_s_v() {
     assert_eq!(act, Act::Sign(expected));
     let digest = format!("0x{}", "dd".repeat(32));
     let signature = format!("0x{}01", "5a".repeat(64));
-    assert_eq!(json, json!({ "signature": signature, "hash": digest, "digest": digest }));
+    assert_eq!(json, json!({ "signature": signature, "hash": digest, "digest": digest, "summary": "sign: digest, blind\n" }));
 }
 
 #[test]
@@ -313,6 +313,7 @@ fn sign_reads_a_transaction_as_hex_or_raw_from_a_file_or_standard_input() {
             "hash": format!("0x{}", "ee".repeat(32)),
             "digest": format!("0x{}", "dd".repeat(32)),
             "raw_transaction": "0x02c180",
+            "summary": "sign: digest, blind\n",
         });
         assert_eq!(ended.json(), json);
         hsm.requests()[0].act.clone()

@@ -188,5 +188,6 @@ pub(crate) fn account_json() -> Value {
         "consecutive_failures": 1,
         "failures_left": 9,
         "keys": [key_json("alice/ethereum")],
+        "payees": [],
     })
 }

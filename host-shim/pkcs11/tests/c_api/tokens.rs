@@ -55,8 +55,11 @@ fn the_mechanisms_are_those_that_keys_are_made_for() {
     assert_eq!(call!(application, C_GetMechanismList(0, ptr::null_mut(), &raw mut count)), CKR_OK);
     let mut mechanisms = vec![0; usize::try_from(count).unwrap()];
     assert_eq!(call!(application, C_GetMechanismList(0, mechanisms.as_mut_ptr(), &raw mut count)), CKR_OK);
-    assert_eq!(mechanisms, [CKM_ECDSA, CKM_EC_KEY_PAIR_GEN, CKM_COUNTERSIGN_ETHEREUM]);
-    assert_eq!(CKM_COUNTERSIGN_ETHEREUM, 0x8000_0000 | 0x4353_0001);
+    // The vendor's numbers are those of the documentation.
+    let vendor = [0xc353_0001, 0xc353_0002, 0xc353_0003, 0xc353_0004];
+    assert_eq!(mechanisms, [&[CKM_ECDSA, CKM_EC_KEY_PAIR_GEN], &vendor[..]].concat());
+    assert_eq!(CKM_COUNTERSIGN_ETHEREUM, vendor[0]);
+    assert!(vendor.iter().all(|mechanism| mechanism & CKM_VENDOR_DEFINED != 0));
     let mut info = CK_MECHANISM_INFO::default();
     for mechanism in mechanisms {
         assert_eq!(call!(application, C_GetMechanismInfo(0, mechanism, &raw mut info)), CKR_OK);

@@ -19,6 +19,10 @@ use crate::model::{Address, Network};
 use countersign_wire::path;
 use countersign_wire::reason::Reason;
 
+/// From this index on, an output to a key of the account is not told as its own: whoever makes the PSBT chooses the index, and
+/// no wallet looks so far.
+pub const OWN_OUTPUT_INDEX_END: u32 = 1 << 20;
+
 /// The chain and the index of a key beneath an account: chain 0 receives, chain 1 takes change (BIP-44).
 pub(crate) type Child = (u32, u32);
 
@@ -314,7 +318,10 @@ impl Signer {
 
     /// Whether an output with this script is ours.
     pub(crate) fn output(&self, map: &Map, script: &[u8]) -> Result<Option<OwnOutput>, Reason> {
-        Ok(self.find(map, output::BIP32_DERIVATION, script)?.map(|found| OwnOutput { child: found.child }))
+        let found = self.find(map, output::BIP32_DERIVATION, script)?;
+        // Change that no wallet would look for is as good as gone, so it is told as a payment.
+        let near = |found: &Found| found.child.is_none_or(|(_, index)| index < OWN_OUTPUT_INDEX_END);
+        Ok(found.filter(near).map(|found| OwnOutput { child: found.child }))
     }
 
     /// A single-key script of ours. A PSBT that gives our path for a script which is another key's is refused:

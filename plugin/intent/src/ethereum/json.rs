@@ -82,6 +82,10 @@ impl<'de> Deserialize<'de> for Json {
     }
 }
 
+/// The largest integer that JavaScript reads as it is written (ECMA-262, `Number.MAX_SAFE_INTEGER`): a wallet that shows the
+/// same document would show another number. Larger ones are written as text.
+const SAFE_MAX: u64 = (1 << 53) - 1;
+
 /// Whatever it has no method for (floats, null) is refused by serde.
 struct Reader;
 
@@ -96,11 +100,17 @@ impl<'de> Visitor<'de> for Reader {
         Ok(Json::Bool(value))
     }
 
-    fn visit_u64<E>(self, value: u64) -> Result<Json, E> {
+    fn visit_u64<E: Error>(self, value: u64) -> Result<Json, E> {
+        if value > SAFE_MAX {
+            return Err(E::custom("an integer that others would round"));
+        }
         Ok(Json::Positive(value))
     }
 
-    fn visit_i64<E>(self, value: i64) -> Result<Json, E> {
+    fn visit_i64<E: Error>(self, value: i64) -> Result<Json, E> {
+        if value.unsigned_abs() > SAFE_MAX {
+            return Err(E::custom("an integer that others would round"));
+        }
         Ok(u64::try_from(value).map_or(Json::Negative(value), Json::Positive))
     }
 

@@ -11,6 +11,9 @@ use countersign_wire::reason::Reason;
 /// The longest message that is read, in bytes.
 pub const MESSAGE_MAX_BYTES: usize = 16 * 1024;
 
+/// Whatever is as long as this may be a digest.
+const DIGEST_BYTES: usize = 32;
+
 const PREFIX: &[u8] = b"\x19Ethereum Signed Message:\n";
 
 /// A message that was read. Holding one proves that the digest is that of the message with its prefix.
@@ -43,7 +46,8 @@ impl Message {
             Some(text) => Detail { label: "message", text: text.to_owned() },
             None => Detail { label: "message in hex", text: hex(&self.bytes) },
         };
-        let opaque = readable.is_none_or(is_a_digest);
+        // A digest can be searched for until it passes as text.
+        let opaque = self.bytes.len() == DIGEST_BYTES || readable.is_none_or(is_a_digest);
         Intent {
             kind: Kind::Message,
             chain: None,
@@ -57,12 +61,8 @@ impl Message {
     }
 }
 
-/// Text without control characters other than line ends and tabs. Of 32 bytes, which may be a digest that was searched for
-/// until it passed as text, every one must be printable ASCII.
+/// Text without control characters other than line ends and tabs.
 fn is_for_people(text: &str) -> bool {
-    if text.len() == 32 {
-        return text.bytes().all(|byte| matches!(byte, b' '..=b'~' | b'\n'));
-    }
     !text.chars().any(|character| character.is_control() && !matches!(character, '\n' | '\r' | '\t'))
 }
 

@@ -175,17 +175,18 @@ fn through_pkcs11_the_limit_is_booked_when_the_data_comes() {
 fn i8_a_payee_is_trusted_with_the_users_code_and_only_after_the_delay() {
     let (mut device, user) = with_policy(1);
     let address = countersign_intent::ethereum::address(&[9; 20]).to_string();
-    let trust = |address: &str, approval| {
-        Act::TrustPayee(TrustPayee {
-            account: user.name.parse().unwrap(),
-            address: address.to_owned(),
-            approval,
-        })
+    let set = |address: &str, known, approval| {
+        let (account, address) = (user.name.parse().unwrap(), address.to_owned());
+        Act::TrustPayee(TrustPayee { account, address, known, approval })
     };
+    let trust = |address: &str, approval| set(address, true, approval);
     assert_eq!(device.ask(trust(&address, None)).unwrap_err(), Reason::ApprovalMissing);
     let code = |at| Some(Approval::Code(typed(&user.code(at))));
     let now = device.time.unix_secs;
-    assert_eq!(device.ask(trust("no address\n", code(now))).unwrap_err(), Reason::MalformedAddress);
+    // Another form of the address, which no intent would ever pay, costs no code.
+    for other in ["no address\n", address.to_lowercase().as_str(), &address[2..]] {
+        assert_eq!(device.ask(trust(other, code(now))).unwrap_err(), Reason::MalformedAddress);
+    }
     assert_eq!(pay(&mut device, &user, 0, 200_000_000).unwrap_err(), Reason::LimitExceeded);
     let now = device.time.unix_secs;
     let Answer::Account(info) = device.ask(trust(&address, code(now))).unwrap() else { panic!("no account") };
@@ -198,6 +199,16 @@ fn i8_a_payee_is_trusted_with_the_users_code_and_only_after_the_delay() {
     );
     device.advance(600);
     pay(&mut device, &user, 0, 200_000_000).unwrap();
+
+    // It is taken off again, with the user's code as well, and at once.
+    device.advance(30);
+    let now = device.time.unix_secs;
+    assert_eq!(device.ask(set(&address, false, None)).unwrap_err(), Reason::ApprovalMissing);
+    let Answer::Account(info) = device.ask(set(&address, false, code(now))).unwrap() else {
+        panic!("no account")
+    };
+    assert_eq!(info.payees, [""; 0]);
+    assert_eq!(pay(&mut device, &user, 1, 200_000_000).unwrap_err(), Reason::LimitExceeded);
 }
 
 #[test]

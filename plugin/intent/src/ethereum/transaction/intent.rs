@@ -82,6 +82,8 @@ impl Transaction {
         } else {
             Decoded { kind: Kind::Delegation, ..self.call(to) }
         };
+        // What the code does with the account, now and later, nobody here can see.
+        told.opaque = true;
         told.warnings.push(Warning::Delegation);
         for authorization in &self.authorizations {
             if authorization.any_chain {

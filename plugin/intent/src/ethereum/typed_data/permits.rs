@@ -55,13 +55,11 @@ const TOKEN_PERMISSIONS: &str = "TokenPermissions(address token,uint256 amount)"
 pub(super) fn read(types: &Types, encoding: &str, message: &Value, domain: &Domain) -> Option<Decoded> {
     let Value::Struct(_, members) = message else { return None };
     match encoding {
-        PERMIT if domain.encoding == TOKEN_DOMAIN => of_token(members, domain.contract?),
-        PERMIT_DAI if domain.encoding == TOKEN_DOMAIN => of_dai(members, domain.contract?),
-        TRANSFER_WITH_AUTHORIZATION if domain.encoding == TOKEN_DOMAIN => {
-            authorization(members, &domain.contract?, "anybody")
-        }
-        RECEIVE_WITH_AUTHORIZATION if domain.encoding == TOKEN_DOMAIN => {
-            authorization(members, &domain.contract?, "the recipient alone")
+        PERMIT => domain.known(of_token(members, domain.contract?)?),
+        PERMIT_DAI => domain.known(of_dai(members, domain.contract?)?),
+        TRANSFER_WITH_AUTHORIZATION => domain.known(authorization(members, &domain.contract?, "anybody")?),
+        RECEIVE_WITH_AUTHORIZATION => {
+            domain.known(authorization(members, &domain.contract?, "the recipient alone")?)
         }
         _ if domain.is_permit2() => match encoding {
             PERMIT_SINGLE | PERMIT_BATCH => allowance_transfer(members),
@@ -79,6 +77,12 @@ pub(super) fn read(types: &Types, encoding: &str, message: &Value, domain: &Doma
 }
 
 impl Domain {
+    /// A permit that has the form of a token's: under another domain than most tokens have it is told as what it looks like,
+    /// and nobody here knows that contract.
+    fn known(&self, told: Decoded) -> Option<Decoded> {
+        Some(Decoded { opaque: told.opaque || self.encoding != TOKEN_DOMAIN, ..told })
+    }
+
     fn is_permit2(&self) -> bool {
         self.encoding == PERMIT2_DOMAIN
             && self.name.as_deref() == Some("Permit2")
@@ -206,7 +210,13 @@ fn allowance_transfer(members: &[Value]) -> Option<Decoded> {
             return None;
         };
         permit.allow(None, spender, token, *amount);
-        permit.until("allowed until", *expiration);
+        if expiration.is_zero() {
+            // Permit2 writes the time of the block for it (Allowance.sol, BLOCK_TIMESTAMP_EXPIRATION).
+            let text = "the end of the block in which it is brought to the contract (0)".to_owned();
+            permit.told.details.push(Detail { label: "allowed until", text });
+        } else {
+            permit.until("allowed until", *expiration);
+        }
         permit.nonce(*nonce);
     }
     permit.until(SIGNATURE_UNTIL, *until);
