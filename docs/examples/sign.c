@@ -5,8 +5,7 @@
  *
  * MODULE is the path of libcountersign_pkcs11.so, KEY the key's label (alice/ethereum), MECHANISM one of ethereum,
  * typed-data, message, psbt. Standard output gets r||s (64 bytes), or the signed PSBT. The API key is the value of
- * COUNTERSIGN_API_KEY; codes are read from standard input, one a line, until one is right. Neither ever stands on the
- * command line, where other users could read it.
+ * COUNTERSIGN_API_KEY; codes are read from standard input, one a line, until one is right. Neither is ever an argument.
  * Exit codes: 0 signed; 2 usage, or a file; 3 refused; 4 the HSM cannot be reached or cannot serve.
  */
 #include <dlfcn.h>
@@ -16,7 +15,6 @@
 #include <string.h>
 
 enum { USAGE = 2, REFUSED = 3, UNREACHABLE = 4, DATA_MAX_BYTES = 128 * 1024 };
-
 static CK_FUNCTION_LIST *p11;
 
 static void finalize(void)
@@ -82,8 +80,8 @@ static void load(const char *path)
 static CK_SESSION_HANDLE open_session(char *api_key)
 {
     CK_SLOT_ID slot;
-    CK_ULONG count = 1; /* there is one slot */
     CK_SESSION_HANDLE session;
+    CK_ULONG count = 1; /* there is one slot */
     check("C_GetSlotList", p11->C_GetSlotList(CK_TRUE, &slot, &count));
     check("C_OpenSession", p11->C_OpenSession(slot, CKF_SERIAL_SESSION, NULL, NULL, &session));
     check("C_Login", p11->C_Login(session, CKU_USER, (CK_UTF8CHAR *)api_key, strlen(api_key)));
@@ -146,5 +144,7 @@ int main(int argc, char **argv)
         quit(USAGE, "There is no memory.");
     approve(session, argv[2]);
     check("C_Sign", p11->C_Sign(session, data, length, signature, &room)); /* `room` is now what was needed of it */
-    return fwrite(signature, 1, room, stdout) == room && fflush(stdout) == 0 ? 0 : USAGE;
+    int status = fwrite(signature, 1, room, stdout) == room && fflush(stdout) == 0 ? 0 : USAGE;
+    free(signature);
+    return status;
 }

@@ -4,8 +4,7 @@
 
 MODULE is the path of libcountersign_pkcs11.so, KEY the key's label (alice/ethereum), MECHANISM one of ethereum,
 typed-data, message, psbt. Standard output gets r‖s (64 bytes), or the signed PSBT. The API key is the value of
-COUNTERSIGN_API_KEY; codes are read from standard input, one a line, until one is right. Neither ever stands on the
-command line, where other users could read it.
+COUNTERSIGN_API_KEY; codes are read from standard input, one a line, until one is right. Neither is ever an argument.
 
 Exit codes: 0 signed; 2 usage, or a file; 3 refused; 4 the HSM cannot be reached or cannot serve.
 """
