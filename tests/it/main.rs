@@ -15,6 +15,7 @@ mod load;
 mod native_races;
 mod pkcs11_calls;
 mod pkcs11_clients;
+mod pkcs11_examples;
 mod prior_art;
 mod refusals;
 mod rollback;

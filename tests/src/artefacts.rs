@@ -35,7 +35,7 @@ pub fn faults() -> PathBuf {
     named("COUNTERSIGN_TEST_FAULTS")
 }
 
-/// A Python interpreter that has python-pkcs11.
+/// A Python interpreter that has what `xtask/python-requirements.txt` names, in a virtual environment.
 pub fn python() -> PathBuf {
     named("COUNTERSIGN_TEST_PYTHON")
 }

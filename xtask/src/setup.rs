@@ -24,6 +24,15 @@ const P11_KIT_CLIENT_PATHS: &[&str] = &[
     "/usr/lib/pkcs11/p11-kit-client.so",
 ];
 
+/// Where `docs/pkcs11.md` has the C compiler look for PKCS#11's header.
+const PKCS11_HEADER: &str = "/usr/include/p11-kit-1/p11-kit/pkcs11.h";
+
+/// The class of the JDK that the Java example calls, and its module.
+const JDK_WRAPPER: [&str; 3] = ["--module", "jdk.crypto.cryptoki", "sun.security.pkcs11.wrapper.PKCS11"];
+
+/// What the tests import in Python.
+const PYTHON_IMPORTS: &str = "import pkcs11, PyKCS11, coincurve, Crypto.Hash.keccak";
+
 /// A Debian package that something here needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Package {
@@ -39,6 +48,10 @@ pub(crate) enum Package {
     Valgrind,
     /// Python, with what makes virtual environments.
     PythonVenv,
+    /// p11-kit's headers, for PKCS#11's. A C compiler is there: cargo linked this program with it.
+    P11KitHeaders,
+    /// A JDK.
+    Jdk,
 }
 
 impl Package {
@@ -50,6 +63,8 @@ impl Package {
             Self::P11KitModules => "p11-kit-modules",
             Self::Valgrind => "valgrind",
             Self::PythonVenv => "python3-venv",
+            Self::P11KitHeaders => "libp11-kit-dev",
+            Self::Jdk => "default-jdk-headless",
         }
     }
 
@@ -62,6 +77,9 @@ impl Package {
             Self::P11KitModules => P11_KIT_CLIENT_PATHS.iter().any(|path| Path::new(path).exists()),
             Self::Valgrind => is_on_the_path("valgrind"),
             Self::PythonVenv => succeeds(Command::new("python3").args(["-c", "import ensurepip, venv"])),
+            Self::P11KitHeaders => Path::new(PKCS11_HEADER).exists(),
+            // `javap` comes with `javac`, and finds the class only where the JDK has it.
+            Self::Jdk => is_on_the_path("javac") && succeeds(Command::new("javap").args(JDK_WRAPPER)),
         }
     }
 }
@@ -128,7 +146,7 @@ pub(crate) fn ensure_python() -> Result<PathBuf> {
     let folder = target().join("python");
     let (python, installed) = (folder.join("bin/python"), folder.join("installed.txt"));
     if fs::read_to_string(&installed).is_ok_and(|installed| installed == wanted)
-        && succeeds(Command::new(&python).args(["-c", "import pkcs11"]))
+        && succeeds(Command::new(&python).args(["-c", PYTHON_IMPORTS]))
     {
         return Ok(python);
     }
@@ -140,8 +158,8 @@ pub(crate) fn ensure_python() -> Result<PathBuf> {
         .arg(&requirements)
         .stdin(Stdio::null())
         .stdout(std::io::stderr());
-    run(&mut pip).context("python-pkcs11 could not be installed from PyPI")?;
-    output(Command::new(&python).args(["-c", "import pkcs11"]).env_remove("PKCS11_MODULE"))?;
+    run(&mut pip).context("what python-requirements.txt names could not be installed from PyPI")?;
+    output(Command::new(&python).args(["-c", PYTHON_IMPORTS]).env_remove("PKCS11_MODULE"))?;
     fs::write(&installed, wanted)?;
     Ok(python)
 }

@@ -45,7 +45,13 @@ fn build(faults: Option<PathBuf>, python: Option<PathBuf>) -> Result<Artefacts> 
 /// Installs what is missing, builds everything and runs all tests.
 pub(crate) fn test() -> Result<ExitCode> {
     let began = Instant::now();
-    ensure_packages(&[Package::SoftHsm2, Package::OpenSc, Package::PythonVenv])?;
+    ensure_packages(&[
+        Package::SoftHsm2,
+        Package::OpenSc,
+        Package::PythonVenv,
+        Package::P11KitHeaders,
+        Package::Jdk,
+    ])?;
     let artefacts = build(Some(build_faults()?), Some(ensure_python()?))?;
     say("running the tests");
     let mut tests = cargo();

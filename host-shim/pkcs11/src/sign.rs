@@ -192,6 +192,28 @@ pub(crate) fn context_login(module: &Module, session: &Session, pin: &[u8]) -> R
     }
 }
 
+/// The session's operation, if all of its data may still come at once.
+///
+/// > `C_Sign` cannot be used to terminate a multi-part operation. (PKCS#11 v2.40 section 5.11)
+fn single_part<'a>(module: &Module, state: &'a mut State) -> Result<&'a mut Signing> {
+    let signing = active(module, state)?;
+    if signing.parts.is_some() { Err(CKR_OPERATION_NOT_INITIALIZED.into()) } else { Ok(signing) }
+}
+
+/// `C_Sign` without a place for the signature: the room that one over so many bytes of data needs. The data itself
+/// need not be there yet.
+pub(crate) fn size(
+    module: &Module,
+    session: CK_SESSION_HANDLE,
+    data_bytes: usize,
+    signature: &mut OutList<u8>,
+) -> Result {
+    let session = module.session(session)?;
+    let mut state = session.lock()?;
+    let signing = single_part(module, &mut state)?;
+    signature.takes(mechanism::signature_max_bytes(signing.operation.mechanism, data_bytes)).map(drop)
+}
+
 /// `C_Sign`: all data at once.
 pub(crate) fn sign(
     module: &Module,
@@ -201,11 +223,7 @@ pub(crate) fn sign(
 ) -> Result {
     let session = module.session(session)?;
     let mut state = session.lock()?;
-    // > `C_Sign` cannot be used to terminate a multi-part operation.
-    let signing = active(module, &mut state)?;
-    if signing.parts.is_some() {
-        return Err(CKR_OPERATION_NOT_INITIALIZED.into());
-    }
+    let signing = single_part(module, &mut state)?;
     if !signature.takes(mechanism::signature_max_bytes(signing.operation.mechanism, data.len()))? {
         return Ok(());
     }

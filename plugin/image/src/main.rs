@@ -8,7 +8,7 @@
 #![forbid(unsafe_code)]
 
 use countersign_plugin::machine::Plugin;
-use countersign_wire::frame::{self, HAL_MAX_BYTES};
+use countersign_wire::frame::{self, HAL_MAX_BYTES, HEADER_BYTES};
 use countersign_wire::hal::{Delivery, Output, Started, WritableMemory};
 use countersign_wire::{decode_packed, encode_packed};
 use rustix::io::Errno;
@@ -25,11 +25,11 @@ const READ_BYTES: usize = 64 * 1024;
 const HALTED: u8 = 1;
 
 fn main() -> ExitCode {
-    let mut arrived = Vec::with_capacity(READ_BYTES);
-    if harden(&mut arrived).is_err() {
+    if harden().is_err() {
         return ExitCode::from(HALTED);
     }
     let mut plugin = Plugin::new();
+    let mut arrived = Vec::with_capacity(READ_BYTES);
     let mut chunk = vec![0; READ_BYTES];
     let mut sending = Vec::with_capacity(READ_BYTES);
     loop {
@@ -67,7 +67,7 @@ struct NotADelivery;
 ///
 /// Code and constants, which are most of this process, are the image itself and stay as they are: a usual limit on
 /// locked memory is 8 MiB.
-fn harden(arrived: &mut Vec<u8>) -> Result<(), NotADelivery> {
+fn harden() -> Result<(), NotADelivery> {
     std::panic::set_hook(Box::new(|panic| match panic.location() {
         Some(location) => eprintln!("panicked at {location}"),
         None => eprintln!("panicked"),
@@ -76,7 +76,7 @@ fn harden(arrived: &mut Vec<u8>) -> Result<(), NotADelivery> {
     let mut started = Vec::new();
     frame::append(&mut started, &encode_packed(&Started {}));
     send(&started).map_err(|_| NotADelivery)?;
-    for region in receive_writable(arrived)?.regions {
+    for region in receive_writable()?.regions {
         let (Ok(start), Ok(length)) = (usize::try_from(region.start), usize::try_from(region.length_bytes))
         else {
             return Err(NotADelivery);
@@ -88,24 +88,27 @@ fn harden(arrived: &mut Vec<u8>) -> Result<(), NotADelivery> {
     Ok(())
 }
 
-/// The first message, before there is a plugin that it could be delivered to.
-fn receive_writable(arrived: &mut Vec<u8>) -> Result<WritableMemory, NotADelivery> {
-    let mut chunk = [0; 1024];
-    loop {
-        if let Some((payload, length)) =
-            frame::split_first(arrived, HAL_MAX_BYTES).map_err(|_| NotADelivery)?
-        {
-            let message = decode_packed(payload).map_err(|_| NotADelivery)?;
-            arrived.drain(..length);
-            return Ok(message);
-        }
-        match rustix::net::recv(rustix::stdio::stdin(), chunk.as_mut_slice(), RecvFlags::empty()) {
+/// The first message, before there is a plugin that it could be delivered to. The first delivery may follow it at
+/// once: not a byte of that is read here.
+fn receive_writable() -> Result<WritableMemory, NotADelivery> {
+    let mut header = [0; HEADER_BYTES];
+    receive_exactly(&mut header)?;
+    let length = frame::payload_length(header, HAL_MAX_BYTES).map_err(|_| NotADelivery)?;
+    let mut payload = vec![0; length];
+    receive_exactly(&mut payload)?;
+    decode_packed(&payload).map_err(|_| NotADelivery)
+}
+
+fn receive_exactly(mut room: &mut [u8]) -> Result<(), NotADelivery> {
+    while !room.is_empty() {
+        match rustix::net::recv(rustix::stdio::stdin(), &mut *room, RecvFlags::empty()) {
             Ok((0, _)) => return Err(NotADelivery),
-            Ok((count, _)) => arrived.extend_from_slice(&chunk[..count]),
+            Ok((count, _)) => room = room.get_mut(count..).unwrap_or_default(),
             Err(Errno::INTR) => {}
             Err(_) => return Err(NotADelivery),
         }
     }
+    Ok(())
 }
 
 /// Delivers every whole frame and keeps the rest.

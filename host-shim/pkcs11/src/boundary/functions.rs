@@ -3,7 +3,7 @@
 use crate::boundary::entry::{c_functions, read_log_setting, unsupported_in_session};
 use crate::boundary::lists;
 use crate::boundary::memory::{
-    AttributeSlots, Out, OutArray, OutList, bytes, mechanism as read_mechanism, optional,
+    AttributeSlots, Out, OutArray, OutList, bytes, count, mechanism as read_mechanism, optional,
     template as read_template,
 };
 use crate::boundary::process;
@@ -212,8 +212,9 @@ c_functions! {
         signature_length: CK_ULONG_PTR,
     ) with module {
         let mut signature_out = OutList::new(signature, signature_length)?;
-        // A size query may come without data.
-        let length = if signature.is_null() { 0 } else { length };
+        if signature.is_null() {
+            return sign::size(module, session, count(length)?, &mut signature_out);
+        }
         let data = bytes(data, length, TRANSACTION_MAX_BYTES)?;
         sign::sign(module, session, &data, &mut signature_out)
     }

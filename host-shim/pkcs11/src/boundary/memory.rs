@@ -109,7 +109,7 @@ pub(super) unsafe fn text_is(text: *const u8, wanted: &CStr) -> Option<bool> {
 }
 
 /// A length that some memory can really have.
-fn count(length: CK_ULONG) -> Result<usize> {
+pub(super) fn count(length: CK_ULONG) -> Result<usize> {
     let length = usize::try_from(length).map_err(|_| CKR_ARGUMENTS_BAD)?;
     if isize::try_from(length).is_ok() { Ok(length) } else { Err(CKR_ARGUMENTS_BAD.into()) }
 }

@@ -2,8 +2,8 @@
 
 use crate::application::{Application, CODE, attribute, call, mechanism};
 use crate::fake_hsm::{api_key, key, signature};
-use countersign_pkcs11::CKM_COUNTERSIGN_ETHEREUM;
-use countersign_wire::client::{Act, Mechanism, Payload};
+use countersign_pkcs11::{CKM_COUNTERSIGN_ETHEREUM, CKM_COUNTERSIGN_PSBT};
+use countersign_wire::client::{Act, KeyInfo, KeyPlan, Mechanism, Payload};
 use countersign_wire::reason::Reason;
 use cryptoki_sys::*;
 use serde_bytes::{ByteArray, ByteBuf};
@@ -141,6 +141,31 @@ fn i1_a_size_query_never_ends_signs_or_spends() {
     assert_eq!(small, [0; 63]);
     assert!(application.sign(session, &[7; 32]).is_ok());
     assert_eq!(ask(ptr::null_mut(), 0).0, CKR_OPERATION_NOT_INITIALIZED);
+}
+
+#[test]
+fn a_size_query_for_a_psbt_counts_the_length_of_the_psbt() {
+    let (application, session) = Application::logged_in();
+    let bitcoin = KeyInfo {
+        label: "user-0000/bitcoin".parse().unwrap(),
+        plan: KeyPlan::of(vec![Mechanism::Bitcoin]),
+        ..key(8)
+    };
+    application.hsm.add_keys([bitcoin]);
+    let private = application.private_key(session, "user-0000/bitcoin");
+    assert_eq!(application.sign_init(session, CKM_COUNTERSIGN_PSBT, private), CKR_OK);
+    let (mut psbt, mut length) = ([7u8; 200], 0);
+    for data in [psbt.as_mut_ptr(), ptr::null_mut()] {
+        assert_eq!(call!(application, C_Sign(session, data, 200, ptr::null_mut(), &raw mut length)), CKR_OK);
+        assert_eq!(length, 200 + 27_648);
+    }
+    let mut room = vec![0; 200 + 27_648];
+    application.hsm.allow_code(CODE);
+    assert_eq!(application.give_code(session, CODE), CKR_OK);
+    length -= 1;
+    let mut sign =
+        || call!(application, C_Sign(session, psbt.as_mut_ptr(), 200, room.as_mut_ptr(), &raw mut length));
+    assert_eq!((sign(), sign()), (CKR_BUFFER_TOO_SMALL, CKR_OK), "what it says is enough");
 }
 
 #[test]

@@ -1,0 +1,287 @@
+//! The programs of `docs/examples`, compiled and run with the very lines of `docs/pkcs11.md`, against a real HSM.
+
+use crate::intents::{MAIL, Watched, set_policy, wallet_key};
+use alloy_consensus::TxEip1559;
+use alloy_dyn_abi::TypedData;
+use alloy_primitives::{Bytes, keccak256};
+use countersign_tests::backend::{address, assert_signed_by};
+use countersign_tests::{Hsm, Keystore, User, artefacts, on_embedded, transactions};
+use countersign_wire::client::Mechanism::{Bitcoin, Ethereum, Message, TypedData as Typed};
+use std::ffi::OsStr;
+use std::fs;
+use std::io::Write;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+on_embedded!(
+    the_c_example_signs_with_every_mechanism,
+    the_c_example_says_why_it_was_refused,
+    the_python_example_signs_with_every_mechanism,
+    the_python_example_says_why_it_was_refused,
+    the_python_example_makes_transactions_that_can_be_broadcast,
+    the_java_example_signs_with_every_mechanism,
+    the_java_example_says_why_it_was_refused,
+);
+
+/// The section "Worked example".
+fn worked_example() -> String {
+    let document = fs::read_to_string(artefacts::workspace().join("docs/pkcs11.md")).unwrap();
+    let (_, section) = document.split_once("\n## Worked example\n").unwrap();
+    section.split("\n## ").next().unwrap().to_owned()
+}
+
+/// The lines of the shell that the documentation has for a language.
+fn documented(language: &str) -> Vec<String> {
+    let section = worked_example();
+    let (_, part) = section.split_once(&format!("\n**{language}**")).unwrap();
+    let (_, block) = part.split_once("\n```sh\n").unwrap();
+    let block = block.split("\n```").next().unwrap().replace("\\\n", " ");
+    block.lines().map(str::to_owned).collect()
+}
+
+/// One of the programs, where it was compiled.
+struct Example {
+    folder: PathBuf,
+    /// The start of the line that runs it, up to its arguments.
+    run: String,
+}
+
+/// How a program ended.
+struct Ended {
+    code: i32,
+    stdout: Vec<u8>,
+    stderr: String,
+}
+
+fn shell(folder: &Path, line: &str) -> Command {
+    let mut command = Command::new("sh");
+    command.current_dir(folder).args(["-c", line, "sh"]).stdin(Stdio::null());
+    command
+}
+
+fn succeeded(output: &Output) {
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+impl Example {
+    /// Does what the documentation says, in a copy of the folder. Python's packages are there already.
+    fn made_for(hsm: &Hsm, language: &str) -> Self {
+        let folder = hsm.folder().join("examples");
+        fs::create_dir(&folder).unwrap();
+        for file in fs::read_dir(artefacts::workspace().join("docs/examples")).unwrap() {
+            let file = file.unwrap();
+            fs::copy(file.path(), folder.join(file.file_name())).unwrap();
+        }
+        let [make, run, ..] = &documented(language)[..] else {
+            panic!("a line to make it, a line to run it")
+        };
+        if language == "Python" {
+            let environment = artefacts::python().parent().and_then(Path::parent).unwrap().to_owned();
+            symlink(environment, folder.join("venv")).unwrap();
+        } else {
+            succeeded(&shell(&folder, make).output().unwrap());
+        }
+        let arguments = " \"$MODULE\" alice/ethereum ethereum transaction.bin > signature.bin";
+        let run = run.strip_suffix(arguments).expect("the line ends with the arguments of the example");
+        Self { folder, run: run.to_owned() }
+    }
+
+    /// Signs `data` with these lines on its standard input.
+    fn sign(&self, hsm: &Hsm, key: &str, mechanism: &str, data: &[u8], codes: &[&str]) -> Ended {
+        self.sign_as(hsm, hsm.api_key().expose(), key, mechanism, data, codes)
+    }
+
+    fn sign_as(
+        &self,
+        hsm: &Hsm,
+        api_key: &str,
+        key: &str,
+        mechanism: &str,
+        data: &[u8],
+        codes: &[&str],
+    ) -> Ended {
+        let file = self.folder.join("data.bin");
+        fs::write(&file, data).unwrap();
+        let mut command = shell(&self.folder, &format!("exec {} \"$@\"", self.run));
+        command.arg(artefacts::module()).args([key, mechanism]).arg(file);
+        command.env("COUNTERSIGN_CONFIG", hsm.host_toml()).env("COUNTERSIGN_API_KEY", api_key);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let lines: String = codes.iter().map(|code| format!("{code}\n")).collect();
+        // A program that asks for no code has ended before it could read one.
+        let _ = child.stdin.take().unwrap().write_all(lines.as_bytes());
+        let Output { status, stdout, stderr } = child.wait_with_output().unwrap();
+        let stderr = String::from_utf8(stderr).unwrap();
+        assert!(!stderr.contains(api_key), "an API key is never shown");
+        Ended { code: status.code().expect("no signal ended it"), stdout, stderr }
+    }
+}
+
+impl Ended {
+    #[track_caller]
+    fn signature(self) -> Vec<u8> {
+        assert_eq!(self.code, 0, "{}", self.stderr);
+        self.stdout
+    }
+
+    /// Fails unless nothing was signed, with that exit code, and the last line begins with that sentence.
+    #[track_caller]
+    fn refused(&self, code: i32, sentence: &str) {
+        let last = self.stderr.lines().last().unwrap_or_default();
+        let last = last.rsplit_once("Code for alice/first: ").map_or(last, |(_, after)| after);
+        assert!(last.starts_with(sentence), "{}", self.stderr);
+        assert_eq!((self.code, self.stdout.len()), (code, 0), "{}", self.stderr);
+    }
+}
+
+/// An HSM whose policy permits what it can decode, and a user of it.
+fn hsm_and_user(keystore: Keystore) -> (Hsm, User) {
+    let mut hsm = Hsm::init(keystore, &["default"]);
+    set_policy(&mut hsm, "decoded");
+    hsm.run();
+    let alice = hsm.user("alice", &[Ethereum, Typed, Message]);
+    (hsm, alice)
+}
+
+fn signs_with_every_mechanism(language: &str, keystore: Keystore) {
+    let (hsm, alice) = hsm_and_user(keystore);
+    let bitcoin = wallet_key(&hsm, &alice, "btc", Bitcoin, "m/84h/1h/0h");
+    let example = Example::made_for(&hsm, language);
+    let sign = |key: &str, mechanism: &str, data: &[u8]| {
+        let code = alice.phone.code(hsm.advance(30));
+        example.sign(&hsm, key, mechanism, data, &[&code]).signature()
+    };
+    let transfer = transactions::transfer(1);
+    let signature = sign("alice/first", "ethereum", &transactions::unsigned(&transfer));
+    assert!(transactions::is_signer(&signature, &transfer, address(&alice.key)));
+
+    let digest = serde_json::from_str::<TypedData>(MAIL).unwrap().eip712_signing_hash().unwrap();
+    assert_signed_by(&alice.key, digest.as_slice(), &sign("alice/first", "typed-data", MAIL.as_bytes()));
+
+    // PyKCS11 refuses to pass on data of no bytes.
+    let texts = ["I, Alice, agree.", ""];
+    for text in &texts[..if language == "Python" { 1 } else { 2 }] {
+        let digest = alloy_primitives::eip191_hash_message(text);
+        assert_signed_by(&alice.key, digest.as_slice(), &sign("alice/first", "message", text.as_bytes()));
+    }
+
+    let watched = Watched::of(&bitcoin);
+    let unsigned = watched.psbt();
+    watched.assert_signed(&unsigned, &sign("alice/btc", "psbt", &unsigned.serialize()));
+}
+
+fn says_why_it_was_refused(language: &str, keystore: Keystore) {
+    let (mut hsm, alice) = hsm_and_user(keystore);
+    let example = Example::made_for(&hsm, language);
+    let transfer = transactions::transfer(1);
+    let unsigned = transactions::unsigned(&transfer);
+    let sign = |data: &[u8], codes: &[&str]| example.sign(&hsm, "alice/first", "ethereum", data, codes);
+    let fresh = || {
+        let now = hsm.advance(30);
+        (alice.phone.code(now), alice.phone.wrong_code(now))
+    };
+
+    let (code, wrong) = fresh();
+    let ended = sign(&unsigned, &[&wrong, "12345", &code]);
+    let (counted, slip) = ("The code is wrong or was used before.", "This is not a code.");
+    assert!(ended.stderr.contains(counted) && ended.stderr.contains(slip), "{}", ended.stderr);
+    assert_eq!(ended.stderr.matches("Code for alice/first: ").count(), 3, "{}", ended.stderr);
+    assert!(transactions::is_signer(&ended.signature(), &transfer, address(&alice.key)));
+    let ended = sign(&unsigned, &[&code]);
+    assert!(ended.stderr.contains(counted), "the same code again: {}", ended.stderr);
+    ended.refused(3, "No right code was given. Nothing is signed.");
+
+    let call =
+        TxEip1559 { input: Bytes::from_static(&[0xde, 0xad, 0xbe, 0xef]), ..transactions::transfer(2) };
+    sign(&transactions::unsigned(&call), &[&fresh().0]).refused(3, "The custodian's policy does not permit");
+    sign(b"not a transaction", &[&fresh().0]).refused(3, "The HSM cannot read this data");
+
+    // Before a code is asked for: nothing is spent on these.
+    let (code, wrong) = fresh();
+    for (key, mechanism, sentence) in [
+        ("alice/first", "psbt", "The key was not made for this mechanism."),
+        ("alice/second", "ethereum", "There is no key of this label."),
+        ("bob/first", "ethereum", "There is no key of this label."),
+    ] {
+        example.sign(&hsm, key, mechanism, &unsigned, &[&code]).refused(3, sentence);
+    }
+    let other = format!("cs1_{}_default", "0".repeat(64));
+    let ended = example.sign_as(&hsm, &other, "alice/first", "ethereum", &unsigned, &[&code]);
+    ended.refused(3, "The API key is not valid");
+    sign(&unsigned, &[&code]).signature();
+
+    sign(&unsigned, &[&wrong, &wrong, &wrong, &wrong, &wrong, &wrong]).refused(3, "Too many wrong codes");
+    hsm.stop();
+    example.sign(&hsm, "alice/first", "ethereum", &unsigned, &[]).refused(4, "The HSM cannot serve");
+}
+
+fn the_c_example_signs_with_every_mechanism(keystore: Keystore) {
+    signs_with_every_mechanism("C", keystore);
+}
+
+fn the_c_example_says_why_it_was_refused(keystore: Keystore) {
+    says_why_it_was_refused("C", keystore);
+}
+
+fn the_python_example_signs_with_every_mechanism(keystore: Keystore) {
+    signs_with_every_mechanism("Python", keystore);
+}
+
+fn the_python_example_says_why_it_was_refused(keystore: Keystore) {
+    says_why_it_was_refused("Python", keystore);
+}
+
+fn the_java_example_signs_with_every_mechanism(keystore: Keystore) {
+    signs_with_every_mechanism("Java", keystore);
+}
+
+fn the_java_example_says_why_it_was_refused(keystore: Keystore) {
+    says_why_it_was_refused("Java", keystore);
+}
+
+fn the_python_example_makes_transactions_that_can_be_broadcast(keystore: Keystore) {
+    let (hsm, alice) = hsm_and_user(keystore);
+    let example = Example::made_for(&hsm, "Python");
+    let [.., line] = &documented("Python")[..] else { panic!("a line that finishes the transaction") };
+    let address = address(&alice.key);
+    let finish = |unsigned: &[u8], signature: &[u8], of: &str| {
+        fs::write(example.folder.join("transaction.bin"), unsigned).unwrap();
+        fs::write(example.folder.join("signature.bin"), signature).unwrap();
+        let output = shell(&example.folder, line).env("ADDRESS", OsStr::new(of)).output().unwrap();
+        (output, fs::read(example.folder.join("raw.bin")).unwrap())
+    };
+    let sign = |unsigned: &[u8]| {
+        let code = alice.phone.code(hsm.advance(30));
+        example.sign(&hsm, "alice/first", "ethereum", unsigned, &[&code]).signature()
+    };
+    // Some signatures: both parities, and types, come about.
+    for nonce in 0..4 {
+        let transfer = transactions::transfer(nonce);
+        let unsigned = transactions::unsigned(&transfer);
+        let (output, raw) = finish(&unsigned, &sign(&unsigned), &address.to_checksum(None));
+        succeeded(&output);
+        transactions::assert_broadcastable(&raw, keccak256(&raw).as_slice(), &transfer, address);
+    }
+    let legacy = transactions::legacy_transfer(Some(11_155_111));
+    let unsigned = transactions::unsigned(&legacy);
+    let signature = sign(&unsigned);
+    let (output, raw) = finish(&unsigned, &signature, &address.to_checksum(None));
+    succeeded(&output);
+    transactions::assert_broadcastable(&raw, keccak256(&raw).as_slice(), &legacy, address);
+
+    let stranger = transactions::RECIPIENT.to_checksum(None);
+    let (output, raw) = finish(&unsigned, &signature, &stranger);
+    assert!(!output.status.success() && raw.is_empty(), "not a signature of that address");
+}
+
+#[test]
+fn the_documented_python_packages_are_the_ones_that_are_tested() {
+    let pinned = fs::read_to_string(artefacts::workspace().join("xtask/python-requirements.txt")).unwrap();
+    let install = documented("Python").swap_remove(0);
+    let packages: Vec<_> = install.split(' ').filter(|word| word.contains("==")).collect();
+    assert_eq!(packages.len(), 3, "{install}");
+    for package in packages {
+        assert!(pinned.lines().any(|line| line == package), "{package} is not in python-requirements.txt");
+    }
+}
