@@ -86,7 +86,8 @@ async function statements({ address }) {
     const whole = withDomain(definition);
     return { name, shown: lines, json: serializeTypedData(whole), digest: hashTypedData(whole) };
   });
-  return { typed_data: asked, messages: messages.map((raw) => ({ raw, digest: hashMessage({ raw }) })) };
+  const said = messages.map((raw) => ({ raw, shown: ['sign: message'], digest: hashMessage({ raw }) }));
+  return { typed_data: asked, messages: said };
 }
 
 // Whom viem finds behind r and s of a statement, and behind the same of one that says something else.

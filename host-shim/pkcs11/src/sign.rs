@@ -192,6 +192,28 @@ pub(crate) fn context_login(module: &Module, session: &Session, pin: &[u8]) -> R
     }
 }
 
+/// The session's operation, if no part of its data was given yet.
+///
+/// > `C_Sign` cannot be used to terminate a multi-part operation.
+fn active_at_once<'a>(module: &Module, state: &'a mut State) -> Result<&'a mut Signing> {
+    let signing = active(module, state)?;
+    if signing.parts.is_some() { Err(CKR_OPERATION_NOT_INITIALIZED.into()) } else { Ok(signing) }
+}
+
+/// `C_Sign` without a place for the signature: how long it is at most, over so much data.
+pub(crate) fn length(
+    module: &Module,
+    session: CK_SESSION_HANDLE,
+    data_bytes: usize,
+    signature: &mut OutList<u8>,
+) -> Result {
+    let session = module.session(session)?;
+    let mut state = session.lock()?;
+    let made_for = active_at_once(module, &mut state)?.operation.mechanism;
+    let data_bytes = data_bytes.min(mechanism::data_max_bytes(made_for));
+    signature.takes(mechanism::signature_max_bytes(made_for, data_bytes)).map(drop)
+}
+
 /// `C_Sign`: all data at once.
 pub(crate) fn sign(
     module: &Module,
@@ -201,11 +223,7 @@ pub(crate) fn sign(
 ) -> Result {
     let session = module.session(session)?;
     let mut state = session.lock()?;
-    // > `C_Sign` cannot be used to terminate a multi-part operation.
-    let signing = active(module, &mut state)?;
-    if signing.parts.is_some() {
-        return Err(CKR_OPERATION_NOT_INITIALIZED.into());
-    }
+    let signing = active_at_once(module, &mut state)?;
     if !signature.takes(mechanism::signature_max_bytes(signing.operation.mechanism, data.len()))? {
         return Ok(());
     }

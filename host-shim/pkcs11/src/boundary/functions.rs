@@ -212,10 +212,13 @@ c_functions! {
         signature_length: CK_ULONG_PTR,
     ) with module {
         let mut signature_out = OutList::new(signature, signature_length)?;
-        // A size query may come without data.
-        let length = if signature.is_null() { 0 } else { length };
-        let data = bytes(data, length, TRANSACTION_MAX_BYTES)?;
-        sign::sign(module, session, &data, &mut signature_out)
+        if signature.is_null() {
+            // A size query may come without the data: only its length counts.
+            let data_bytes = usize::try_from(length).unwrap_or(usize::MAX);
+            sign::length(module, session, data_bytes, &mut signature_out)
+        } else {
+            sign::sign(module, session, &bytes(data, length, TRANSACTION_MAX_BYTES)?, &mut signature_out)
+        }
     }
 
     /// Adds data to a signature.
