@@ -10,15 +10,11 @@ use bitcoin::{
     Witness, absolute, transaction,
 };
 use countersign_tests::backend::{User, assert_signed_by, reason};
-use countersign_tests::module::{
-    CKM_COUNTERSIGN_MESSAGE, CKM_COUNTERSIGN_PSBT, CKM_COUNTERSIGN_TYPED_DATA, PSBT_ADDED_MAX_BYTES,
-};
+use countersign_tests::module::{CKM_COUNTERSIGN_MESSAGE, CKM_COUNTERSIGN_PSBT, CKM_COUNTERSIGN_TYPED_DATA};
 use countersign_tests::{Hsm, Keystore, cli, on_both_keystores, on_embedded, transactions};
 use countersign_wire::client::Mechanism::{Bitcoin, Ethereum, Message, TypedData as Typed};
-use countersign_wire::client::{Act, Answer, CreateKey, KeyInfo, KeyPlan, Mechanism, Network, Payload};
-use countersign_wire::names::KeyLabel;
+use countersign_wire::client::{KeyInfo, KeyPlan, Mechanism, Network, Payload};
 use countersign_wire::reason::Reason;
-use cryptoki_sys::{CK_MECHANISM_TYPE, CKU_USER};
 use data_encoding::BASE64;
 use std::path::{Path, PathBuf};
 
@@ -36,38 +32,15 @@ fn policies() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("it/intents")
 }
 
-/// Packs one of the policies beside this file and gives it to the first tenant of an HSM that does not run.
+/// Gives one of the policies beside this file to an HSM that does not run.
 pub(crate) fn set_policy(hsm: &mut Hsm, name: &str) {
-    let document = hsm.folder().join(format!("{name}.policy"));
-    let source = policies().join(name);
-    let words = ["policy", "pack", source.to_str().unwrap(), "--out", document.to_str().unwrap()];
-    cli::run(hsm, &words).done();
-    hsm.set_policy(&document);
+    cli::set_policy(hsm, &policies().join(name));
 }
 
 pub(crate) fn wallet_key(hsm: &Hsm, user: &User, name: &str, mechanism: Mechanism, path: &str) -> KeyInfo {
     let network = (mechanism == Bitcoin).then_some(Network::Regtest);
     let plan = KeyPlan { mechanisms: vec![mechanism], network, path: Some(path.parse().unwrap()) };
-    match hsm.ask(Act::CreateKey(CreateKey { label: user.key_named(name), plan })).unwrap() {
-        Answer::Key(key) => key,
-        other => panic!("not a key: {other:?}"),
-    }
-}
-
-/// What the module signs of some data, with a mechanism and the user's present code.
-fn module_sign(hsm: &Hsm, user: &User, key: &KeyLabel, kind: CK_MECHANISM_TYPE, data: &[u8]) -> Vec<u8> {
-    let raw = hsm.raw();
-    let session = raw.open_session().unwrap();
-    raw.login(session, CKU_USER, hsm.api_key().expose().as_bytes()).unwrap();
-    let object = raw.find(session, key).unwrap();
-    raw.sign_init(session, kind, object).unwrap();
-    let room = usize::try_from(raw.sign_length(session, data).unwrap()).unwrap();
-    let expected = if kind == CKM_COUNTERSIGN_PSBT { data.len() + PSBT_ADDED_MAX_BYTES } else { 64 };
-    assert_eq!(room, expected);
-    raw.context_login(session, &user.phone.code(hsm.advance(30))).unwrap();
-    let signature = raw.sign(session, data, room).unwrap();
-    raw.close_session(session).unwrap();
-    signature
+    hsm.create_key_as(user, name, plan).unwrap()
 }
 
 /// The keys of a wallet account, as another library derives them.
@@ -158,7 +131,7 @@ fn a_psbt_is_signed_under_one_code_and_verified_by_another_library(keystore: Key
     assert!(signed.summary.starts_with("sign: transfer on a Bitcoin test network"), "{}", signed.summary);
     let again = hsm.sign_with(&alice, &key.label, native, Some(&code));
     assert_eq!(reason(again), Reason::CodeUsed);
-    let through = module_sign(&hsm, &alice, &key.label, CKM_COUNTERSIGN_PSBT, &unsigned.serialize());
+    let through = hsm.sign_through_module(&alice, &key.label, CKM_COUNTERSIGN_PSBT, &unsigned.serialize());
     watched.assert_signed(&unsigned, &through);
 }
 
@@ -180,7 +153,8 @@ fn typed_data_and_messages_have_the_digests_that_others_compute(keystore: Keysto
     let signed = hsm.sign(&alice, payload, &code()).unwrap();
     assert_eq!(*signed.digest, *expected);
     assert_signed_by(&alice.key, expected.as_slice(), &signed.signature[..]);
-    let through = module_sign(&hsm, &alice, &alice.key.label, CKM_COUNTERSIGN_TYPED_DATA, MAIL.as_bytes());
+    let through =
+        hsm.sign_through_module(&alice, &alice.key.label, CKM_COUNTERSIGN_TYPED_DATA, MAIL.as_bytes());
     assert_signed_by(&alice.key, expected.as_slice(), &through);
 
     let text = "I, Alice, agree.";
@@ -189,7 +163,7 @@ fn typed_data_and_messages_have_the_digests_that_others_compute(keystore: Keysto
     let signed = hsm.sign(&alice, payload, &code()).unwrap();
     assert_eq!(*signed.digest, *expected);
     assert_signed_by(&alice.key, expected.as_slice(), &signed.signature[..]);
-    let through = module_sign(&hsm, &alice, &alice.key.label, CKM_COUNTERSIGN_MESSAGE, text.as_bytes());
+    let through = hsm.sign_through_module(&alice, &alice.key.label, CKM_COUNTERSIGN_MESSAGE, text.as_bytes());
     assert_signed_by(&alice.key, expected.as_slice(), &through);
 }
 

@@ -13,6 +13,7 @@ mod intents;
 mod limits;
 mod load;
 mod native_races;
+mod node;
 mod pkcs11_calls;
 mod pkcs11_clients;
 mod pkcs11_examples;

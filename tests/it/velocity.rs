@@ -31,11 +31,7 @@ fn send(hsm: &Hsm, user: &User, wei: u128, in_one: bool, now: u64) -> Result<u12
 
 fn thirty_two_racing_clients_never_exceed_a_limit_by_one_unit(keystore: Keystore) {
     let mut hsm = Hsm::init(keystore, &["default"]);
-    let document = hsm.folder().join("shared.policy");
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("it/intents/shared");
-    let words = ["policy", "pack", source.to_str().unwrap(), "--out", document.to_str().unwrap()];
-    cli::run(&hsm, &words).done();
-    hsm.set_policy(&document);
+    cli::set_policy(&mut hsm, &Path::new(env!("CARGO_MANIFEST_DIR")).join("it/intents/shared"));
     hsm.run();
     let users: Vec<User> = (0..CLIENTS).map(|one| hsm.user(&format!("user-{one}"), &[Ethereum])).collect();
     for round in 0..3 {

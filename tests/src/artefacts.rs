@@ -40,6 +40,11 @@ pub fn python() -> PathBuf {
     named("COUNTERSIGN_TEST_PYTHON")
 }
 
+/// The folder with the scripts of `tests/node` and the libraries that they use.
+pub fn node() -> PathBuf {
+    named("COUNTERSIGN_TEST_NODE")
+}
+
 /// The workspace's folder.
 pub fn workspace() -> PathBuf {
     let tests = PathBuf::from(env!("CARGO_MANIFEST_DIR"));

@@ -131,10 +131,14 @@ impl Hsm {
         user
     }
 
-    /// A further key.
+    /// A further key, made by the keystore.
     pub fn create_key(&self, user: &User, name: &str, mechanisms: &[Mechanism]) -> Result<KeyInfo, Refusal> {
-        let act =
-            Act::CreateKey(CreateKey { label: user.key_named(name), plan: KeyPlan::of(mechanisms.to_vec()) });
+        self.create_key_as(user, name, KeyPlan::of(mechanisms.to_vec()))
+    }
+
+    /// A further key of any kind.
+    pub fn create_key_as(&self, user: &User, name: &str, plan: KeyPlan) -> Result<KeyInfo, Refusal> {
+        let act = Act::CreateKey(CreateKey { label: user.key_named(name), plan });
         match self.client.call(Some(&user.api_key), act)? {
             Answer::Key(key) => Ok(key),
             other => panic!("not a key: {other:?}"),

@@ -5,6 +5,7 @@ use crate::hsm::Hsm;
 use countersign_wire::reason::Reason;
 use serde_json::Value;
 use std::io::Write;
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 /// How a command ended.
@@ -55,6 +56,15 @@ pub fn run_command(command: &mut Command, input: Option<&[u8]>) -> Ended {
     let json = serde_json::from_str(&stdout)
         .unwrap_or_else(|error| panic!("not one JSON object ({error}), exit code {code}: {stdout}{stderr}"));
     Ended { code, json, stdout, stderr }
+}
+
+/// Packs a policy's folder, and gives it to the first tenant of an HSM that does not run.
+#[track_caller]
+pub fn set_policy(hsm: &mut Hsm, policy: &Path) {
+    let document = hsm.folder().join("tenant.policy");
+    let paths = [policy, &document].map(|path| path.to_str().expect("tests have plain paths"));
+    run(hsm, &["policy", "pack", paths[0], "--out", paths[1]]).done();
+    hsm.set_policy(&document);
 }
 
 impl Ended {

@@ -23,6 +23,7 @@
 //! | [`store_files`] | the store's folder, file by file |
 //! | [`processes`] | what `/proc` says of a process |
 //! | [`terminal`] | a program at a terminal of its own |
+//! | [`node`] | libraries in JavaScript, for transactions as other people's backends make and read them |
 //! | [`transactions`] | Ethereum transactions, and an independent reading of what was signed |
 //!
 //! The tests themselves are in `it/`, the benchmarks in `benches/`: `gated` is `cargo xtask bench`, `storage` compares
@@ -36,6 +37,7 @@ pub mod disk;
 pub mod faults;
 pub mod hsm;
 pub mod module;
+pub mod node;
 pub mod phone;
 pub mod processes;
 pub mod racing;

@@ -4,7 +4,9 @@
 //! module's file of its own: the loader takes it for another library, with state of its own.
 
 use crate::artefacts;
+use crate::backend::User;
 use crate::hsm::Hsm;
+use crate::phone::STEP_SECS;
 use crate::raw;
 use countersign_wire::names::{ApiKey, KeyLabel};
 use cryptoki::context::{CInitializeArgs, CInitializeFlags, Pkcs11};
@@ -84,6 +86,27 @@ impl Hsm {
         let slots = library.get_slots_with_token().expect("C_GetSlotList");
         assert_eq!(slots.len(), 1, "one HSM is one slot");
         Module { slot: slots[0], library }
+    }
+
+    /// What the module signs of some data under the user's present code, in a session that knows how much room it needs.
+    pub fn sign_through_module(
+        &self,
+        user: &User,
+        key: &KeyLabel,
+        kind: CK_MECHANISM_TYPE,
+        data: &[u8],
+    ) -> Vec<u8> {
+        let raw = self.raw();
+        let session = raw.session(&user.api_key);
+        let key = raw.find(session, key).expect("the key is there");
+        raw.sign_init(session, kind, key).expect("C_SignInit");
+        let room = raw.sign_length(session, data).expect("a size query");
+        let room = usize::try_from(room).expect("a short length");
+        assert!(room <= data.len().max(64) + PSBT_ADDED_MAX_BYTES);
+        raw.context_login(session, &user.phone.code(self.advance(STEP_SECS))).expect("C_Login");
+        let signed = raw.sign(session, data, room).expect("C_Sign");
+        raw.close_session(session).expect("C_CloseSession");
+        signed
     }
 }
 

@@ -33,6 +33,9 @@ const JDK_WRAPPER: [&str; 3] = ["--module", "jdk.crypto.cryptoki", "sun.security
 /// What the tests import in Python.
 const PYTHON_IMPORTS: &str = "import pkcs11, PyKCS11, coincurve, Crypto.Hash.keccak";
 
+/// The oldest Node.js that the libraries in `tests/node` run on; Debian 12 has it.
+const NODE_LEAST_MAJOR: u32 = 18;
+
 /// A Debian package that something here needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Package {
@@ -52,6 +55,10 @@ pub(crate) enum Package {
     P11KitHeaders,
     /// A JDK.
     Jdk,
+    /// Node.js.
+    Node,
+    /// Node's package manager. Debian has it in a package of its own, others have it in Node's.
+    Npm,
 }
 
 impl Package {
@@ -65,6 +72,8 @@ impl Package {
             Self::PythonVenv => "python3-venv",
             Self::P11KitHeaders => "libp11-kit-dev",
             Self::Jdk => "default-jdk-headless",
+            Self::Node => "nodejs",
+            Self::Npm => "npm",
         }
     }
 
@@ -80,6 +89,8 @@ impl Package {
             Self::P11KitHeaders => Path::new(PKCS11_HEADER).exists(),
             // `javap` comes with `javac`, and finds the class only where the JDK has it.
             Self::Jdk => is_on_the_path("javac") && succeeds(Command::new("javap").args(JDK_WRAPPER)),
+            Self::Node => node_major().is_some_and(|major| major >= NODE_LEAST_MAJOR),
+            Self::Npm => is_on_the_path("npm"),
         }
     }
 }
@@ -138,6 +149,17 @@ fn succeeds(command: &mut Command) -> bool {
     quiet.status().is_ok_and(|status| status.success())
 }
 
+/// The major version of the Node.js that is on the path.
+fn node_major() -> Option<u32> {
+    let output = Command::new("node").arg("--version").stdin(Stdio::null()).output().ok()?;
+    major_of(&String::from_utf8(output.stdout).ok()?)
+}
+
+/// The 18 of `v18.20.4`.
+fn major_of(version: &str) -> Option<u32> {
+    version.strip_prefix('v')?.split('.').next()?.parse().ok()
+}
+
 /// A Python that has what `xtask/python-requirements.txt` pins, in a virtual environment of its own: the path of
 /// its interpreter.
 pub(crate) fn ensure_python() -> Result<PathBuf> {
@@ -162,4 +184,50 @@ pub(crate) fn ensure_python() -> Result<PathBuf> {
     output(Command::new(&python).args(["-c", PYTHON_IMPORTS]).env_remove("PKCS11_MODULE"))?;
     fs::write(&installed, wanted)?;
     Ok(python)
+}
+
+/// The scripts of `tests/node` with the libraries that they use, in a folder of their own: nothing is written beside
+/// the sources. The libraries are those of the lock file, by their hashes, and no script of theirs runs.
+pub(crate) fn ensure_node() -> Result<PathBuf> {
+    let (sources, folder) = (root().join("tests/node"), target().join("node"));
+    fs::create_dir_all(&folder)?;
+    for entry in fs::read_dir(&sources).context("cannot read tests/node")? {
+        let entry = entry?;
+        if entry.file_type()?.is_file() {
+            fs::copy(entry.path(), folder.join(entry.file_name()))?;
+        }
+    }
+    let wanted =
+        fs::read_to_string(sources.join("package-lock.json")).context("tests/node has no lock file")?;
+    // npm removes the folder before it installs anything, and this file with it.
+    let installed = folder.join("node_modules/installed.txt");
+    if fs::read_to_string(&installed).is_ok_and(|installed| installed == wanted) {
+        return Ok(folder);
+    }
+    say("installing the JavaScript libraries of tests/node");
+    let mut npm = Command::new("npm");
+    npm.args(["ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"])
+        .current_dir(&folder)
+        .stdin(Stdio::null())
+        .stdout(std::io::stderr());
+    run(&mut npm).context(
+        "the JavaScript libraries that the tests use could not be installed (npm says why above); if npm's registry is \
+         not reachable from here, name a mirror: npm config set registry URL",
+    )?;
+    fs::write(&installed, wanted)?;
+    Ok(folder)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_the_version_of_node() {
+        assert_eq!(major_of("v18.20.4\n"), Some(18));
+        assert_eq!(major_of("v9.11.2\n"), Some(9));
+        for other in ["", "18.20.4", "v", "vx.1", "command not found"] {
+            assert_eq!(major_of(other), None, "{other}");
+        }
+    }
 }

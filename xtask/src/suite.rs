@@ -3,7 +3,7 @@
 //! Tests that span crates find what was built through environment variables, and fail without them.
 
 use crate::artefacts::{Programs, build_faults, build_image, build_programs};
-use crate::setup::{Package, ensure_packages, ensure_python};
+use crate::setup::{Package, ensure_node, ensure_packages, ensure_python};
 use crate::workspace::{cargo, output, root, say};
 use anyhow::{Context, Result};
 use std::io::{BufRead, BufReader};
@@ -18,6 +18,8 @@ struct Artefacts {
     /// What the tests preload into the HSM.
     faults: Option<PathBuf>,
     python: Option<PathBuf>,
+    /// The scripts in JavaScript, with their libraries.
+    node: Option<PathBuf>,
 }
 
 impl Artefacts {
@@ -33,13 +35,16 @@ impl Artefacts {
         if let Some(python) = &self.python {
             command.env("COUNTERSIGN_TEST_PYTHON", python);
         }
+        if let Some(node) = &self.node {
+            command.env("COUNTERSIGN_TEST_NODE", node);
+        }
     }
 }
 
-fn build(faults: Option<PathBuf>, python: Option<PathBuf>) -> Result<Artefacts> {
+fn build() -> Result<Artefacts> {
     let programs = build_programs()?;
     let image = build_image(&programs.hsm, None)?.image;
-    Ok(Artefacts { programs, image, faults, python })
+    Ok(Artefacts { programs, image, faults: None, python: None, node: None })
 }
 
 /// Installs what is missing, builds everything and runs all tests.
@@ -51,8 +56,11 @@ pub(crate) fn test() -> Result<ExitCode> {
         Package::PythonVenv,
         Package::P11KitHeaders,
         Package::Jdk,
+        Package::Node,
+        Package::Npm,
     ])?;
-    let artefacts = build(Some(build_faults()?), Some(ensure_python()?))?;
+    let (faults, python, node) = (Some(build_faults()?), Some(ensure_python()?), Some(ensure_node()?));
+    let artefacts = Artefacts { faults, python, node, ..build()? };
     say("running the tests");
     let mut tests = cargo();
     tests.args(["test", "--locked", "--workspace", "--no-fail-fast"]).stdout(Stdio::piped());
@@ -143,7 +151,7 @@ fn clean_commit() -> Result<Option<String>> {
 /// Runs the benchmarks.
 pub(crate) fn bench(arguments: &BenchArguments) -> Result<ExitCode> {
     ensure_packages(&[Package::SoftHsm2, Package::P11Kit, Package::P11KitModules, Package::Valgrind])?;
-    let artefacts = build(None, None)?;
+    let artefacts = build()?;
     say("running the benchmarks");
     let mut bench = cargo();
     bench.args(["bench", "--locked", "-p", "countersign-tests", "--bench", "gated", "--"]);

@@ -210,8 +210,9 @@ pub(crate) fn size(
 ) -> Result {
     let session = module.session(session)?;
     let mut state = session.lock()?;
-    let signing = single_part(module, &mut state)?;
-    signature.takes(mechanism::signature_max_bytes(signing.operation.mechanism, data_bytes)).map(drop)
+    let made_for = single_part(module, &mut state)?.operation.mechanism;
+    let data_bytes = data_bytes.min(mechanism::data_max_bytes(made_for));
+    signature.takes(mechanism::signature_max_bytes(made_for, data_bytes)).map(drop)
 }
 
 /// `C_Sign`: all data at once.

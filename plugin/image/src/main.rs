@@ -33,17 +33,7 @@ fn main() -> ExitCode {
     let mut chunk = vec![0; READ_BYTES];
     let mut sending = Vec::with_capacity(READ_BYTES);
     loop {
-        // While there is more to do, only a look at what came meanwhile.
-        let wait = if plugin.has_more() { RecvFlags::DONTWAIT } else { RecvFlags::empty() };
-        let count = match rustix::net::recv(rustix::stdio::stdin(), chunk.as_mut_slice(), wait) {
-            Ok((0, _)) => return ExitCode::SUCCESS,
-            Ok((count, _)) => count,
-            Err(Errno::AGAIN) => 0,
-            Err(Errno::INTR) => continue,
-            Err(_) => return ExitCode::from(HALTED),
-        };
-        arrived.extend_from_slice(&chunk[..count]);
-        chunk[..count].zeroize();
+        // Before anything is waited for: the first deliveries may have arrived together with the message before them.
         if deliver_all(&mut plugin, &mut arrived).is_err() {
             // The firmware is inside the boundary: bytes that are no delivery mean that something is broken.
             return ExitCode::from(HALTED);
@@ -56,6 +46,16 @@ fn main() -> ExitCode {
         if halted || sent.is_err() {
             return ExitCode::from(HALTED);
         }
+        // While there is more to do, only a look at what came meanwhile.
+        let wait = if plugin.has_more() { RecvFlags::DONTWAIT } else { RecvFlags::empty() };
+        let count = match rustix::net::recv(rustix::stdio::stdin(), chunk.as_mut_slice(), wait) {
+            Ok((0, _)) => return ExitCode::SUCCESS,
+            Ok((count, _)) => count,
+            Err(Errno::AGAIN | Errno::INTR) => 0,
+            Err(_) => return ExitCode::from(HALTED),
+        };
+        arrived.extend_from_slice(&chunk[..count]);
+        chunk[..count].zeroize();
     }
 }
 

@@ -372,13 +372,19 @@ impl State {
             return Err(Reason::ApprovalMissing);
         }
         assert_eq!(sign.payload.mechanism(), sign.operation.mechanism);
+        let signature = signature(&sign.operation, &sign.payload);
+        // What stands for a signed PSBT is the data with the signature behind it.
+        let psbt = match &sign.payload {
+            Payload::Psbt(data) => Some(ByteBuf::from([data.as_slice(), &signature].concat())),
+            _ => None,
+        };
         Ok(Answer::Signed(Signed {
-            signature: ByteArray::new(signature(&sign.operation, &sign.payload)),
+            signature: ByteArray::new(signature),
             y_parity: 0,
             digest: ByteArray::new([0; 32]),
             raw_transaction: None,
             transaction_hash: None,
-            psbt: None,
+            psbt,
             summary: String::new(),
         }))
     }

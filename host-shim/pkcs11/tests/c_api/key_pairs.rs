@@ -6,11 +6,12 @@ use countersign_wire::client::{Act, Mechanism};
 use cryptoki_sys::*;
 use std::ptr;
 
-const SECP256K1: &[u8] = &[6, 5, 0x2b, 0x81, 4, 0, 10];
+pub(crate) const SECP256K1: &[u8] = &[6, 5, 0x2b, 0x81, 4, 0, 10];
 const P256: &[u8] = &[6, 8, 0x2a, 0x86, 0x48, 0xce, 0x3d, 3, 1, 7];
 const LABEL: &[u8] = b"user-0000/new";
 
-fn generate(
+/// Makes a key: its public half and its private half.
+pub(crate) fn generate(
     application: &Application,
     session: CK_SESSION_HANDLE,
     public: &[CK_ATTRIBUTE],

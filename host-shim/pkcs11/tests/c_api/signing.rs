@@ -2,7 +2,8 @@
 
 use crate::application::{Application, CODE, attribute, call, mechanism};
 use crate::fake_hsm::{api_key, key, signature};
-use countersign_pkcs11::{CKM_COUNTERSIGN_ETHEREUM, CKM_COUNTERSIGN_PSBT};
+use crate::key_pairs::{SECP256K1, generate};
+use countersign_pkcs11::{CKA_COUNTERSIGN_NETWORK, CKM_COUNTERSIGN_ETHEREUM, CKM_COUNTERSIGN_PSBT};
 use countersign_wire::client::{Act, KeyInfo, KeyPlan, Mechanism, Payload};
 use countersign_wire::reason::Reason;
 use cryptoki_sys::*;
@@ -182,6 +183,39 @@ fn i1_a_size_query_of_the_last_part_never_ends_signs_or_spends() {
     assert!(application.hsm.asked().is_empty());
     assert!(application.sign_final(session).is_ok());
     assert_eq!(application.sign_final(session), Err(CKR_OPERATION_NOT_INITIALIZED));
+}
+
+#[test]
+fn a_buffer_as_long_as_the_size_query_says_holds_a_signed_psbt() {
+    let (application, session) = Application::logged_in();
+    let kinds = CKM_COUNTERSIGN_PSBT.to_ne_bytes();
+    let private = [
+        attribute(CKA_LABEL, b"user-0000/bitcoin"),
+        attribute(CKA_ALLOWED_MECHANISMS, &kinds),
+        attribute(CKA_COUNTERSIGN_NETWORK, b"regtest"),
+    ];
+    let [_, key] = generate(&application, session, &[attribute(CKA_EC_PARAMS, SECP256K1)], &private).unwrap();
+    assert_eq!(application.sign_init(session, CKM_COUNTERSIGN_PSBT, key), CKR_OK);
+    let mut data = [7u8; 1000];
+    let mut room = 0;
+    for (start, given, expected) in [
+        (data.as_mut_ptr(), 1000, 28_648),
+        (ptr::null_mut(), 1000, 28_648),
+        (ptr::null_mut(), 0, 27_648),
+        (ptr::null_mut(), CK_ULONG::MAX, 128 * 1024 + 27_648),
+    ] {
+        assert_eq!(call!(application, C_Sign(session, start, given, ptr::null_mut(), &raw mut room)), CKR_OK);
+        assert_eq!(room, expected);
+    }
+    application.hsm.allow_code(CODE);
+    assert_eq!(application.give_code(session, CODE), CKR_OK, "queries ended nothing");
+    let mut sign = |room: CK_ULONG| {
+        let (mut out, mut length) = (vec![0; usize::try_from(room).unwrap()], room);
+        let start = data.as_mut_ptr();
+        (call!(application, C_Sign(session, start, 1000, out.as_mut_ptr(), &raw mut length)), length)
+    };
+    assert_eq!(sign(28_647), (CKR_BUFFER_TOO_SMALL, 28_648));
+    assert_eq!(sign(28_648), (CKR_OK, 1064));
 }
 
 #[test]

@@ -1,0 +1,90 @@
+//! How the executable starts, behind a socket, without its firmware.
+
+use countersign_wire::client::ClockMode;
+use countersign_wire::frame::{self, HAL_MAX_BYTES};
+use countersign_wire::hal::{Boot, Delivery, Event, Extent, Output, Secret, Started, Time, WritableMemory};
+use countersign_wire::{decode_packed, encode_packed};
+use serde_bytes::ByteArray;
+use std::io::{Read, Write};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+/// Longer than the executable takes to say something.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+fn start() -> (UnixStream, Child) {
+    let (socket, plugin) = UnixStream::pair().unwrap();
+    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_countersign-image"));
+    (socket, command.stdin(Stdio::from(OwnedFd::from(plugin))).spawn().unwrap())
+}
+
+/// The first message and the first delivery, as they go over the wire.
+fn first_messages() -> [Vec<u8>; 2] {
+    let boot = Boot {
+        hsm_id: ByteArray::new([1; 16]),
+        sealing_key: Secret::new(vec![2; 32]),
+        measurement: ByteArray::new([3; 48]),
+        clock: ClockMode::Manual,
+        keystore: "embedded".to_owned(),
+        nvram: None,
+        store: Extent::default(),
+        archive_bytes: 0,
+        tenants: Vec::new(),
+        missing_sandbox_layers: Vec::new(),
+    };
+    let delivery = Delivery {
+        time: Time { unix_secs: 1_800_000_000, running_secs: 1 },
+        event: Event::Boot(Box::new(boot)),
+    };
+    [encode_packed(&WritableMemory::default()), encode_packed(&delivery)].map(|payload| {
+        let mut message = Vec::new();
+        frame::append(&mut message, &payload);
+        message
+    })
+}
+
+/// The payload of the next frame.
+fn receive(socket: &mut UnixStream, arrived: &mut Vec<u8>) -> Vec<u8> {
+    loop {
+        if let Some((payload, length)) = frame::split_first(arrived, HAL_MAX_BYTES).unwrap() {
+            let payload = payload.to_vec();
+            arrived.drain(..length);
+            return payload;
+        }
+        let mut chunk = [0; 4096];
+        let count = socket.read(&mut chunk).expect("the plugin says something in time");
+        assert!(count > 0, "the plugin goes on");
+        arrived.extend_from_slice(&chunk[..count]);
+    }
+}
+
+/// Writes the pieces one by one; the plugin opens its store, for which it needs the firmware.
+fn assert_boots(pieces: &[&[u8]]) {
+    let (mut socket, mut child) = start();
+    let mut arrived = Vec::new();
+    let started = receive(&mut socket, &mut arrived);
+    assert_eq!(decode_packed(&started), Ok(Started {}));
+    for piece in pieces {
+        socket.write_all(piece).unwrap();
+    }
+    let first = decode_packed(&receive(&mut socket, &mut arrived)).unwrap();
+    assert!(matches!(first, Output::Call { .. }), "{first:?}");
+    drop(socket);
+    assert!(child.wait().unwrap().success(), "it ends with its firmware");
+}
+
+#[test]
+fn deliveries_are_taken_however_they_arrive() {
+    let [memory, boot] = first_messages();
+    let together = [memory.as_slice(), &boot].concat();
+    assert!(together.len() < 1024, "one read takes all of it");
+    assert_boots(&[&memory, &boot]);
+    assert_boots(&[&together]);
+    for cut in [1, memory.len() - 1, memory.len() + 1, together.len() - 1] {
+        let (begin, end) = together.split_at(cut);
+        assert_boots(&[begin, end]);
+    }
+}
