@@ -37,6 +37,8 @@ pub(crate) enum Package {
     P11KitModules,
     /// Valgrind, for callgrind.
     Valgrind,
+    /// A C++ compiler, for libFuzzer.
+    CppCompiler,
     /// Python, with what makes virtual environments.
     PythonVenv,
 }
@@ -49,6 +51,7 @@ impl Package {
             Self::P11Kit => "p11-kit",
             Self::P11KitModules => "p11-kit-modules",
             Self::Valgrind => "valgrind",
+            Self::CppCompiler => "g++",
             Self::PythonVenv => "python3-venv",
         }
     }
@@ -61,6 +64,7 @@ impl Package {
             Self::P11Kit => is_on_the_path("p11-kit"),
             Self::P11KitModules => P11_KIT_CLIENT_PATHS.iter().any(|path| Path::new(path).exists()),
             Self::Valgrind => is_on_the_path("valgrind"),
+            Self::CppCompiler => is_on_the_path("c++"),
             Self::PythonVenv => succeeds(Command::new("python3").args(["-c", "import ensurepip, venv"])),
         }
     }
