@@ -2,7 +2,7 @@
 //! whether the bytes were read; tests and fuzzers call them. Never part of an image.
 
 use crate::audit::{Event, Signs, What};
-use crate::limits::{Bucket, Guard};
+use crate::limits::Guard;
 use crate::record::{Account, Enrolment, FORMAT, Key, Source, TenantState, TotpFactor, Wallet};
 use crate::totp::Code;
 use countersign_policy::{Ledger, Payees};
@@ -79,7 +79,7 @@ pub fn records() -> Vec<Vec<u8>> {
         keys: Vec::new(),
         ..account.clone()
     };
-    let tenant = TenantState { failures: Bucket::default(), ..TenantState::new(account.tenant.clone()) };
+    let tenant = TenantState::new(account.tenant.clone());
     let signs = Signs {
         digests: vec![ByteArray::new([7; 32])],
         summary: "kind: transfer\n".to_owned(),

@@ -180,7 +180,7 @@ fn run_one(target: &str, program: &Path, arguments: &Arguments) -> Result<Report
     Ok(Report::of(target, status.success(), &said, &log))
 }
 
-/// Adds what reaches something new to the saved corpus, the smallest first, as long as that stays small.
+/// Adds what reaches something new to the saved corpus, as long as that stays small.
 fn save(target: &str, program: &Path) -> Result<()> {
     let saved = fuzz_folder().join("corpus").join(target);
     let merged = tempfile::tempdir()?;
@@ -195,13 +195,15 @@ fn save(target: &str, program: &Path) -> Result<()> {
     let kept = files(&saved)?;
     let (mut count, mut bytes) = (kept.len(), kept.iter().map(length).sum::<u64>());
     let mut new = files(merged.path())?;
+    new.retain(|file| file.file_name().is_some_and(|name| !saved.join(name).exists()));
     new.sort_by_key(length);
-    for file in new {
-        let place = saved.join(file.file_name().context("a file has a name")?);
-        let fits = count < SAVED_FILES_MAX && bytes + length(&file) <= SAVED_MAX_BYTES;
-        if fits && length(&file) <= SAVED_FILE_MAX_BYTES && !place.exists() {
-            (count, bytes) = (count + 1, bytes + length(&file));
-            fs::copy(&file, place)?;
+    // As many as there is room for, of all lengths alike.
+    let room = SAVED_FILES_MAX.saturating_sub(count).max(1);
+    for file in new.iter().step_by(new.len().div_ceil(room).max(1)) {
+        let fits = count < SAVED_FILES_MAX && bytes + length(file) <= SAVED_MAX_BYTES;
+        if fits && length(file) <= SAVED_FILE_MAX_BYTES {
+            (count, bytes) = (count + 1, bytes + length(file));
+            fs::copy(file, saved.join(file.file_name().context("a file has a name")?))?;
         }
     }
     say(&format!("{target}: {count} files saved, {bytes} bytes"));
