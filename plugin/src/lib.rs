@@ -45,6 +45,8 @@ pub mod intent;
 mod keys;
 pub mod limits;
 pub mod machine;
+#[cfg(feature = "properties")]
+pub mod properties;
 pub mod record;
 mod retry;
 pub mod signing;

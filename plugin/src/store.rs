@@ -23,6 +23,8 @@ mod cleaning;
 pub mod log;
 pub mod nvram;
 mod opening;
+#[cfg(feature = "properties")]
+pub mod properties;
 mod regions;
 pub mod seal;
 mod table;

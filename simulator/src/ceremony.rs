@@ -11,14 +11,14 @@ use std::path::{Path, PathBuf};
 use zeroize::Zeroizing;
 
 /// `tenants.toml` as it is written.
-#[derive(Debug, Default, Serialize, Deserialize)]
+#[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct TenantsFile {
+pub(crate) struct TenantsFile {
     #[serde(default)]
     tenant: Vec<Entry>,
 }
 
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Entry {
     name: TenantName,
@@ -118,9 +118,12 @@ fn new_api_key(name: &TenantName) -> Result<(ApiKey, String), HsmError> {
 }
 
 fn write(path: &Path, file: &TenantsFile) -> Result<(), HsmError> {
-    let text = toml::to_string_pretty(file)
-        .map_err(|error| HsmError::Ceremony(format!("the tenants cannot be written: {error}")))?;
-    durable::replace_file(path, text.as_bytes())
+    durable::replace_file(path, to_text(file)?.as_bytes())
+}
+
+pub(crate) fn to_text(file: &TenantsFile) -> Result<String, HsmError> {
+    toml::to_string_pretty(file)
+        .map_err(|error| HsmError::Ceremony(format!("the tenants cannot be written: {error}")))
 }
 
 /// The tenants, for the plugin.
@@ -205,8 +208,12 @@ fn keep(path: &Path, bytes: &[u8]) -> Result<(), HsmError> {
 
 fn read(path: &Path) -> Result<TenantsFile, HsmError> {
     let text = std::fs::read_to_string(path).map_err(HsmError::io(format!("read {}", path.display())))?;
-    toml::from_str(&text)
+    from_text(&text)
         .map_err(|error| HsmError::Ceremony(format!("{} cannot be read: {error}", path.display())))
+}
+
+pub(crate) fn from_text(text: &str) -> Result<TenantsFile, toml::de::Error> {
+    toml::from_str(text)
 }
 
 #[cfg(test)]

@@ -22,7 +22,7 @@ use std::path::Path;
 use zeroize::Zeroizing;
 
 const MAGIC: &[u8; 8] = b"CSFUSES1";
-const CHECKSUM_AT: usize = 106;
+pub(crate) const CHECKSUM_AT: usize = 106;
 
 /// Length of the fuses in bytes.
 pub const FUSES_BYTES: usize = CHECKSUM_AT + 32;
@@ -91,7 +91,7 @@ impl Fuses {
         Secret::new(key)
     }
 
-    fn encode(&self) -> Zeroizing<Vec<u8>> {
+    pub(crate) fn encode(&self) -> Zeroizing<Vec<u8>> {
         let mut bytes = Zeroizing::new(Vec::with_capacity(FUSES_BYTES));
         bytes.extend_from_slice(MAGIC);
         bytes.extend_from_slice(&self.hsm_id);
@@ -104,7 +104,7 @@ impl Fuses {
         bytes
     }
 
-    fn decode(bytes: &[u8]) -> Option<Self> {
+    pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
         let (body, checksum) = bytes.split_at_checked(CHECKSUM_AT)?;
         if Sha256::digest(body).as_slice() != checksum || !body.starts_with(MAGIC) {
             return None;

@@ -34,6 +34,8 @@ pub mod listener;
 pub mod log;
 pub mod nvram;
 pub mod ops;
+#[cfg(feature = "properties")]
+pub mod properties;
 pub mod relay;
 pub mod sandbox;
 pub mod store;

@@ -12,7 +12,7 @@ use bitcoin::{
 use countersign_tests::backend::{User, assert_signed_by, reason};
 use countersign_tests::module::{CKM_COUNTERSIGN_MESSAGE, CKM_COUNTERSIGN_PSBT, CKM_COUNTERSIGN_TYPED_DATA};
 use countersign_tests::{Hsm, Keystore, cli, on_both_keystores, on_embedded, transactions};
-use countersign_wire::client::Mechanism::{Bitcoin, Ethereum, Message, TypedData as Typed};
+use countersign_wire::client::Mechanism::{Bitcoin, Digest, Ethereum, Message, TypedData as Typed};
 use countersign_wire::client::{KeyInfo, KeyPlan, Mechanism, Network, Payload};
 use countersign_wire::reason::Reason;
 use data_encoding::BASE64;
@@ -145,7 +145,7 @@ fn typed_data_and_messages_have_the_digests_that_others_compute(keystore: Keysto
     let mut hsm = Hsm::init(keystore, &["default"]);
     set_policy(&mut hsm, "statements");
     hsm.run();
-    let alice = hsm.user("alice", &[Ethereum, Typed, Message]);
+    let alice = hsm.user("alice", &[Digest, Ethereum, Typed, Message]);
     let code = || alice.phone.code(hsm.advance(30));
     let typed: TypedData = serde_json::from_str(MAIL).unwrap();
     let expected = typed.eip712_signing_hash().unwrap();
@@ -156,6 +156,12 @@ fn typed_data_and_messages_have_the_digests_that_others_compute(keystore: Keysto
     let through =
         hsm.sign_through_module(&alice, &alice.key.label, CKM_COUNTERSIGN_TYPED_DATA, MAIL.as_bytes());
     assert_signed_by(&alice.key, expected.as_slice(), &through);
+
+    // I15: what a contract makes of it nobody here knows, so a key that was not made for digests does not sign it.
+    let bob = hsm.user("bob", &[Ethereum, Typed]);
+    let payload = Payload::TypedData(MAIL.as_bytes().to_vec().into());
+    let refused = hsm.sign(&bob, payload, &bob.phone.code(hsm.advance(30)));
+    assert_eq!(reason(refused), Reason::PolicyRefused);
 
     let text = "I, Alice, agree.";
     let expected = alloy_primitives::eip191_hash_message(text);

@@ -6,7 +6,7 @@ use alloy_dyn_abi::TypedData;
 use alloy_primitives::{Bytes, keccak256};
 use countersign_tests::backend::{address, assert_signed_by};
 use countersign_tests::{Hsm, Keystore, User, artefacts, on_embedded, transactions};
-use countersign_wire::client::Mechanism::{Bitcoin, Ethereum, Message, TypedData as Typed};
+use countersign_wire::client::Mechanism::{Bitcoin, Digest, Ethereum, Message, TypedData as Typed};
 use std::ffi::OsStr;
 use std::fs;
 use std::io::Write;
@@ -140,7 +140,7 @@ fn hsm_and_user(keystore: Keystore) -> (Hsm, User) {
     let mut hsm = Hsm::init(keystore, &["default"]);
     set_policy(&mut hsm, "decoded");
     hsm.run();
-    let alice = hsm.user("alice", &[Ethereum, Typed, Message]);
+    let alice = hsm.user("alice", &[Digest, Ethereum, Typed, Message]);
     (hsm, alice)
 }
 

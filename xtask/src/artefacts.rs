@@ -145,7 +145,7 @@ fn cargo_home() -> Result<PathBuf> {
 }
 
 /// The target triple of this machine. Static glibc is what the image is made with.
-fn host_target() -> Result<String> {
+pub(crate) fn host_target() -> Result<String> {
     let version = output(Command::new("rustc").arg("-vV"))?;
     let host = version.lines().find_map(|line| line.strip_prefix("host: ")).context("rustc names no host")?;
     if !host.ends_with("-unknown-linux-gnu") {

@@ -9,12 +9,13 @@
 //! * [`phone`]: the user's side: an authenticator app;
 //! * [`accounts`]: enrolled and confirmed accounts in any number;
 //! * [`stop`]: SIGINT and SIGTERM;
-//! * [`dev`], [`demo`], [`suite`], [`simulate`]: the commands.
+//! * [`dev`], [`demo`], [`suite`], [`simulate`], [`fuzz`]: the commands.
 
 mod accounts;
 mod artefacts;
 mod demo;
 mod dev;
+mod fuzz;
 mod hsm;
 mod phone;
 mod setup;
@@ -52,6 +53,8 @@ enum Command {
     Bench(suite::BenchArguments),
     /// Run simulated histories of the plugin under faults and attacks, and judge them
     Simulate(simulate::Arguments),
+    /// Fuzz every decoder of bytes from outside, from the saved corpora on
+    Fuzz(fuzz::Arguments),
     /// Run an HSM with enrolled accounts in the foreground, for development
     Dev(dev::Arguments),
     /// Build the frozen image: the same bytes from any folder
@@ -79,6 +82,7 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Test => suite::test(),
         Command::Bench(arguments) => suite::bench(&arguments),
         Command::Simulate(arguments) => simulate::run(&arguments),
+        Command::Fuzz(arguments) => fuzz::run(&arguments),
         Command::Dev(arguments) => dev::run(&arguments),
         Command::Image { out } => {
             let image = artefacts::build_image(&artefacts::build_simulator()?, out.as_deref())?;

@@ -49,6 +49,8 @@ pub(crate) enum Package {
     P11KitModules,
     /// Valgrind, for callgrind.
     Valgrind,
+    /// A C++ compiler, for libFuzzer.
+    CppCompiler,
     /// Python, with what makes virtual environments.
     PythonVenv,
     /// p11-kit's headers, for PKCS#11's. A C compiler is there: cargo linked this program with it.
@@ -69,6 +71,7 @@ impl Package {
             Self::P11Kit => "p11-kit",
             Self::P11KitModules => "p11-kit-modules",
             Self::Valgrind => "valgrind",
+            Self::CppCompiler => "g++",
             Self::PythonVenv => "python3-venv",
             Self::P11KitHeaders => "libp11-kit-dev",
             Self::Jdk => "default-jdk-headless",
@@ -85,6 +88,7 @@ impl Package {
             Self::P11Kit => is_on_the_path("p11-kit"),
             Self::P11KitModules => P11_KIT_CLIENT_PATHS.iter().any(|path| Path::new(path).exists()),
             Self::Valgrind => is_on_the_path("valgrind"),
+            Self::CppCompiler => is_on_the_path("c++"),
             Self::PythonVenv => succeeds(Command::new("python3").args(["-c", "import ensurepip, venv"])),
             Self::P11KitHeaders => Path::new(PKCS11_HEADER).exists(),
             // `javap` comes with `javac`, and finds the class only where the JDK has it.

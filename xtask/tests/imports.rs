@@ -28,6 +28,18 @@ const DIRECTIONS: &[(&str, &[&str])] = &[
     ("countersign-tests", &["countersign-client", "countersign-wire"]),
     ("countersign-simulation", &["countersign-plugin", "countersign-policy", "countersign-wire"]),
     ("countersign-faults", &[]),
+    // It calls every decoder there is.
+    (
+        "countersign-fuzz-checks",
+        &[
+            "countersign-client",
+            "countersign-intent",
+            "countersign-plugin",
+            "countersign-policy",
+            "countersign-simulator",
+            "countersign-wire",
+        ],
+    ),
     ("xtask", &["countersign-client", "countersign-wire"]),
 ];
 

@@ -24,7 +24,7 @@ pub const SYSTEM_CONFIG: &str = "/etc/countersign/host.toml";
 const FILE_MAX_BYTES: u64 = 64 * 1024;
 
 /// The longest path of a unix socket (unix(7): 108 bytes with the zero at the end).
-const SOCKET_PATH_MAX_BYTES: usize = 107;
+pub(crate) const SOCKET_PATH_MAX_BYTES: usize = 107;
 
 /// The longest time that may be configured.
 pub const TIMEOUT_MAX: Duration = Duration::from_millis(TIMEOUT_MAX_MS);
@@ -92,7 +92,7 @@ impl HostConfig {
         Self::from_text(&text).map_err(|why| ConfigError::Invalid { file: path.to_owned(), why })
     }
 
-    fn from_text(text: &str) -> Result<Self, String> {
+    pub(crate) fn from_text(text: &str) -> Result<Self, String> {
         let fields: Fields = toml::from_str(text).map_err(|error| error.message().to_owned())?;
         let Fields { socket, control, api_key_file, hsm_uid, connect_timeout_ms, request_timeout_ms } =
             fields;

@@ -26,6 +26,8 @@ pub mod control;
 #[cfg(test)]
 mod fake_hsm;
 mod pool;
+#[cfg(feature = "properties")]
+pub mod properties;
 
 pub use client::{Client, new_request_id};
 pub use config::{ConfigError, HostConfig};

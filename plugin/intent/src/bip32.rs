@@ -6,6 +6,8 @@
 //! one should proceed with the next value for i") is an error here; proceeding is the caller's decision, not made
 //! silently.
 
+#[cfg(any(test, feature = "properties"))]
+pub mod properties;
 #[cfg(test)]
 mod tests;
 

@@ -17,6 +17,8 @@ pub mod frame;
 pub mod hal;
 pub mod names;
 pub mod path;
+#[cfg(any(test, feature = "properties"))]
+pub mod properties;
 pub mod reason;
 
 use serde::{Serialize, de::DeserializeOwned};

@@ -1,13 +1,26 @@
-//! What holds for any bytes: the functions panic when it does not. Tests and fuzz targets call them.
+//! What must hold of everything that is read, whoever made it. Each function takes any bytes, panics when a property is
+//! breached, and says whether the bytes were read; tests and fuzzers call them. Never part of an image.
+//!
+//! The other opinions are those of `bitcoin` and `psbt-v2`, which share no code with the readers.
 
-use super::{Account, Psbt, Purpose, Review, Signer, SingleKey};
+mod samples;
+
+use super::psbt::Map;
+use super::{Account, Psbt, Purpose, Review, Signer, SingleKey, Version};
 use crate::bip32::ExtendedPrivateKey;
 use crate::model::{Amount, Asset, Kind, Network};
 use crate::summary;
+pub use samples::psbts;
+use std::sync::OnceLock;
 
 /// The ones whom any bytes are reviewed for: an account of each purpose under the seed of 32 bytes 0x5a on the test
 /// network, and the first key of the last account alone.
-pub fn signers() -> Vec<Signer> {
+pub fn signers() -> &'static [Signer] {
+    static SIGNERS: OnceLock<Vec<Signer>> = OnceLock::new();
+    SIGNERS.get_or_init(usual_signers)
+}
+
+fn usual_signers() -> Vec<Signer> {
     let master = ExtendedPrivateKey::of_seed(&[0x5a; 32]).expect("a seed of 32 bytes");
     let accounts = Purpose::ALL.iter().map(|purpose| Account::of_master(&master, *purpose, 0, Network::Test));
     let mut signers: Vec<_> =
@@ -21,16 +34,67 @@ pub fn signers() -> Vec<Signer> {
     signers
 }
 
-/// Any bytes are refused, or read as a PSBT that is given back as the same bytes; and whatever is reviewed holds
-/// together.
-pub fn check_psbt(bytes: &[u8]) {
-    let Ok(psbt) = Psbt::read(bytes) else { return };
+/// Any bytes are refused, or read as a PSBT that is given back as the same bytes and that the others read as the same;
+/// and whatever is reviewed holds together.
+pub fn check_psbt(bytes: &[u8]) -> bool {
+    let Ok(psbt) = Psbt::read(bytes) else { return false };
     assert_eq!(psbt.encode(), bytes, "what was read is given back");
     for signer in signers() {
-        if let Ok(review) = psbt.review(&signer) {
-            check_review(&psbt, &signer, &review);
+        if let Ok(review) = psbt.review(signer) {
+            check_review(&psbt, signer, &review);
         }
     }
+    check_against_others(&psbt, bytes);
+    true
+}
+
+/// Whatever is read, the others read as the same.
+fn check_against_others(psbt: &Psbt, bytes: &[u8]) {
+    let theirs = match psbt.version() {
+        Version::V0 => {
+            let theirs = bitcoin::Psbt::deserialize(bytes).expect("bitcoin reads it too");
+            assert_eq!(bitcoin::consensus::serialize(&theirs.unsigned_tx), unsigned(psbt));
+            theirs.serialize()
+        }
+        Version::V2 => match psbt_v2::v2::Psbt::deserialize(bytes) {
+            Ok(theirs) => theirs.serialize(),
+            // BIP-370 asks that the script is there, not that it is long; the other one takes an empty one for a missing one.
+            Err(error) => {
+                let empty = psbt.transaction().outputs.iter().any(|output| output.script.is_empty());
+                let missing = format!("{error:?}").contains("MissingScriptPubkey");
+                assert!(empty && missing, "psbt-v2 refuses it: {error:?}");
+                return;
+            }
+        },
+    };
+    let theirs = Psbt::read(&theirs).expect("we read what they write");
+    assert_eq!(theirs.transaction(), psbt.transaction());
+    let maps = |psbt: &Psbt| {
+        let maps = core::iter::once(&psbt.global).chain(&psbt.inputs).chain(&psbt.outputs);
+        maps.map(sorted).collect::<Vec<_>>()
+    };
+    assert_eq!(maps(&theirs), maps(psbt));
+}
+
+/// The bytes of the unsigned transaction; without inputs `bitcoin` writes the form with a witness.
+fn unsigned(psbt: &Psbt) -> Vec<u8> {
+    let bytes = psbt.transaction().encode();
+    if psbt.transaction().inputs.is_empty() {
+        let mut marked = bytes[..4].to_vec();
+        marked.extend_from_slice(&[0, 1]);
+        marked.extend_from_slice(&bytes[4..]);
+        return marked;
+    }
+    bytes
+}
+
+/// The fields of a map, but for an explicit version 0 and defaults, which others leave out or write.
+fn sorted(map: &Map) -> Vec<(u64, Vec<u8>, Vec<u8>)> {
+    let fields = map.fields().iter().map(|field| (field.kind(), field.data().to_vec(), field.value.clone()));
+    let default = |kind: u64, value: &[u8]| (kind == 0xfb && value == [0; 4]) || (kind == 6 && value == [0]);
+    let mut fields: Vec<_> = fields.filter(|(kind, _, value)| !default(*kind, value)).collect();
+    fields.sort();
+    fields
 }
 
 /// What a review must be, whatever the PSBT.
@@ -65,4 +129,29 @@ pub fn check_review(psbt: &Psbt, signer: &Signer, review: &Review) {
         Ok(&bytes),
         "signing again changes nothing"
     );
+}
+
+/// A script has the address that the other one gives it, or none to both; a descriptor has the same checksum to both.
+/// Says whether the script has an address.
+pub fn check_script(bytes: &[u8]) -> bool {
+    let networks = Network::ALL.iter().zip([
+        bitcoin::Network::Bitcoin,
+        bitcoin::Network::Testnet,
+        bitcoin::Network::Signet,
+        bitcoin::Network::Regtest,
+    ]);
+    let mut has_address = false;
+    for (network, other) in networks {
+        let ours = super::address(bytes, *network);
+        let other = bitcoin::Address::from_script(bitcoin::Script::from_bytes(bytes), other);
+        has_address = other.is_ok();
+        let hex = || format!("script:{}", data_encoding::HEXLOWER.encode(bytes));
+        assert_eq!(ours.as_str(), other.map_or_else(|_| hex(), |address| address.to_string()));
+    }
+    if let Ok(text) = core::str::from_utf8(bytes) {
+        let other = miniscript::descriptor::checksum::desc_checksum(text).ok();
+        let other = other.map(|checksum| format!("{text}#{checksum}"));
+        assert_eq!(super::with_checksum(text), other);
+    }
+    has_address
 }

@@ -1,5 +1,5 @@
-//! What must hold of everything that is read, whoever made it. Each function takes any bytes and panics when a property is
-//! breached; the tests call them, and a fuzzer can. Never part of an image.
+//! What must hold of everything that is read, whoever made it. Each function takes any bytes, panics when a property is
+//! breached, and says whether the bytes were read; tests and fuzzers call them. Never part of an image.
 //!
 //! The other opinion is that of `alloy`, which shares no code with the readers (but the RLP headers).
 
@@ -14,8 +14,8 @@ use alloy_sol_types::sol_data::{Address, Array, Bool, Bytes as DynamicBytes, Fix
 use alloy_sol_types::{Result as Decoding, SolType};
 
 /// A transaction that is read means the same to `alloy`: the same digest and hash, the same fields, the same bytes again.
-pub fn check_transaction(bytes: &[u8]) {
-    let Ok(transaction) = Transaction::read(bytes) else { return };
+pub fn check_transaction(bytes: &[u8]) -> bool {
+    let Ok(transaction) = Transaction::read(bytes) else { return false };
     assert_eq!(transaction.digest(), keccak256(bytes));
     let intent = transaction.intent();
     check_intent(&intent);
@@ -26,6 +26,7 @@ pub fn check_transaction(bytes: &[u8]) {
         let signed = transaction.with_signature(&signature, y_parity).expect("0 and 1 are parities");
         check_signed(&signed, &transaction, &intent);
     }
+    true
 }
 
 fn check_signed(signed: &Signed, transaction: &Transaction, intent: &Intent) {
@@ -64,22 +65,24 @@ fn check_signed(signed: &Signed, transaction: &Transaction, intent: &Intent) {
 
 /// A call that is understood decodes to the same in `alloy`, and encoding it again gives the same bytes. And the other way:
 /// what is canonical to `alloy` and within the bounds is understood.
-pub fn check_calldata(data: &[u8]) {
+pub fn check_calldata(data: &[u8]) -> bool {
     let read = calldata::read(&[0x35; 20], data);
     let Some((selector, arguments)) = data.split_first_chunk::<4>() else {
-        return assert_eq!(read, None);
+        assert_eq!(read, None);
+        return false;
     };
     let signature =
         calldata::Function::ALL.iter().find(|(_, known, ..)| known == selector).map(|(_, _, text, _)| *text);
     let other = signature.and_then(|signature| other_reading(signature, arguments));
     assert_eq!(read.as_ref().map(|read| told(&read.moves)), other);
-    if let Some(read) = read {
+    if let Some(read) = &read {
         assert!(matches!(read.kind, Kind::Transfer | Kind::Allowance));
         assert_eq!(
             signature.is_some_and(|text| text.contains("pprov") || text.starts_with("permit")),
             read.kind == Kind::Allowance
         );
     }
+    read.is_some()
 }
 
 /// From, to and amount of each move, as text.
@@ -150,8 +153,8 @@ fn other_reading(signature: &str, arguments: &[u8]) -> Option<Told> {
 }
 
 /// Typed data that is read has the digest that `alloy` computes from the same JSON.
-pub fn check_typed_data(bytes: &[u8]) {
-    let Ok(read) = TypedData::read(bytes) else { return };
+pub fn check_typed_data(bytes: &[u8]) -> bool {
+    let Ok(read) = TypedData::read(bytes) else { return false };
     let intent = read.intent();
     check_intent(&intent);
     assert!(matches!(intent.kind, Kind::TypedData | Kind::Allowance | Kind::Transfer));
@@ -170,13 +173,15 @@ pub fn check_typed_data(bytes: &[u8]) {
     let domain = hash_struct(&"EIP712Domain".into(), &document["domain"]);
     let message = hash_struct(&document["primaryType"], &document["message"]);
     assert_eq!(read.digest(), keccak256(&[&b"\x19\x01"[..], &domain, &message].concat()));
+    true
 }
 
 /// A message that is read has the digest that `alloy` computes.
-pub fn check_message(bytes: &[u8]) {
-    let Ok(read) = Message::read(bytes) else { return };
+pub fn check_message(bytes: &[u8]) -> bool {
+    let Ok(read) = Message::read(bytes) else { return false };
     check_intent(&read.intent());
     assert_eq!(read.digest(), alloy_primitives::eip191_hash_message(bytes).0);
+    true
 }
 
 /// What every intent promises.

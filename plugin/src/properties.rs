@@ -1,0 +1,101 @@
+//! What must hold of every record that is opened, whatever it holds. The functions panic when a property is breached, and say
+//! whether the bytes were read; tests and fuzzers call them. Never part of an image.
+
+use crate::audit::{Event, Signs, What};
+use crate::limits::Guard;
+use crate::record::{Account, Enrolment, FORMAT, Key, Source, TenantState, TotpFactor, Wallet};
+use crate::totp::Code;
+use countersign_policy::{Ledger, Payees};
+use countersign_wire::client::{Mechanism, TotpParameters};
+use countersign_wire::properties::check_packed;
+use countersign_wire::{decode_packed, encode_packed};
+use serde_bytes::{ByteArray, ByteBuf};
+
+/// An account, a tenant's state or audit events that are read are written and read again as the same, and can be told and
+/// counted with at any time without a panic.
+pub fn check_record(bytes: &[u8]) -> bool {
+    let others = check_packed::<TenantState>(bytes) | check_packed::<Vec<Event>>(bytes);
+    let Ok(account) = decode_packed::<Account>(bytes) else { return others };
+    check_packed::<Account>(bytes);
+    for elapsed_secs in [0, 1_000_000, u64::MAX] {
+        let told = account.info(elapsed_secs);
+        assert_eq!(told.keys.len(), account.keys.len());
+        assert_eq!(told.payees.len(), account.payees.list().len());
+        let _ = account.is_void(elapsed_secs);
+        let mut guard = account.guard;
+        guard.count_failure(elapsed_secs);
+        let locked = guard.locked_for_secs(elapsed_secs) > 0;
+        assert!(!locked || guard.admit(elapsed_secs).is_err(), "a lock locks");
+    }
+    true
+}
+
+/// A code is read exactly if it is as many ASCII digits as the factor's codes have.
+pub fn check_code(bytes: &[u8]) -> bool {
+    let Ok(text) = core::str::from_utf8(bytes) else { return false };
+    let read = [6, 8].map(|digits| Code::parse(text, digits).is_ok());
+    let is_code =
+        |digits: usize| text.chars().count() == digits && text.chars().all(|c| matches!(c, '0'..='9'));
+    assert_eq!(read, [is_code(6), is_code(8)]);
+    read.contains(&true)
+}
+
+/// A record of each kind, for a fuzzer to begin with.
+pub fn records() -> Vec<Vec<u8>> {
+    let key = |source: Source, mechanism: Mechanism| Key {
+        name: "key".parse().expect("a name"),
+        id: ByteArray::new([1; 16]),
+        public_key: ByteArray::new([4; 65]),
+        source,
+        mechanisms: vec![mechanism],
+        network: None,
+    };
+    let path = "m/44h/60h/0h/0/0".parse().expect("a path");
+    let mut payees = Payees::default();
+    payees.add("0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed", 7).expect("an address");
+    let account = Account {
+        format: FORMAT,
+        tenant: "default".parse().expect("a name"),
+        name: "alice".parse().expect("a name"),
+        version: 3,
+        enrolment: Enrolment::Confirmed,
+        totp: TotpFactor {
+            parameters: TotpParameters::default(),
+            wrapped: ByteBuf::from([2; 36]),
+            highest_used_step: 58_000_000,
+        },
+        guard: Guard::default(),
+        wallet: Some(Wallet { wrapped: ByteBuf::from([3; 48]), fingerprint: ByteArray::new([4; 4]) }),
+        keys: vec![
+            key(Source::Wrapped(ByteBuf::from([5; 48])), Mechanism::Ethereum),
+            key(Source::Derived { path, extended: Some(ByteArray::new([6; 78])) }, Mechanism::Digest),
+        ],
+        ledger: Ledger::default(),
+        payees,
+    };
+    let open = Account {
+        enrolment: Enrolment::Open { until_elapsed_secs: 1_800 },
+        wallet: None,
+        keys: Vec::new(),
+        ..account.clone()
+    };
+    let tenant = TenantState::new(account.tenant.clone());
+    let signs = Signs {
+        digests: vec![ByteArray::new([7; 32])],
+        summary: "kind: transfer\n".to_owned(),
+        summary_sha256: ByteArray::new([8; 32]),
+        rule: "any-transfer".to_owned(),
+    };
+    let event = |what: What| Event {
+        unix_secs: 1_767_225_600,
+        tenant: Some(account.tenant.clone()),
+        account: Some(account.name.clone()),
+        what,
+    };
+    let events = vec![
+        event(What::Booted { boot_count: 1 }),
+        event(What::CodeCounted),
+        event(What::Granted { key: ByteArray::new([1; 16]), step: 9, signs }),
+    ];
+    vec![encode_packed(&account), encode_packed(&open), encode_packed(&tenant), encode_packed(&events)]
+}

@@ -1,0 +1,128 @@
+//! What a fuzzer begins with where no standard has vectors: the formats of this project. When one of them changes, what
+//! was saved of it is refused from then on; these are written into the corpora again with
+//! `cargo run -p countersign-fuzz-checks --example seeds`.
+
+use countersign_policy::Policy;
+use countersign_wire::client::{
+    Act, Answer, Approval, ContextLogin, ContextSign, CreateKey, Enroll, KeyPlan, KeyQuery, Mechanism,
+    Network, Operation, Outcome, Payload, Reply, Request, Sign, Signed, TotpParameters, TrustPayee, TwoCodes,
+    Welcome,
+};
+use countersign_wire::frame;
+use countersign_wire::hal::{
+    Delivery, Event, Fault, MemoryRegion, Op, Output, Secret, Time, Value, WritableMemory,
+};
+use countersign_wire::names::{ApiKey, TypedCode};
+use countersign_wire::reason::{Reason, Refusal};
+use countersign_wire::{encode, encode_packed};
+use serde_bytes::{ByteArray, ByteBuf};
+
+/// The seeds of a target; none where the vectors of standards serve.
+pub fn of(target: &str) -> Vec<Vec<u8>> {
+    match target {
+        "bitcoin_psbt" => countersign_intent::bitcoin::properties::psbts(),
+        "firmware_files" => countersign_simulator::properties::files(),
+        "plugin_records" => countersign_plugin::properties::records(),
+        "plugin_store" => countersign_plugin::store::properties::stores(),
+        "policy_document" => vec![Policy::development().document().to_bytes()],
+        "policy_rules" => vec![Policy::development().document().rules.clone().into_bytes()],
+        "wire_client" => acts().into_iter().map(request).chain(replies()).collect(),
+        "wire_frames" => frames(),
+        "wire_hal" => hal(),
+        _ => Vec::new(),
+    }
+}
+
+fn request(act: Act) -> Vec<u8> {
+    let api_key = ApiKey::from_random(&[0xab; 32], &"default".parse().expect("a name"));
+    encode(&Request { id: ByteArray::new([7; 16]), api_key: Some(api_key), act })
+}
+
+fn acts() -> Vec<Act> {
+    let code = || TypedCode::new("123456").expect("a code is short");
+    let approval = || Approval::Code(code());
+    let account = || "alice".parse().expect("a name");
+    let key = || "alice/ethereum".parse().expect("a label");
+    let operation = || Operation {
+        id: ByteArray::new([1; 16]),
+        key: ByteArray::new([2; 16]),
+        mechanism: Mechanism::Ethereum,
+    };
+    let path = "m/84h/1h/0h".parse().ok();
+    let wallet = KeyPlan { mechanisms: vec![Mechanism::Bitcoin], network: Some(Network::Test), path };
+    let plan = KeyPlan::of(vec![Mechanism::Ethereum, Mechanism::Message]);
+    let codes = TwoCodes { account: account(), first: code(), second: code() };
+    let sign = |payload| Act::Sign(Sign { key: key(), payload, approval: Some(approval()) });
+    let payload = Payload::Ethereum(ByteBuf::from([2, 0xc0]));
+    let name = "ethereum".parse().expect("a name");
+    vec![
+        Act::Status,
+        Act::Login,
+        Act::Random(32),
+        Act::Enroll(Enroll { account: account(), totp: TotpParameters::default(), key: name, plan }),
+        Act::Confirm(codes),
+        Act::ShowAccount(account()),
+        Act::TrustPayee(TrustPayee {
+            account: account(),
+            address: "0x00".into(),
+            approval: Some(approval()),
+        }),
+        Act::CreateKey(CreateKey { label: key(), plan: wallet }),
+        Act::FindKeys(KeyQuery::All(None)),
+        Act::FindKeys(KeyQuery::Label(key())),
+        sign(payload.clone()),
+        sign(Payload::Digest(ByteArray::new([9; 32]))),
+        Act::ContextLogin(ContextLogin { operation: operation(), approval: approval() }),
+        Act::ContextSign(ContextSign { operation: operation(), payload }),
+        Act::ContextEnd(operation()),
+    ]
+}
+
+fn replies() -> Vec<Vec<u8>> {
+    let reply = |outcome| encode(&Reply { id: ByteArray::new([7; 16]), outcome });
+    let signed = Signed {
+        signature: ByteArray::new([1; 64]),
+        y_parity: 1,
+        digest: ByteArray::new([2; 32]),
+        raw_transaction: Some(ByteBuf::from([2, 0xc0])),
+        transaction_hash: Some(ByteArray::new([3; 32])),
+        psbt: None,
+        summary: "kind: transfer\n".into(),
+    };
+    vec![
+        reply(Outcome::Done(Answer::Ended)),
+        reply(Outcome::Done(Answer::Welcome(Welcome { tenant: "default".into() }))),
+        reply(Outcome::Done(Answer::Signed(signed))),
+        reply(Outcome::Refused(Refusal { reason: Reason::Locked, retry_after_secs: Some(300) })),
+    ]
+}
+
+fn frames() -> Vec<Vec<u8>> {
+    let mut stream = vec![5];
+    for payload in [&b"one"[..], b"and two", &request(Act::Status)] {
+        frame::append(&mut stream, payload);
+    }
+    let bad = [&stream[..], &[0; 4]].concat();
+    vec![stream, bad]
+}
+
+fn hal() -> Vec<Vec<u8>> {
+    let call = |op| encode_packed(&Output::Call { call: 9, op });
+    let delivery =
+        |event| encode_packed(&Delivery { time: Time { unix_secs: 1_767_225_600, running_secs: 2 }, event });
+    let commit =
+        Op::Commit { offset: 1, append: ByteBuf::from([1, 2]), nvram: ByteBuf::from([3]), discard_before: 0 };
+    let hash = TotpParameters::default().hash;
+    vec![
+        encode_packed(&WritableMemory { regions: vec![MemoryRegion { start: 4096, length_bytes: 8192 }] }),
+        encode_packed(&Output::Ready),
+        encode_packed(&Output::Halt { why: "no".into() }),
+        call(commit),
+        call(Op::Mac { wrapped: ByteBuf::from([4; 48]), hash, counters: vec![1, 2, 3] }),
+        call(Op::WrapMacKey { hash, secret: Secret::new(vec![5; 20]) }),
+        call(Op::ReadStore { offset: 0, length_bytes: 4096 }),
+        delivery(Event::Request { ticket: 1, payload: ByteBuf::from(request(Act::Status)) }),
+        delivery(Event::Done { call: 9, result: Ok(Value::Signature(ByteArray::new([6; 64]))) }),
+        delivery(Event::Done { call: 9, result: Err(Fault::StoreFull) }),
+    ]
+}
