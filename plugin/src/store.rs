@@ -513,7 +513,8 @@ impl Store {
         let staged = core::mem::take(&mut state.staged);
         for (change, waiter) in staged.changes.into_iter().zip(staged.waiters) {
             if entry.length_bytes() + tenants_bytes > CHANGES_MAX_BYTES
-                || events_bytes > EVENTS_MAX_BYTES - EVENT_MAX_BYTES {
+                || events_bytes > EVENTS_MAX_BYTES - EVENT_MAX_BYTES
+            {
                 state.staged.changes.push(change);
                 state.staged.waiters.push(waiter);
                 continue;

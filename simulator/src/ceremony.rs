@@ -145,7 +145,10 @@ pub fn tenants(path: &Path) -> Result<Vec<Tenant>, HsmError> {
         let policy = read_policy(path, &entry.name)?;
         policies_bytes += policy.as_ref().map_or(0, |policy| policy.len());
         if policies_bytes > POLICIES_MAX_BYTES {
-            return Err(bad(&entry.name, &format!("all policies together may have {POLICIES_MAX_BYTES} bytes")));
+            return Err(bad(
+                &entry.name,
+                &format!("all policies together may have {POLICIES_MAX_BYTES} bytes"),
+            ));
         }
         tenants.push(Tenant {
             name: entry.name,

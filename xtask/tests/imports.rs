@@ -170,7 +170,8 @@ const INSIDE_THE_PLUGIN: &[&str] = &[
 ];
 
 /// What the image adds: the system calls of its socket loop.
-const INSIDE_THE_IMAGE_ALONE: &[&str] = &["bitflags", "countersign-image", "linux-raw-sys", "region", "rustix"];
+const INSIDE_THE_IMAGE_ALONE: &[&str] =
+    &["bitflags", "countersign-image", "linux-raw-sys", "region", "rustix"];
 
 /// Where the world begins. Nothing in `plugin/` (but for `image/`) or `policy/` may name any of these.
 const OUTSIDE: &[&str] = &[

@@ -2,6 +2,7 @@
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
+use countersign_policy::Approval;
 use countersign_wire::client::{KeyPlan, Mechanism, Network, RequestId, TotpHash};
 use countersign_wire::path::DerivationPath;
 use serde_bytes::ByteArray;
@@ -491,6 +492,10 @@ impl From<NetworkWord> for Network {
 
 fn number_among<const N: usize>(words: [&'static str; N]) -> impl TypedValueParser<Value = u8> {
     PossibleValuesParser::new(words).try_map(|word| word.parse::<u8>())
+}
+
+fn approval(word: &str) -> Result<Approval, String> {
+    Approval::of_word(word).ok_or_else(|| "write code, sealed-code or passkey".to_owned())
 }
 
 fn duration_secs(text: &str) -> Result<u64, String> {

@@ -52,7 +52,7 @@ pub use psbt::{Psbt, Version};
 pub use review::{Review, ToSign};
 use ripemd::Ripemd160;
 use sha2::{Digest, Sha256};
-pub use signer::{Account, NotAnAccount, Purpose, Signer, SingleKey};
+pub use signer::{Account, NotAnAccount, OWN_OUTPUT_INDEX_END, Purpose, Signer, SingleKey};
 pub use transaction::{Input, Outpoint, Output, Previous, Transaction};
 
 /// The largest PSBT that is read, in bytes. What is given back is at most 109 bytes longer for each input,

@@ -17,7 +17,8 @@ fn blocks(mechanism: &str, kind: &str) -> Vec<&'static str> {
     let section = section.split("\n## ").next().unwrap();
     let (_, part) = section.split_once(&format!("\n### `{mechanism}`\n")).unwrap();
     let part = part.split("\n### ").next().unwrap();
-    let opened = part.split(&format!("\n```{kind}\n")).skip(1);
+    let fence = format!("\n```{kind}\n");
+    let opened = part.split(&fence).skip(1);
     opened.map(|rest| rest.split_once("\n```").unwrap().0).collect()
 }
 

@@ -246,21 +246,16 @@ impl IntentToml {
             "none" => None,
             text => Some(read_chain(text).ok_or_else(|| format!("{text:?} is not a chain"))?),
         };
-        let here = |quantity: Quantity<'_>| match quantity.declared.filter(|asset| asset.chain != self.chain) {
-            Some(asset) => Err(format!("{} is an asset of {}, not of {}", asset.name, asset.chain, self.chain)),
-            None => Ok(quantity),
-        };
-        let read = |text: &str| read_quantity(document, text).and_then(here);
         let moves: Result<Vec<_>, String> = self
             .moves
             .iter()
             .map(|moved| {
-                let quantity = read(&moved.amount)?;
+                let quantity = self.quantity(document, &moved.amount)?;
                 let asset = quantity.declared.map_or(quantity.asset, |asset| &asset.asset).to_owned();
                 Ok(Moved { asset, to: moved.to.clone(), amount: quantity.amount, own: moved.own })
             })
             .collect();
-        let fee = self.fee.as_deref().map(|fee| match read(fee)? {
+        let fee = self.fee.as_deref().map(|fee| match self.quantity(document, fee)? {
             Quantity { declared: Some(asset), .. } if asset.asset != "native" => {
                 Err(format!("a fee is paid in the chain's own coin, not in {}", asset.name))
             }
@@ -277,6 +272,19 @@ impl IntentToml {
             opaque: self.opaque || kind == Kind::Digest,
             warnings: warnings?,
         })
+    }
+}
+
+impl IntentToml {
+    /// An amount of something that is on the intent's chain.
+    fn quantity<'a>(&self, document: &'a Document, text: &'a str) -> Result<Quantity<'a>, String> {
+        let quantity = read_quantity(document, text)?;
+        match quantity.declared.filter(|asset| asset.chain != self.chain) {
+            Some(asset) => {
+                Err(format!("{} is an asset of {}, not of {}", asset.name, asset.chain, self.chain))
+            }
+            None => Ok(quantity),
+        }
     }
 }
 

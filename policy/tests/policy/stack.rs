@@ -82,7 +82,11 @@ fn deepest() -> Vec<String> {
         format!("@id(\"x\") permit (principal, action, resource) {};", "when { true } ".repeat(STEPS_MAX)),
         format!("@id(\"x\") permit (principal, action, resource) {};", "unless { false } ".repeat(STEPS_MAX)),
         when(&format!("[{}] == [1]", "1,".repeat(10_000))),
-        when(&format!("\"{}\" like \"{}b\"", "a".repeat(STRING_MAX_BYTES), "*a".repeat(STRING_MAX_BYTES / 2 - 1))),
+        when(&format!(
+            "\"{}\" like \"{}b\"",
+            "a".repeat(STRING_MAX_BYTES),
+            "*a".repeat(STRING_MAX_BYTES / 2 - 1)
+        )),
         when(&format!("\"{}\" == \"\"", "\\u{41}".repeat(STRING_MAX_BYTES / 6))),
         when(&format!("A{}::\"x\" == principal", "::A".repeat(10_000))),
         format!("{} permit (principal, action, resource);", "@a(\"x\")".repeat(4_000)),

@@ -119,6 +119,10 @@ fn refuses_a_case_that_says_nothing_or_too_much() {
         ),
         ("intent = { kind = \"transfre\" }\nexpect = \"deny\"", "no kind of intent"),
         ("intent = { kind = \"transfer\", chain = \"mainnet\" }\nexpect = \"deny\"", "not a chain"),
+        (
+            "intent = { kind = \"transfer\", chain = \"eip155:100\", moves = [{ to = \"0xA\", amount = \"1 eth\" }] }\nexpect = \"deny\"",
+            "is an asset of eip155:1",
+        ),
         ("intent = { kind = \"digest\" }\napproval = \"sms\"\nexpect = \"deny\"", "no kind of approval"),
         ("intent = { kind = \"digest\" }\nexpect = \"maybe\"", "unknown variant"),
         ("intent = { kind = \"digest\" }\nexpects = \"deny\"\nexpect = \"deny\"", "unknown field"),

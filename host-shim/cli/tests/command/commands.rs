@@ -297,7 +297,10 @@ fn sign_sends_a_digest_and_shows_r_s_v() {
     assert_eq!(act, Act::Sign(expected));
     let digest = format!("0x{}", "dd".repeat(32));
     let signature = format!("0x{}01", "5a".repeat(64));
-    assert_eq!(json, json!({ "signature": signature, "hash": digest, "digest": digest, "summary": "sign: digest, blind\n" }));
+    assert_eq!(
+        json,
+        json!({ "signature": signature, "hash": digest, "digest": digest, "summary": "sign: digest, blind\n" })
+    );
 }
 
 #[test]

@@ -1,9 +1,7 @@
 //! The slot, its token, its mechanisms, and random bytes.
 
 use crate::application::{Application, call};
-use countersign_pkcs11::{
-    CKM_COUNTERSIGN_ETHEREUM, CKM_COUNTERSIGN_MESSAGE, CKM_COUNTERSIGN_PSBT, CKM_COUNTERSIGN_TYPED_DATA,
-};
+use countersign_pkcs11::CKM_COUNTERSIGN_ETHEREUM;
 use cryptoki_sys::*;
 use std::ptr;
 

@@ -70,7 +70,9 @@ mod address_tests {
             }
         }
         // A key, not an address; a private key; another chain's bech32.
-        for other in ["", "script:A0", "alice", "LTC1QRP33G0Q5C5TXSP9ARYSRX4K6ZDKFS4NCE4XJ0GDCCCEFVPYSXF3Q0SL5K7"] {
+        for other in
+            ["", "script:A0", "alice", "LTC1QRP33G0Q5C5TXSP9ARYSRX4K6ZDKFS4NCE4XJ0GDCCCEFVPYSXF3Q0SL5K7"]
+        {
             assert!(!is_address(other), "{other}");
         }
     }

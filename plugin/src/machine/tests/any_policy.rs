@@ -2,8 +2,8 @@
 
 use super::policies::{document, enroll_for_ethereum, transfer};
 use super::*;
-use countersign_policy::Policy;
 use core::cell::Cell;
+use countersign_policy::Policy;
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
 
@@ -94,9 +94,10 @@ fn try_all(rules: String) -> Result<Option<bool>, TestCaseError> {
     prop_assert!(device.ask(attempt(&alice.key, digest(), Some(&code))).is_err());
     prop_assert!(!device.ops.contains(&"sign"), "the keystore was asked for a signature");
     // And one code is good for one signature at most.
-    let signed = payloads().into_iter().chain(payloads()).filter(|payload| {
-        device.ask(attempt(&alice.key, payload.clone(), Some(&code))).is_ok()
-    });
+    let signed = payloads()
+        .into_iter()
+        .chain(payloads())
+        .filter(|payload| device.ask(attempt(&alice.key, payload.clone(), Some(&code))).is_ok());
     let signed = signed.count();
     prop_assert!(signed <= 1);
     prop_assert_eq!(device.ops.iter().filter(|op| **op == "sign").count(), signed);
@@ -116,5 +117,10 @@ fn i1_no_policy_whatever_releases_a_signature_without_a_fresh_code() {
     });
     outcome.unwrap();
     // The twin: many came into force, and under many a fresh code does sign.
-    assert!(in_force.get() >= 24 && signing.get() >= 8, "{} in force, {} sign", in_force.get(), signing.get());
+    assert!(
+        in_force.get() >= 24 && signing.get() >= 8,
+        "{} in force, {} sign",
+        in_force.get(),
+        signing.get()
+    );
 }

@@ -65,6 +65,7 @@ fn acts() -> Vec<Act> {
         Act::TrustPayee(TrustPayee {
             account: account(),
             address: "0x00".into(),
+            known: true,
             approval: Some(approval()),
         }),
         Act::CreateKey(CreateKey { label: key(), plan: wallet }),
