@@ -1,5 +1,7 @@
 //! What is signed, from the outside: made by other libraries, signed by a real HSM, and verified by those libraries again.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use alloy_dyn_abi::TypedData;
 use bitcoin::bip32::{ChildNumber, DerivationPath, Fingerprint, Xpub};
 use bitcoin::hashes::Hash;

@@ -15,10 +15,10 @@ use std::time::Duration;
 const PATIENCE: Duration = Duration::from_secs(20);
 
 fn start() -> (UnixStream, Child) {
-    let (socket, plugin) = UnixStream::pair().unwrap();
-    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    let (socket, plugin) = UnixStream::pair().expect("a socket pair");
+    socket.set_read_timeout(Some(PATIENCE)).expect("a timeout can be set");
     let mut command = Command::new(env!("CARGO_BIN_EXE_countersign-image"));
-    (socket, command.stdin(Stdio::from(OwnedFd::from(plugin))).spawn().unwrap())
+    (socket, command.stdin(Stdio::from(OwnedFd::from(plugin))).spawn().expect("it can be started"))
 }
 
 /// The first message and the first delivery, as they go over the wire.
@@ -49,7 +49,7 @@ fn first_messages() -> [Vec<u8>; 2] {
 /// The payload of the next frame.
 fn receive(socket: &mut UnixStream, arrived: &mut Vec<u8>) -> Vec<u8> {
     loop {
-        if let Some((payload, length)) = frame::split_first(arrived, HAL_MAX_BYTES).unwrap() {
+        if let Some((payload, length)) = frame::split_first(arrived, HAL_MAX_BYTES).expect("frames") {
             let payload = payload.to_vec();
             arrived.drain(..length);
             return payload;
@@ -68,12 +68,12 @@ fn assert_boots(pieces: &[&[u8]]) {
     let started = receive(&mut socket, &mut arrived);
     assert_eq!(decode_packed(&started), Ok(Started {}));
     for piece in pieces {
-        socket.write_all(piece).unwrap();
+        socket.write_all(piece).expect("it reads");
     }
-    let first = decode_packed(&receive(&mut socket, &mut arrived)).unwrap();
+    let first = decode_packed(&receive(&mut socket, &mut arrived)).expect("an output");
     assert!(matches!(first, Output::Call { .. }), "{first:?}");
     drop(socket);
-    assert!(child.wait().unwrap().success(), "it ends with its firmware");
+    assert!(child.wait().expect("it ends").success(), "it ends with its firmware");
 }
 
 #[test]

@@ -26,13 +26,13 @@ struct Keys {
 }
 
 fn create(hsm: &Hsm, user: &User, name: &str, network: Network, path: Option<&str>) -> KeyInfo {
-    let path = path.map(|path| path.parse().unwrap());
+    let path = path.map(|path| path.parse().expect("a path"));
     hsm.create_key_as(user, name, KeyPlan { mechanisms: vec![Bitcoin], network: Some(network), path })
-        .unwrap()
+        .expect("a further key")
 }
 
 fn descriptor(key: &KeyInfo) -> &str {
-    &key.watch.as_ref().unwrap().descriptor
+    &key.watch.as_ref().expect("a wallet account").descriptor
 }
 
 impl Keys {
@@ -63,7 +63,7 @@ impl Keys {
 }
 
 fn psbt(story: &Value) -> Vec<u8> {
-    BASE64.decode(text(&story["psbt"]).as_bytes()).unwrap()
+    BASE64.decode(text(&story["psbt"]).as_bytes()).expect("Base64")
 }
 
 fn bitcoinjs_makes_transactions_of_psbts_that_we_signed_and_voids_them_once_they_are_changed(
@@ -77,9 +77,11 @@ fn bitcoinjs_makes_transactions_of_psbts_that_we_signed_and_voids_them_once_they
         let (key, unsigned) = (&alice.key(story).label, psbt(story));
         let through = hsm.sign_through_module(&alice.user, key, CKM_COUNTERSIGN_PSBT, &unsigned);
         let code = alice.user.phone.code(hsm.advance(30));
-        let signed = hsm.sign_with(&alice.user, key, Payload::Psbt(unsigned.into()), Some(&code)).unwrap();
+        let signed = hsm
+            .sign_with(&alice.user, key, Payload::Psbt(unsigned.into()), Some(&code))
+            .expect("a right code signs");
         assert_shown(&story["shown"], &signed.summary);
-        for signed in [through, signed.psbt.unwrap().into_vec()] {
+        for signed in [through, signed.psbt.expect("the signed PSBT").into_vec()] {
             check(&mut bitcoinjs, story, &BASE64.encode(&signed));
         }
     }
@@ -90,11 +92,15 @@ fn check(bitcoinjs: &mut Node, story: &Value, signed: &str) {
     let name = text(&story["name"]);
     let made = bitcoinjs.ask("finish", json!({"unsigned": story["psbt"], "signed": signed}));
     let ours = list(&made["ours"]);
-    assert_eq!((ours.len() as u64, &made["fee"]), (story["ours"].as_u64().unwrap(), &story["fee"]), "{name}");
+    assert_eq!(
+        (ours.len() as u64, &made["fee"]),
+        (story["ours"].as_u64().expect("a count"), &story["fee"]),
+        "{name}"
+    );
     for (input, signature) in ours.iter().enumerate() {
         assert_eq!((&signature[0], &signature[2]), (&json!(input), &json!(1)), "{name}: SIGHASH_ALL");
     }
-    let transaction: bitcoin::Transaction = deserialize(&bytes(&made["transaction"])).unwrap();
+    let transaction: bitcoin::Transaction = deserialize(&bytes(&made["transaction"])).expect("a transaction");
     assert_eq!(made["txid"], transaction.compute_txid().to_string(), "{name}");
     let changed = bitcoinjs.ask("flip", json!({"signed": signed, "ours": ours}));
     assert_eq!(list(&changed).len(), 9);
@@ -132,9 +138,10 @@ fn a_signature_for_a_false_amount_is_void_for_the_true_one(keystore: Keystore) {
     let lie = bitcoinjs.ask("lie", alice.told());
     let code = alice.user.phone.code(hsm.advance(30));
     let payload = Payload::Psbt(psbt(&lie).into());
-    let signed = hsm.sign_with(&alice.user, &alice.key(&lie).label, payload, Some(&code)).unwrap();
+    let signed =
+        hsm.sign_with(&alice.user, &alice.key(&lie).label, payload, Some(&code)).expect("a right code signs");
     assert_shown(&lie["shown"], &signed.summary);
-    let signed = BASE64.encode(&signed.psbt.unwrap());
+    let signed = BASE64.encode(&signed.psbt.expect("the signed PSBT"));
     let valid = bitcoinjs.ask("amounts", json!({"signed": signed, "amounts": [60_000, 100_000]}));
     assert_eq!(valid, json!([true, false]));
 }

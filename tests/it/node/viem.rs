@@ -29,7 +29,7 @@ fn start(keystore: Keystore) -> (Hsm, User) {
 }
 
 fn sign(hsm: &Hsm, alice: &User, payload: Payload) -> Signed {
-    hsm.sign(alice, payload, &alice.phone.code(hsm.advance(30))).unwrap()
+    hsm.sign(alice, payload, &alice.phone.code(hsm.advance(30))).expect("a right code signs")
 }
 
 fn sign_through_module(hsm: &Hsm, alice: &User, kind: CK_MECHANISM_TYPE, data: &[u8]) -> Value {
@@ -38,42 +38,42 @@ fn sign_through_module(hsm: &Hsm, alice: &User, kind: CK_MECHANISM_TYPE, data: &
 
 fn viem_reads_each_type_of_transaction_as_it_built_it_and_finds_our_key_behind_it(keystore: Keystore) {
     let (hsm, alice) = start(keystore);
-    let (mut viem, signer) = (Node::start("ethereum"), address(&alice.key).to_checksum(None));
+    let (mut viem, owner) = (Node::start("ethereum"), address(&alice.key).to_checksum(None));
     let built = viem.ask_plainly("build");
     assert_eq!(list(&built).len(), 11);
     for case in list(&built) {
         let (name, unsigned) = (text(&case["name"]), bytes(&case["unsigned"]));
-        let of = |signature: Value| json!({"name": name, "signature": signature, "address": signer});
+        let of = |signature: Value| json!({"name": name, "signature": signature, "address": owner});
 
         // PKCS#11 gives r and s: viem finds the parity and makes the transaction.
         let signature = sign_through_module(&hsm, &alice, CKM_COUNTERSIGN_ETHEREUM, &unsigned);
         let made = viem.ask("assemble", of(signature));
-        assert_eq!((&made["fields"], &made["signer"]), (&case["fields"], &json!(signer)), "{name}");
+        assert_eq!((&made["fields"], &made["signer"]), (&case["fields"], &json!(owner)), "{name}");
 
         // The native client gives all of it, and viem would have made the same bytes.
         let signed = sign(&hsm, &alice, Payload::Ethereum(unsigned.into()));
-        let raw = hex(signed.raw_transaction.as_ref().unwrap());
+        let raw = hex(signed.raw_transaction.as_ref().expect("the whole transaction"));
         let read = viem.ask("read", json!({"raw": raw}));
-        assert_eq!((&read["fields"], &read["signer"]), (&case["fields"], &json!(signer)), "{name}");
-        assert_eq!(read["hash"], hex(&signed.transaction_hash.unwrap()[..]), "{name}");
+        assert_eq!((&read["fields"], &read["signer"]), (&case["fields"], &json!(owner)), "{name}");
+        assert_eq!(read["hash"], hex(&signed.transaction_hash.expect("its hash")[..]), "{name}");
         let made = viem.ask("assemble", of(hex(&signed.signature[..])));
         assert_eq!((&made["raw"], &made["y_parity"]), (&raw, &json!(signed.y_parity)), "{name}");
         assert_shown(&case["shown"], &signed.summary);
 
         // The same signature belongs to no other transaction of ours.
         let others = viem.ask("flip", json!({"raw": raw}));
-        let others = others.as_object().unwrap();
+        let others = others.as_object().expect("signers by field");
         assert!(others.len() >= 7, "{name}: {others:?}");
         for (field, found) in others {
-            assert_ne!(found, &json!(signer), "{name}: another {field}");
+            assert_ne!(found, &json!(owner), "{name}: another {field}");
         }
     }
 }
 
 fn viem_finds_our_key_behind_typed_data_and_messages(keystore: Keystore) {
     let (hsm, alice) = start(keystore);
-    let (mut viem, signer) = (Node::start("ethereum"), address(&alice.key).to_checksum(None));
-    let asked = viem.ask("statements", json!({"address": signer}));
+    let (mut viem, owner) = (Node::start("ethereum"), address(&alice.key).to_checksum(None));
+    let asked = viem.ask("statements", json!({"address": owner}));
     let (typed, messages) = (list(&asked["typed_data"]), list(&asked["messages"]));
     assert_eq!((typed.len(), messages.len()), (4, 4));
     let typed = typed.iter().map(|one| {
@@ -92,11 +92,11 @@ fn viem_finds_our_key_behind_typed_data_and_messages(keystore: Keystore) {
         assert_signed_by(&alice.key, &bytes(&one["digest"]), &bytes(&through));
         for signature in [through, hex(&signed.signature[..])] {
             let question = json!({
-                "name": one["name"], "raw": one["raw"], "signature": signature, "address": signer
+                "name": one["name"], "raw": one["raw"], "signature": signature, "address": owner
             });
             let found = viem.ask("signer", question);
-            assert_eq!(found["signer"], json!(signer), "{one}");
-            assert_ne!(found["of_another"], json!(signer), "{one}");
+            assert_eq!(found["signer"], json!(owner), "{one}");
+            assert_ne!(found["of_another"], json!(owner), "{one}");
         }
     }
 }
@@ -104,7 +104,7 @@ fn viem_finds_our_key_behind_typed_data_and_messages(keystore: Keystore) {
 fn what_viem_encodes_and_nobody_should_sign_is_refused(keystore: Keystore) {
     let (hsm, alice) = start(keystore);
     let unsafe_ones = Node::start("ethereum").ask_plainly("unsafe");
-    let unsafe_ones = unsafe_ones.as_object().unwrap();
+    let unsafe_ones = unsafe_ones.as_object().expect("transactions by reason");
     assert_eq!(unsafe_ones.len(), 2);
     let code = alice.phone.code(hsm.advance(30));
     for (expected, transaction) in unsafe_ones {
