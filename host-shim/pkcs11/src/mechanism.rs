@@ -90,9 +90,9 @@ pub const fn type_of(mechanism: Mechanism) -> CK_MECHANISM_TYPE {
 pub const fn data_max_bytes(mechanism: Mechanism) -> usize {
     match mechanism {
         Mechanism::Digest => DIGEST_BYTES,
-        Mechanism::Ethereum | Mechanism::TypedData | Mechanism::Message | Mechanism::Bitcoin => {
-            TRANSACTION_MAX_BYTES
-        }
+        Mechanism::Ethereum | Mechanism::Bitcoin => TRANSACTION_MAX_BYTES,
+        Mechanism::TypedData => TYPED_DATA_MAX_BYTES,
+        Mechanism::Message => MESSAGE_MAX_BYTES,
     }
 }
 

@@ -152,10 +152,10 @@ mod tests {
 
     #[test]
     fn values_are_read_without_loss() {
-        let largest = r#"[18446744073709551615, -9223372036854775808, 0, true, "\u00e9\n"]"#;
+        let largest = r#"[9007199254740991, -9007199254740991, 0, true, "\u00e9\n"]"#;
         let read = [
-            Json::Positive(u64::MAX),
-            Json::Negative(i64::MIN),
+            Json::Positive(SAFE_MAX),
+            Json::Negative(-9_007_199_254_740_991),
             Json::Positive(0),
             Json::Bool(true),
             Json::Text("\u{e9}\n".to_owned()),
@@ -166,7 +166,7 @@ mod tests {
     #[test]
     fn refuses_numbers_that_would_lose_something() {
         for number in
-            ["1.0", "1e3", "-0", "18446744073709551616", "-9223372036854775809", "0.1", "01", "+1", "NaN"]
+            ["1.0", "1e3", "-0", "9007199254740992", "-9007199254740992", "18446744073709551616", "0.1", "01", "+1", "NaN"]
         {
             assert_eq!(json(number), None, "{number}");
         }

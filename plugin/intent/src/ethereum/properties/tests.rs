@@ -124,7 +124,7 @@ fn the_generated_transactions_cover_every_type_and_kind() {
     }
     assert_eq!(types.into_iter().collect::<Vec<_>>(), [0, 1, 2, 3, 4]);
     for kind in
-        [("transfer", false), ("allowance", false), ("call", true), ("creation", true), ("delegation", false)]
+        [("transfer", false), ("allowance", false), ("call", true), ("creation", true), ("delegation", true)]
     {
         assert!(kinds.contains(&kind), "{kind:?} of {kinds:?}");
     }

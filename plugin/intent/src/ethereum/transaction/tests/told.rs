@@ -118,7 +118,7 @@ fn a_delegation_is_told_with_the_code_that_gets_control() {
     let one = intent(&typed(4, |_| {}));
     assert_eq!(
         (one.kind, one.opaque, &one.warnings[..]),
-        (Kind::Delegation, false, &[Warning::Delegation][..])
+        (Kind::Delegation, true, &[Warning::Opaque, Warning::Delegation][..])
     );
     assert!(
         one.details[0].text.starts_with("to 0xC0C0c0c0C0C0c0c0c0C0c0C0C0C0C0C0C0C0c0c0, on this chain, "),

@@ -51,7 +51,8 @@ impl Draw {
     /// An integer in one of the forms that are read.
     fn integer(&mut self, value: Amount, signed: bool) -> Any {
         match (u64::try_from(value), self.below(3)) {
-            (Ok(small), 0) => json!(small),
+            // 2^53 and above, others would round.
+            (Ok(small), 0) if small < 1 << 53 => json!(small),
             (_, 1) if !signed => json!(format!("0x{value:x}")),
             _ => json!(value.to_string()),
         }
