@@ -1,7 +1,9 @@
 //! The slot, its token, its mechanisms, and random bytes.
 
 use crate::application::{Application, call};
-use countersign_pkcs11::CKM_COUNTERSIGN_ETHEREUM;
+use countersign_pkcs11::{
+    CKM_COUNTERSIGN_ETHEREUM, CKM_COUNTERSIGN_MESSAGE, CKM_COUNTERSIGN_PSBT, CKM_COUNTERSIGN_TYPED_DATA,
+};
 use cryptoki_sys::*;
 use std::ptr;
 
@@ -55,7 +57,10 @@ fn the_mechanisms_are_those_that_keys_are_made_for() {
     assert_eq!(call!(application, C_GetMechanismList(0, ptr::null_mut(), &raw mut count)), CKR_OK);
     let mut mechanisms = vec![0; usize::try_from(count).unwrap()];
     assert_eq!(call!(application, C_GetMechanismList(0, mechanisms.as_mut_ptr(), &raw mut count)), CKR_OK);
-    assert_eq!(mechanisms, [CKM_ECDSA, CKM_EC_KEY_PAIR_GEN, CKM_COUNTERSIGN_ETHEREUM]);
+    let signing =
+        [CKM_COUNTERSIGN_ETHEREUM, CKM_COUNTERSIGN_TYPED_DATA, CKM_COUNTERSIGN_MESSAGE, CKM_COUNTERSIGN_PSBT];
+    assert_eq!(mechanisms[..2], [CKM_ECDSA, CKM_EC_KEY_PAIR_GEN]);
+    assert_eq!(mechanisms[2..], signing);
     assert_eq!(CKM_COUNTERSIGN_ETHEREUM, 0x8000_0000 | 0x4353_0001);
     let mut info = CK_MECHANISM_INFO::default();
     for mechanism in mechanisms {
