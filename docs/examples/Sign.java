@@ -102,13 +102,12 @@ public final class Sign {
         }
     }
 
-    /** The wrapper's C_Sign has room for 4 KiB alone; its C_SignFinal asks again with the room that a PSBT needs. */
+    /** Where its own room is too small, the wrapper's C_Sign asks again with what the module wants for a PSBT. */
     private static byte[] sign(PKCS11 p11, long session, String label, long mechanism, byte[] data)
             throws PKCS11Exception, IOException, Refused {
         p11.C_SignInit(session, new CK_MECHANISM(mechanism), findKey(p11, session, label));
         approve(p11, session, label);
-        p11.C_SignUpdate(session, 0, data, 0, data.length);
-        return p11.C_SignFinal(session, 0);
+        return p11.C_Sign(session, data);
     }
 
     private static int run(String module, String label, long mechanism, Path file, String apiKey) throws IOException {

@@ -1,12 +1,14 @@
 //! The programs of `docs/examples`, compiled and run with the very lines of `docs/pkcs11.md`, against a real HSM.
 
 use crate::intents::{MAIL, Watched, set_policy, wallet_key};
-use alloy_consensus::TxEip1559;
+use alloy_consensus::{SignableTransaction, TxEip1559};
 use alloy_dyn_abi::TypedData;
-use alloy_primitives::{Bytes, keccak256};
+use alloy_primitives::{Address, Bytes, keccak256};
 use countersign_tests::backend::{address, assert_signed_by};
 use countersign_tests::{Hsm, Keystore, User, artefacts, on_embedded, transactions};
 use countersign_wire::client::Mechanism::{Bitcoin, Digest, Ethereum, Message, TypedData as Typed};
+use k256::ecdsa::signature::hazmat::PrehashSigner;
+use k256::ecdsa::{Signature as K256Signature, SigningKey};
 use std::ffi::OsStr;
 use std::fs;
 use std::io::Write;
@@ -269,6 +271,24 @@ fn the_python_example_makes_transactions_that_can_be_broadcast(keystore: Keystor
     let (output, raw) = finish(&unsigned, &signature, &address.to_checksum(None));
     succeeded(&output);
     transactions::assert_broadcastable(&raw, keccak256(&raw).as_slice(), &legacy, address);
+
+    // RLP integers have no leading zeros; r or s of one signature in about 85 has some.
+    let key = SigningKey::from_slice(&[0x46; 32]).unwrap();
+    let short = |half: usize| {
+        let signed = (0..).map(|nonce| {
+            let transfer = transactions::transfer(nonce);
+            let signature: K256Signature = key.sign_prehash(transfer.signature_hash().as_slice()).unwrap();
+            (transfer, signature.to_bytes())
+        });
+        signed.take(4096).find(|(_, signature)| signature[half] == 0).expect("one in 256 or in 128")
+    };
+    let public_key = key.verifying_key().to_sec1_point(false);
+    let signer = Address::from_raw_public_key(&public_key.as_bytes()[1..]);
+    for (transfer, signature) in [short(0), short(32)] {
+        let (output, raw) = finish(&transactions::unsigned(&transfer), &signature, &signer.to_checksum(None));
+        succeeded(&output);
+        transactions::assert_broadcastable(&raw, keccak256(&raw).as_slice(), &transfer, signer);
+    }
 
     let stranger = transactions::RECIPIENT.to_checksum(None);
     let (output, raw) = finish(&unsigned, &signature, &stranger);

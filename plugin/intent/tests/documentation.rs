@@ -17,9 +17,8 @@ fn blocks(mechanism: &str, kind: &str) -> Vec<&'static str> {
     let section = section.split("\n## ").next().unwrap();
     let (_, part) = section.split_once(&format!("\n### `{mechanism}`\n")).unwrap();
     let part = part.split("\n### ").next().unwrap();
-    let fence = format!("\n```{kind}\n");
-    let opened = part.split(&fence).skip(1);
-    opened.map(|rest| rest.split_once("\n```").unwrap().0).collect()
+    let opening = format!("\n```{kind}\n");
+    part.split(opening.as_str()).skip(1).map(|rest| rest.split_once("\n```").unwrap().0).collect()
 }
 
 /// One example: values by their names.
