@@ -1,6 +1,7 @@
 //! The token's mechanisms.
 
 use countersign_wire::client::Mechanism;
+use countersign_wire::client::{MESSAGE_MAX_BYTES, TYPED_DATA_MAX_BYTES};
 use cryptoki_sys::{
     CK_FLAGS, CK_MECHANISM_INFO, CK_MECHANISM_TYPE, CK_ULONG, CKF_EC_F_P, CKF_EC_NAMEDCURVE,
     CKF_EC_UNCOMPRESS, CKF_GENERATE_KEY_PAIR, CKF_HW, CKF_SIGN, CKM_EC_KEY_PAIR_GEN, CKM_ECDSA,
@@ -35,7 +36,7 @@ pub const PSBT_INPUTS_MAX: usize = 256;
 /// Bytes of the data of `CKM_ECDSA`: one digest.
 pub const DIGEST_BYTES: usize = 32;
 
-/// The longest transaction, message or PSBT that is taken: 128 KiB, which is also what Ethereum's nodes pass on.
+/// The longest transaction or PSBT that is taken: 128 KiB, which is also what Ethereum's nodes pass on.
 pub const TRANSACTION_MAX_BYTES: usize = 128 * 1024;
 
 /// Bits of the one kind of key there is, secp256k1.

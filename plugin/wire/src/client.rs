@@ -348,7 +348,14 @@ pub struct Reply {
     pub outcome: Outcome,
 }
 
+/// The longest personal message that is signed, in bytes.
+pub const MESSAGE_MAX_BYTES: usize = 16 * 1024;
+
+/// The longest typed data that is signed, in bytes.
+pub const TYPED_DATA_MAX_BYTES: usize = 32 * 1024;
+
 /// How a request went.
+#[allow(clippy::large_enum_variant, reason = "there is one at a time, and most are the large one")]
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Outcome {

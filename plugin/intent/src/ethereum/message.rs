@@ -8,8 +8,7 @@ use super::{hex, keccak256};
 use crate::model::{Detail, Intent, Kind, Warning};
 use countersign_wire::reason::Reason;
 
-/// The longest message that is read, in bytes.
-pub const MESSAGE_MAX_BYTES: usize = 16 * 1024;
+pub use countersign_wire::client::MESSAGE_MAX_BYTES;
 
 /// Whatever is as long as this may be a digest.
 const DIGEST_BYTES: usize = 32;

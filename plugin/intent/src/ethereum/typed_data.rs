@@ -25,8 +25,7 @@ mod values;
 use types::{Type, Types};
 use values::{Reader, Value};
 
-/// The largest document that is read, in bytes.
-pub const TYPED_DATA_MAX_BYTES: usize = 32 * 1024;
+pub use countersign_wire::client::TYPED_DATA_MAX_BYTES;
 
 /// Typed data that was read strictly. Holding one proves that its digest is that of what its intent says.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -175,7 +175,10 @@ fn eip_4844_transaction_of_sepolia() {
 fn eip_7702_transaction_of_execution_apis() {
     let raw = "0x04f90131870c72dd9d5e883e808201f48404419d3e83013880947dcd17433742f4c0ca53122ab541d0ba67fc27df8080f85bf859947dcd17433742f4c0ca53122ab541d0ba67fc27dff842a00000000000000000000000000000000000000000000000000000000000000000a00100000000000000000000000000000000000000000000000000000000000000f863f861870c72dd9d5e883e947dcd17433742f4c0ca53122ab541d0ba67fc27df8080a08074cb63170a7bd4df6c3a6d9a16c11fab4fa036c9ae75d3b66b1d91672f9757a00dcf14df506fe8e636266602e0f95be6c61f52b316d7c4ebece6ddc25079d56e80a0b60ff0cda09fd67894d4f9923badc8a8efa82a3d0f09c8fb954b70d5d2de614ea04cf7436b81a664533d3c912c54d2300dbb9d326716302a382068a62af1244ad3";
     let intent = is_a_vector(raw, "0x69b856be7b1ee3c82820bf8b8f98a1d69b5b1d9574c87995091cc7d755464504", None);
-    assert_eq!((intent.kind, intent.warnings), (Kind::Delegation, vec![Warning::Opaque, Warning::Delegation]));
+    assert_eq!(
+        (intent.kind, intent.warnings),
+        (Kind::Delegation, vec![Warning::Opaque, Warning::Delegation])
+    );
     let delegation = &intent.details[0];
     assert_eq!(delegation.label, "delegation");
     assert!(
