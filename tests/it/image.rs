@@ -122,6 +122,7 @@ fn build_image(tree: &Path, cargo_home: &Path) -> PathBuf {
         "-Ctarget-feature=+crt-static".to_owned(),
         "-Crelocation-model=pie".to_owned(),
         format!("--remap-path-prefix={}=/src", tree.display()),
+        format!("--remap-path-prefix={}=/target", tree.join("target").display()),
         format!("--remap-path-prefix={}=/cargo", cargo_home.display()),
     ];
     let keep = |name: &str| Some((OsString::from(name), std::env::var_os(name)?));

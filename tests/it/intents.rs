@@ -255,7 +255,7 @@ fn a_policy_is_tried_on_a_psbt_with_the_descriptor_alone(keystore: Keystore) {
     let folder = hsm.folder().join("tried");
     std::fs::create_dir(&folder).unwrap();
     std::fs::copy(policies().join("limited/policy.cedar"), folder.join("policy.cedar")).unwrap();
-    let policy = "format = 1\nname = \"tried\"\nversion = 1\n\
+    let policy = "format = 1\nname = \"tried\"\nversion = 1\npayee_delay = \"0s\"\n\
                   [[asset]]\nname = \"btc\"\nchain = \"bitcoin:regtest\"\nasset = \"native\"\ndecimals = 8\n\
                   [[limit]]\nname = \"day\"\nper = \"account\"\nwindow = \"1d\"\nmost = \"0.00151 btc\"\n";
     std::fs::write(folder.join("policy.toml"), policy).unwrap();

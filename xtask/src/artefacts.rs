@@ -118,7 +118,7 @@ fn image_build(folder: &Path, host: &str) -> Result<Command> {
             build.env(name, value);
         }
     }
-    build.env("LC_ALL", "C").env("CARGO_ENCODED_RUSTFLAGS", image_flags(&root(), &cargo_home()?)?);
+    build.env("LC_ALL", "C").env("CARGO_ENCODED_RUSTFLAGS", image_flags(&root(), folder, &cargo_home()?)?);
     build.args(["build", "--locked", "--profile", "image", "-p", IMAGE_PACKAGE]);
     build.args(["--target", host, "--target-dir"]).arg(folder);
     Ok(build)
@@ -126,7 +126,7 @@ fn image_build(folder: &Path, host: &str) -> Result<Command> {
 
 /// A static position-independent executable in which no path of this machine is left. The separator is U+001F,
 /// as cargo wants it.
-fn image_flags(root: &Path, cargo_home: &Path) -> Result<String> {
+fn image_flags(root: &Path, folder: &Path, cargo_home: &Path) -> Result<String> {
     let text = |path: &Path| {
         path.to_str().map(str::to_owned).with_context(|| format!("{} is not UTF-8", path.display()))
     };
@@ -134,6 +134,8 @@ fn image_flags(root: &Path, cargo_home: &Path) -> Result<String> {
         "-Ctarget-feature=+crt-static".to_owned(),
         "-Crelocation-model=pie".to_owned(),
         format!("--remap-path-prefix={}=/src", text(root)?),
+        // What build scripts generate; the last that fits is taken.
+        format!("--remap-path-prefix={}=/target", text(folder)?),
         format!("--remap-path-prefix={}=/cargo", text(cargo_home)?),
     ]
     .join("\u{1f}"))

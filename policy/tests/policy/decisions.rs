@@ -4,7 +4,7 @@ use crate::world::{
     ANY_TRANSFER, World, address, document, limit, load, moved, rules, told, transfer, usdc, wei,
 };
 use countersign_intent::{Amount, Asset, Chain, Intent, Kind, Network};
-use countersign_policy::document::{Counts, DeclaredAsset, Undeclared};
+use countersign_policy::document::{Counts, DeclaredAsset, DeclaredLimit, Undeclared};
 use countersign_policy::{Approval, Decision, FitsNoMore, KeyUse, Ledger, Per, Policy, Question, Why};
 
 const ANYTHING: &str = "@id(\"anything\") permit (principal, action, resource);";
@@ -41,10 +41,30 @@ fn i15_no_rule_permits_blind_signing_on_a_key_that_was_not_made_for_it() {
 }
 
 #[test]
-fn i15_typed_data_is_for_the_rules_to_permit() {
+fn i15_typed_data_that_nobody_understands_needs_a_key_made_for_digests_and_a_rule() {
     let typed = Intent { kind: Kind::TypedData, opaque: true, moves: Vec::new(), ..wei(0) };
-    assert_eq!(told(&World::new().ask(&rules(ANY_TRANSFER), &typed)), "no-rule");
-    assert_eq!(told(&World::new().ask(&rules(ANYTHING), &typed)), "anything");
+    assert_eq!(told(&World::new().ask(&rules(ANYTHING), &typed)), "blind");
+    let mut world = World::new();
+    world.mechanisms.push("digest");
+    assert_eq!(told(&world.ask(&rules(ANY_TRANSFER), &typed)), "no-rule");
+    assert_eq!(told(&world.ask(&rules(ANYTHING), &typed)), "anything");
+}
+
+#[test]
+fn a_fee_that_no_limit_counts_is_not_limited() {
+    let limited = "@id(\"limited\") permit (principal, action, resource) when { context.limited };";
+    let asked = |limits: Vec<DeclaredLimit>, fee: u64| {
+        let intent = Intent { fee_most: Some(Amount::from(fee)), ..transfer(vec![moved(1, usdc(), 5)]) };
+        told(&World::new().ask(&load(document(limited, limits)), &intent))
+    };
+    let tokens = || limit("usdc", "usdc", Per::Account, 86_400, 100);
+    assert_eq!(asked(vec![tokens()], 0), "limited");
+    assert_eq!(asked(vec![tokens()], 1), "no-rule");
+    let mut fees = limit("fees", "eth", Per::Transaction, 0, 10);
+    fees.counts = Counts::Fee;
+    assert_eq!(asked(vec![tokens(), fees.clone()], 10), "limited");
+    assert_ne!(asked(vec![tokens(), fees], 11), "limited");
+    assert_eq!(asked(vec![tokens(), limit("eth", "eth", Per::Account, 86_400, 10)], 10), "limited");
 }
 
 #[test]

@@ -184,7 +184,8 @@ fn i8_a_payee_is_trusted_with_the_users_code_and_only_after_the_delay() {
     let code = |at| Some(Approval::Code(typed(&user.code(at))));
     let now = device.time.unix_secs;
     // Another form of the address, which no intent would ever pay, costs no code.
-    for other in ["no address\n", address.to_lowercase().as_str(), &address[2..]] {
+    let without_checksum = format!("0x{}", "ab".repeat(20));
+    for other in ["no address\n", &without_checksum, &address[2..]] {
         assert_eq!(device.ask(trust(other, code(now))).unwrap_err(), Reason::MalformedAddress);
     }
     assert_eq!(pay(&mut device, &user, 0, 200_000_000).unwrap_err(), Reason::LimitExceeded);

@@ -111,7 +111,14 @@ impl Checker for RepliesWaitForTheirCommit {
             }
             (outcome, _) => {
                 for needed in evidence(ask, outcome).unwrap_or_default() {
-                    self.take(seen, ask, |what| *what == needed)?;
+                    self.take(seen, ask, |what| match what {
+                        // Which rule or limit it was is the policy's business.
+                        What::Refused { act, key, reason, because: Some(_) } => {
+                            let (act, key) = (act.clone(), *key);
+                            needed == What::Refused { act, key, reason: *reason, because: None }
+                        }
+                        what => *what == needed,
+                    })?;
                 }
                 Ok(())
             }

@@ -126,7 +126,7 @@ fn a_delegation_is_told_with_the_code_that_gets_control() {
         one.details
     );
     let anywhere = intent(&typed(4, |fields| fields[9] = list(&[authorization(1), authorization(0)])));
-    assert_eq!(anywhere.warnings, [Warning::Delegation, Warning::AnyChain]);
+    assert_eq!(anywhere.warnings, [Warning::Opaque, Warning::Delegation, Warning::AnyChain]);
     assert!(anywhere.details[1].text.contains("on every chain"));
 }
 
