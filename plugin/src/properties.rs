@@ -34,8 +34,7 @@ pub fn check_record(bytes: &[u8]) -> bool {
 pub fn check_code(bytes: &[u8]) -> bool {
     let Ok(text) = core::str::from_utf8(bytes) else { return false };
     let read = [6, 8].map(|digits| Code::parse(text, digits).is_ok());
-    let is_code =
-        |digits: usize| text.chars().count() == digits && text.chars().all(|c| matches!(c, '0'..='9'));
+    let is_code = |digits: usize| text.chars().count() == digits && text.chars().all(|c| c.is_ascii_digit());
     assert_eq!(read, [is_code(6), is_code(8)]);
     read.contains(&true)
 }

@@ -31,13 +31,12 @@ pub(crate) async fn derive(
     path: &DerivationPath,
     network: Option<Network>,
 ) -> Result<([u8; 65], Source), Reason> {
-    let root = match wallet {
-        Some(wallet) => open(core, wallet).await?,
-        None => {
-            let (made, root) = make(core).await?;
-            *wallet = Some(made);
-            root
-        }
+    let root = if let Some(wallet) = wallet {
+        open(core, wallet).await?
+    } else {
+        let (made, root) = make(core).await?;
+        *wallet = Some(made);
+        root
     };
     let extended = root.public_at(path).map_err(|_| Reason::InternalError)?;
     let public_key = uncompressed(extended.public_key())?;

@@ -1,5 +1,7 @@
 //! A burst of clients cannot spend more than a limit allows, not by one wei.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use countersign_tests::backend::{User, operation, reason};
 use countersign_tests::{Hsm, Keystore, cli, on_both_keystores, race, transactions};
 use countersign_wire::client::Mechanism::Ethereum;
@@ -24,7 +26,8 @@ fn send(hsm: &Hsm, user: &User, wei: u128, in_one: bool, now: u64) -> Result<u12
         hsm.sign(user, payload(), &code)
     } else {
         let operation = operation(&user.key, Ethereum);
-        hsm.context_login(user, &operation, &code).and_then(|_| hsm.context_sign(user, &operation, payload()))
+        hsm.context_login(user, &operation, &code)
+            .and_then(|()| hsm.context_sign(user, &operation, payload()))
     };
     signed.map(|_| wei + FEE).map_err(|refusal| refusal.reason)
 }
@@ -46,7 +49,7 @@ fn thirty_two_racing_clients_never_exceed_a_limit_by_one_unit(keystore: Keystore
             match outcome {
                 Ok(_) => {}
                 Err(Reason::LimitExceeded) => {
-                    assert!(wei(client) + FEE > LIMIT - spent, "{client} would fit")
+                    assert!(wei(client) + FEE > LIMIT - spent, "{client} would fit");
                 }
                 Err(other) => panic!("{other:?}"),
             }

@@ -162,7 +162,12 @@ mod tests {
 
     #[test]
     fn no_flag_of_the_image_keeps_a_path_of_this_machine() {
-        let flags = image_flags(Path::new("/somewhere/tree"), Path::new("/home/me/.cargo")).unwrap();
+        let flags = image_flags(
+            Path::new("/somewhere/tree"),
+            Path::new("/somewhere/tree/target/image"),
+            Path::new("/home/me/.cargo"),
+        )
+        .unwrap();
         let flags: Vec<_> = flags.split('\u{1f}').collect();
         assert!(flags.contains(&"--remap-path-prefix=/somewhere/tree=/src"), "{flags:?}");
         assert!(flags.contains(&"--remap-path-prefix=/home/me/.cargo=/cargo"), "{flags:?}");

@@ -162,7 +162,7 @@ transaction alone comes to. Other states are what tables of cases are for.
 
 Example:
   countersign policy explain my-policy --ethereum transfer.hex --mechanism ethereum")]
-    Explain(ExplainArguments),
+    Explain(Box<ExplainArguments>),
     /// Format policy.cedar.
     #[command(after_long_help = "Example:\n  countersign policy fmt my-policy")]
     Fmt {
@@ -182,7 +182,7 @@ pub(crate) struct ExplainArguments {
     /// An unsigned Ethereum transaction, as hex or raw bytes; '-' is standard input.
     #[arg(long, value_name = "FILE", group = "subject")]
     pub(crate) ethereum: Option<PathBuf>,
-    /// EIP-712 typed data, the JSON of eth_signTypedData_v4.
+    /// EIP-712 typed data, the JSON of `eth_signTypedData_v4`.
     #[arg(long, value_name = "FILE", group = "subject")]
     pub(crate) typed_data: Option<PathBuf>,
     /// A personal message (EIP-191).
@@ -406,7 +406,7 @@ pub(crate) struct SignArguments {
     /// An unsigned Ethereum transaction, as hex or raw bytes; '-' is standard input.
     #[arg(long, value_name = "FILE", group = "payload")]
     pub(crate) ethereum: Option<PathBuf>,
-    /// EIP-712 typed data, the JSON of eth_signTypedData_v4; '-' is standard input.
+    /// EIP-712 typed data, the JSON of `eth_signTypedData_v4`; '-' is standard input.
     #[arg(long, value_name = "FILE", group = "payload")]
     pub(crate) typed_data: Option<PathBuf>,
     /// A personal message (EIP-191): the file's bytes as they are; '-' is standard input.

@@ -1,5 +1,7 @@
 //! Every value of "Mechanisms byte by byte" in `docs/pkcs11.md` is what the HSM reads, hashes and gives back.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use countersign_intent::Network;
 use countersign_intent::bitcoin::{Psbt, Signer, SingleKey};
 use countersign_intent::ethereum::{Message, Transaction, TypedData, address_of, keccak256};

@@ -86,8 +86,8 @@ pub fn stores() -> Vec<Vec<u8>> {
         let kinds = [(Kind::Account, account), (Kind::Audit, RecordId::AUDIT)];
         for ((kind, id), plain) in kinds.into_iter().zip([&contents[0], &contents[3]]) {
             let name = Name { kind, id, version: sequence };
-            let (position, sealed) = sealer.seal(name, plain).expect("a few records");
-            entry.push(name, position, &sealed);
+            let (position, text) = sealer.seal(name, plain).expect("a few records");
+            entry.push(name, position, &text);
         }
         let entry = entry.finish();
         chain.append(&entry);

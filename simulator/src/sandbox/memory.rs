@@ -14,7 +14,7 @@ use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 /// How long the plugin may take to say that it runs.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Waits for the plugin that the `launch` process `launch_pid` started, and tells it what to lock.
 pub fn introduce(mut socket: &UnixStream, launch_pid: u32, layers: &Layers) -> std::io::Result<()> {

@@ -3,7 +3,7 @@
 use crate::boundary::entry::{c_functions, read_log_setting, unsupported_in_session};
 use crate::boundary::lists;
 use crate::boundary::memory::{
-    AttributeSlots, Out, OutArray, OutList, bytes, count, mechanism as read_mechanism, optional,
+    AttributeSlots, Out, OutArray, OutList, bytes, mechanism as read_mechanism, optional,
     template as read_template,
 };
 use crate::boundary::process;

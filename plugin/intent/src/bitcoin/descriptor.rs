@@ -106,7 +106,7 @@ mod tests {
         let text = HEXLOWER.encode(&key);
         let single = Signer::Key(SingleKey::new(key, Network::Main).unwrap());
         assert_eq!(read_signer(&text, Network::Main), Ok(single));
-        for wrong in ["", "02", &text[2..], &text.replacen("0", "5", 1)] {
+        for wrong in ["", "02", &text[2..], &text.replacen('0', "5", 1)] {
             assert_eq!(read_signer(wrong, Network::Main), Err(NotASigner), "{wrong}");
         }
     }

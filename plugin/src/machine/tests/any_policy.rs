@@ -47,8 +47,8 @@ fn rule() -> impl Strategy<Value = String> {
 
 fn rules() -> impl Strategy<Value = String> {
     let numbered = |rules: Vec<String>| {
-        let rules = rules.iter().enumerate();
-        rules.map(|(number, rule)| format!("@id(\"r{number}\") {rule}\n")).collect::<String>()
+        let named = rules.iter().enumerate().map(|(number, rule)| format!("@id(\"r{number}\") {rule}"));
+        named.collect::<Vec<_>>().join("\n")
     };
     // The most generous of all is always among them.
     let all = Just("@id(\"all\") permit (principal, action, resource);".to_owned());

@@ -191,7 +191,7 @@ fn i8_a_payee_is_trusted_with_the_users_code_and_only_after_the_delay() {
     assert_eq!(pay(&mut device, &user, 0, 200_000_000).unwrap_err(), Reason::LimitExceeded);
     let now = device.time.unix_secs;
     let Answer::Account(info) = device.ask(trust(&address, code(now))).unwrap() else { panic!("no account") };
-    assert_eq!(info.payees, [address.clone()]);
+    assert_eq!(info.payees, std::slice::from_ref(&address));
     assert_eq!(device.ask(trust(&address, code(now))).unwrap_err(), Reason::CodeUsed);
     assert_eq!(
         pay(&mut device, &user, 0, 200_000_000).unwrap_err(),

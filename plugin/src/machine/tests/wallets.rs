@@ -127,7 +127,7 @@ fn psbt(account: &bitcoin::Account, inputs: u32) -> Vec<u8> {
     };
     let previous: Vec<Vec<u8>> = (0..inputs)
         .map(|index| {
-            let spends = [&[index as u8 + 1; 32][..], &[0; 4], &[0], &[0xff; 4]].concat();
+            let spends = [&[u8::try_from(index).unwrap() + 1; 32][..], &[0; 4], &[0], &[0xff; 4]].concat();
             [&[2, 0, 0, 0, 1][..], &spends, &[1], &output(100_000, &script(0, index)), &[0; 4]].concat()
         })
         .collect();

@@ -24,7 +24,7 @@ pub(crate) struct LimitsHold {
 }
 
 impl LimitsHold {
-    fn pay(&mut self, paid: Paid) -> Result<(), String> {
+    fn pay(&mut self, paid: &Paid) -> Result<(), String> {
         let begins = paid.durable_secs.saturating_sub(WINDOW_SECS);
         self.paid.retain(|old| old.durable_secs + WINDOW_SECS > begins);
         self.paid.push_back(paid.clone());
@@ -65,7 +65,7 @@ impl Checker for LimitsHold {
                 continue;
             };
             let durable_secs = seen.moment.powered_secs;
-            self.pay(Paid { who, wei, asked_secs: ask.powered_secs, durable_secs })?;
+            self.pay(&Paid { who, wei, asked_secs: ask.powered_secs, durable_secs })?;
         }
         Ok(())
     }

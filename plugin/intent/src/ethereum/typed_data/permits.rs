@@ -55,11 +55,13 @@ const TOKEN_PERMISSIONS: &str = "TokenPermissions(address token,uint256 amount)"
 pub(super) fn read(types: &Types, encoding: &str, message: &Value, domain: &Domain) -> Option<Decoded> {
     let Value::Struct(_, members) = message else { return None };
     match encoding {
-        PERMIT => domain.known(of_token(members, domain.contract?)?),
-        PERMIT_DAI => domain.known(of_dai(members, domain.contract?)?),
-        TRANSFER_WITH_AUTHORIZATION => domain.known(authorization(members, &domain.contract?, "anybody")?),
+        PERMIT => Some(domain.known(of_token(members, domain.contract?)?)),
+        PERMIT_DAI => Some(domain.known(of_dai(members, domain.contract?)?)),
+        TRANSFER_WITH_AUTHORIZATION => {
+            Some(domain.known(authorization(members, &domain.contract?, "anybody")?))
+        }
         RECEIVE_WITH_AUTHORIZATION => {
-            domain.known(authorization(members, &domain.contract?, "the recipient alone")?)
+            Some(domain.known(authorization(members, &domain.contract?, "the recipient alone")?))
         }
         _ if domain.is_permit2() => match encoding {
             PERMIT_SINGLE | PERMIT_BATCH => allowance_transfer(members),
@@ -79,8 +81,8 @@ pub(super) fn read(types: &Types, encoding: &str, message: &Value, domain: &Doma
 impl Domain {
     /// A permit that has the form of a token's: under another domain than most tokens have it is told as what it looks like,
     /// and nobody here knows that contract.
-    fn known(&self, told: Decoded) -> Option<Decoded> {
-        Some(Decoded { opaque: told.opaque || self.encoding != TOKEN_DOMAIN, ..told })
+    fn known(&self, told: Decoded) -> Decoded {
+        Decoded { opaque: told.opaque || self.encoding != TOKEN_DOMAIN, ..told }
     }
 
     fn is_permit2(&self) -> bool {
