@@ -156,11 +156,13 @@ impl Account {
 
     /// What the host may see of a key of this account.
     pub fn key_info(&self, key: &Key) -> KeyInfo {
+        let on_ethereum = key.network.is_none();
+        let address = || countersign_intent::ethereum::address_of(&key.public_key).to_string();
         KeyInfo {
             label: KeyLabel { account: self.name.clone(), key: key.name.clone() },
             id: key.id,
             public_key: key.public_key,
-            ethereum_address: countersign_intent::ethereum::address_of(&key.public_key).to_string(),
+            ethereum_address: if on_ethereum { address() } else { String::new() },
             plan: key.plan(),
             watch: crate::wallet::watch(self.wallet.as_ref(), key),
         }

@@ -51,6 +51,10 @@ async fn make(core: &Core) -> Result<(Wallet, ExtendedPrivateKey), Reason> {
     let wrapped = core.hal.wrap_mac_key(ROOT_HASH, secret).await?;
     let mut wallet = Wallet { wrapped: wrapped.into(), fingerprint: ByteArray::new([0; 4]) };
     let root = read_root(core, &wallet).await?;
+    // Addresses will be told of it. A fault of the keystore now would show when coins are to be spent, and be too late.
+    if *read_root(core, &wallet).await?.to_bytes() != *root.to_bytes() {
+        return Err(Reason::KeystoreFailed);
+    }
     wallet.fingerprint = ByteArray::new(root.fingerprint());
     Ok((wallet, root))
 }

@@ -193,6 +193,7 @@ pub(crate) struct KeyShown {
     label: String,
     id: String,
     public_key: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
     ethereum_address: String,
     mechanisms: Vec<Mechanism>,
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -92,7 +92,9 @@ pub(crate) fn value(key: &KeyInfo, half: Half, kind: CK_ATTRIBUTE_TYPE) -> Value
         (CKA_EC_POINT, _) => owned([POINT_PREFIX, key.public_key.as_slice()].concat()),
         (CKA_PUBLIC_KEY_INFO, _) => owned([PUBLIC_KEY_INFO_PREFIX, key.public_key.as_slice()].concat()),
         (CKA_ALLOWED_MECHANISMS, _) => owned(allowed_mechanisms(&key.plan.mechanisms)),
-        (CKA_COUNTERSIGN_ETHEREUM_ADDRESS, _) => Value::Is(Cow::Borrowed(key.ethereum_address.as_bytes())),
+        (CKA_COUNTERSIGN_ETHEREUM_ADDRESS, _) => {
+            word(Some(key.ethereum_address.as_str()).filter(|address| !address.is_empty()))
+        }
         (CKA_COUNTERSIGN_PATH, _) => {
             key.plan.path.as_ref().map_or(Value::Missing, |path| owned(path.to_string().into_bytes()))
         }

@@ -502,7 +502,7 @@ pub struct KeyInfo {
     pub id: KeyId,
     /// SEC 1 uncompressed point: 65 bytes, the first 4.
     pub public_key: ByteArray<65>,
-    /// `0x` and 40 hex digits with the checksum of EIP-55.
+    /// `0x` and 40 hex digits with the checksum of EIP-55; empty for a Bitcoin key, which could spend nothing there.
     pub ethereum_address: String,
     /// What it may sign and where it comes from.
     pub plan: KeyPlan,
