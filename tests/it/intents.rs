@@ -287,5 +287,6 @@ fn a_policy_is_tried_on_a_psbt_with_the_descriptor_alone(keystore: Keystore) {
     assert!(explained["summary"].as_str().unwrap().contains("0.0015 test BTC"), "{explained}");
     let refused = explain("wpkh(nobody)");
     assert_eq!(refused.code, 2);
-    assert!(refused.stderr.contains("neither a descriptor"), "{}", refused.stderr);
+    let message = refused.json["message"].as_str().unwrap();
+    assert!(message.contains("neither a descriptor"), "{message}");
 }
