@@ -1,6 +1,7 @@
 //! What is recorded of every decision. Events travel in the same atomic change as the decision itself.
 
 use crate::intent::{Intent, SIGNATURES_MAX};
+use countersign_intent::summary::SUMMARY_MAX_BYTES;
 use countersign_wire::names::{AccountName, TenantName};
 use countersign_wire::reason::Reason;
 use serde::{Deserialize, Serialize};
@@ -27,16 +28,13 @@ pub struct Event {
 pub struct Signs {
     /// Every digest, in order.
     pub digests: Vec<ByteArray<32>>,
-    /// The text that people were shown: its first 1,024 bytes.
+    /// The text that people were shown, all of it. Empty in [`What::Repeated`]: it stands with the grant.
     pub summary: String,
-    /// SHA-256 of the whole text.
+    /// SHA-256 of the text.
     pub summary_sha256: ByteArray<32>,
     /// The rule of the policy that permits it.
     pub rule: String,
 }
-
-/// How much of a summary the trail keeps.
-pub(crate) const SUMMARY_MAX_BYTES: usize = 1024;
 
 /// What an event comes to, beside what is signed: two names of 64 bytes, a key id, a step and a reason.
 const EVENT_REST_BYTES: usize = 512;
@@ -51,13 +49,16 @@ const RULE_MAX_BYTES: usize = 128;
 impl Signs {
     /// Of an intent.
     pub(crate) fn of(intent: &Intent, rule: &str) -> Self {
-        let summary = intent.summary();
-        let end = summary.floor_char_boundary(SUMMARY_MAX_BYTES);
+        Self { summary: intent.summary().to_owned(), rule: rule.to_owned(), ..Self::again(intent) }
+    }
+
+    /// Of an intent that was recorded whole when its approval was spent: whoever repeats it makes the trail grow little.
+    pub(crate) fn again(intent: &Intent) -> Self {
         Self {
             digests: intent.digests().map(ByteArray::new).collect(),
-            summary: summary[..end].to_owned(),
-            summary_sha256: ByteArray::new(Sha256::digest(summary).into()),
-            rule: rule.to_owned(),
+            summary: String::new(),
+            summary_sha256: ByteArray::new(Sha256::digest(intent.summary()).into()),
+            rule: String::new(),
         }
     }
 }

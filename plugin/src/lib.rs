@@ -45,7 +45,7 @@ pub mod intent;
 mod keys;
 pub mod limits;
 pub mod machine;
-#[cfg(feature = "properties")]
+#[cfg(any(test, feature = "properties"))]
 pub mod properties;
 pub mod record;
 mod retry;

@@ -263,7 +263,7 @@ async fn repeat(
     intent: &Intent,
     signatures: &[Verified],
 ) -> Result<Signed, Refused> {
-    let repeated = What::Repeated { key: key.id, signs: Signs::of(intent, "") };
+    let repeated = What::Repeated { key: key.id, signs: Signs::again(intent) };
     let event = core.event(Some(&account.tenant), Some(&account.name), repeated);
     let change = Change { account: None, tenant: None, event };
     core.store.commit(change).await.map_err(Reason::from)?;

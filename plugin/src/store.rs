@@ -670,3 +670,29 @@ impl State {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn i14_opened_accounts_are_kept_as_far_as_what_they_hold_fits() {
+        let mut account: Account = countersign_wire::decode_packed(&crate::properties::records()[0]).unwrap();
+        for byte in 0..60 {
+            let address = countersign_intent::ethereum::address(&[byte; 20]);
+            account.payees.add(address.as_str(), 0).unwrap();
+        }
+        let one = account.memory_bytes();
+        let mut cache = Cache::default();
+        for number in 0..10_000_u64 {
+            let id = RecordId { tenant: [1; 8], account: number.to_be_bytes() };
+            cache.put(id, account.clone());
+            // The same one again counts once.
+            cache.put(id, account.clone());
+            assert_eq!(cache.bytes, one * cache.accounts.len());
+            assert!(cache.bytes <= CACHED_MAX_BYTES);
+        }
+        assert_eq!(cache.accounts.len(), CACHED_MAX_BYTES / one);
+        assert_eq!(cache.order.len(), cache.accounts.len());
+    }
+}

@@ -306,10 +306,29 @@ mod tests {
         set_policy(&path, &one, b"second").unwrap();
         let policies: Vec<_> = tenants(&path).unwrap().into_iter().map(|tenant| tenant.policy).collect();
         assert_eq!(policies, [Some(ByteBuf::from(b"second".to_vec())), None]);
+        let previous = std::fs::read(path.with_file_name(format!("{one}.policy.previous"))).unwrap();
+        assert_eq!(previous, b"first", "what was good is not lost");
+        set_policy(&path, &one, b"third").unwrap();
+        let previous = std::fs::read(path.with_file_name(format!("{one}.policy.previous"))).unwrap();
+        assert_eq!(previous, b"second");
         assert!(set_policy(&path, &two, &vec![0; POLICY_MAX_BYTES + 1]).is_err());
         assert!(set_policy(&path, &TenantName::parse("three").unwrap(), b"x").is_err());
         std::fs::write(policy_path(&path, &two), vec![0; POLICY_MAX_BYTES + 1]).unwrap();
         assert!(tenants(&path).is_err());
+    }
+
+    #[test]
+    fn policies_that_do_not_fit_one_message_together_are_refused_by_name() {
+        let (_folder, path, _) = two_tenants();
+        let most = POLICIES_MAX_BYTES / POLICY_MAX_BYTES;
+        for number in 0..=most {
+            let name = TenantName::parse(&format!("large-{number}")).unwrap();
+            add_tenant(&path, &name, TERMS).unwrap();
+            set_policy(&path, &name, &vec![0; POLICY_MAX_BYTES]).unwrap();
+            let read = tenants(&path);
+            assert_eq!(read.is_ok(), number < most, "{number}");
+            assert!(read.err().is_none_or(|error| error.to_string().contains(&format!("tenant {name} "))));
+        }
     }
 
     #[test]

@@ -255,12 +255,26 @@ mod tests {
         let mut intent = transfer("1");
         intent.details.push(Detail {
             label: "message",
-            text: "hi\nsend: 0 ETH\r\u{202e}\u{200b}\u{feff}\\".to_owned(),
+            text: "hi\nsend: 0 ETH\r\u{202e}\u{200b}\u{feff}\\   1 \u{5d0} 2\u{2800}".to_owned(),
         });
         let text = render(&intent);
         let last = text.lines().last().unwrap();
-        assert_eq!(last, "message: hi\\nsend: 0 ETH\\u{d}\\u{202e}\\u{200b}\\u{feff}\\\\");
+        assert_eq!(
+            last,
+            "message: hi\\nsend: 0 ETH\\u{d}\\u{202e}\\u{200b}\\u{feff}\\\\ \\u{20} 1 \\u{5d0} 2\\u{2800}"
+        );
         assert_eq!(text.lines().count(), 7);
+    }
+
+    #[test]
+    fn a_fee_that_no_transaction_bounds_is_told_where_a_chain_is_known_to_take_one() {
+        for (chain, more) in [(1, false), (10, true), (8453, true), (42_161, false)] {
+            let text = render(&Intent { chain: Some(Chain::Ethereum(chain)), ..transfer("1") });
+            let lines = text.lines().filter(|line| line.starts_with("fee: ") || line.starts_with("in all: "));
+            let told = lines
+                .map(|line| line.ends_with(", and that chain's fee for data, which no transaction bounds"));
+            assert_eq!(told.collect::<Vec<_>>(), [more; 2], "{chain}");
+        }
     }
 
     #[test]
@@ -281,7 +295,7 @@ mod tests {
     }
 
     fn is_hidden_or_break(character: char) -> bool {
-        character != ' ' && is_hidden(character)
+        character != ' ' && is_hidden(character) || is_right_to_left(character)
     }
 
     fn read_back(shown: &str) -> String {

@@ -5,6 +5,7 @@ mod calls;
 mod cleaning;
 mod device;
 mod faults;
+mod large;
 mod policies;
 mod wallets;
 
@@ -247,6 +248,23 @@ fn i11_a_clock_behind_the_floor_refuses_codes_and_counts_nothing() {
     assert_eq!(show(&mut device, &user).failures_left, 10);
     device.time.unix_secs = now + 60;
     sign(&mut device, &user, &user.code(now + 60)).unwrap();
+}
+
+#[test]
+fn i11_a_grant_signs_nothing_while_the_clock_is_unsure() {
+    let mut device = Device::ready();
+    let user = enroll(&mut device, "alice");
+    for (id, jump_secs, signs) in [(1, 0, true), (2, 7 * 24 * 3600, false)] {
+        device.advance(30);
+        device.ask(login(&user, id, &user.code(device.time.unix_secs))).unwrap();
+        device.ops.clear();
+        // Rules may ask for the hour, and nobody knows it.
+        device.time.unix_secs += jump_secs;
+        let signed = device.ask(context_sign(&user, id));
+        assert_eq!(signed.is_ok(), signs);
+        assert!(signed.err().is_none_or(|reason| reason == Reason::ClockUnsure));
+        assert_eq!(device.ops.contains(&"sign"), signs);
+    }
 }
 
 #[test]

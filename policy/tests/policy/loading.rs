@@ -5,7 +5,9 @@ use countersign_policy::document::{
     ACCOUNT_LIMITS_MAX, ASSETS_MAX, Counts, DOCUMENT_MAX_BYTES, DeclaredAsset, LIMITS_MAX,
     PAYEE_DELAY_MAX_SECS, WINDOW_MAX_SECS,
 };
-use countersign_policy::{DEPTH_MAX, Document, Per, Policy, RULES_MAX, RULES_MAX_BYTES, STEPS_MAX};
+use countersign_policy::{
+    DEPTH_MAX, Document, Per, Policy, RULES_MAX, RULES_MAX_BYTES, STEPS_MAX, STRING_MAX_BYTES,
+};
 
 fn sound() -> Document {
     document(ANY_TRANSFER, vec![limit("day", "eth", Per::Account, 86_400, 100)])
@@ -295,4 +297,12 @@ fn a_problem_says_where_and_what_to_do() {
         document.format = 9;
     });
     assert_eq!(two.lines().count(), 2, "all problems are told at once: {two}");
+}
+
+#[test]
+fn refuses_strings_that_a_pattern_would_take_long_to_match() {
+    let of = |length: usize| when(&format!("principal == Account::\"{}\"", "a".repeat(length)));
+    takes_rules(&of(STRING_MAX_BYTES - 1));
+    refuses_rules("a string is too long", &of(STRING_MAX_BYTES));
+    refuses_rules("a string is too long", &of(RULES_MAX_BYTES / 2));
 }

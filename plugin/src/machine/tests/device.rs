@@ -31,6 +31,9 @@ pub(super) struct Device {
     pub(super) corrupt_signatures: bool,
     /// The keystore's MACs for wallets are of another key.
     pub(super) wrong_roots: bool,
+    /// Every second of them is.
+    pub(super) flaky_roots: bool,
+    roots: u64,
     pub(super) halted: Option<String>,
     pub(super) tenants: Vec<Tenant>,
     hsm_id: u8,
@@ -51,7 +54,7 @@ pub(super) fn api_key(tenant: &str) -> ApiKey {
     ApiKey::from_random(&Sha256::digest(tenant.as_bytes()).into(), &TenantName::parse(tenant).unwrap())
 }
 
-fn tenant(name: &str) -> Tenant {
+pub(super) fn tenant(name: &str) -> Tenant {
     Tenant {
         name: TenantName::parse(name).unwrap(),
         api_key_sha256: <[u8; 32]>::from(Sha256::digest(api_key(name).expose().as_bytes())).into(),
@@ -81,6 +84,8 @@ impl Device {
             fail_next: BTreeMap::new(),
             corrupt_signatures: false,
             wrong_roots: false,
+            flaky_roots: false,
+            roots: 0,
             halted: None,
             tenants: vec![tenant("a"), tenant("b")],
             sealing_key: 9,
@@ -298,7 +303,9 @@ impl Device {
             }
             Op::WrapMacKey { secret, .. } => Ok(Value::Wrapped(secret.expose().to_vec().into())),
             Op::Mac { wrapped, hash, counters } => {
-                let shift = u64::from(self.wrong_roots && hash == TotpHash::Sha512);
+                self.roots += u64::from(hash == TotpHash::Sha512);
+                let wrong = self.wrong_roots || self.flaky_roots && self.roots.is_multiple_of(2);
+                let shift = u64::from(wrong && hash == TotpHash::Sha512);
                 Ok(Value::Macs(
                     counters.iter().map(|counter| mac(hash, &wrapped, *counter ^ shift)).collect(),
                 ))

@@ -242,3 +242,14 @@ fn i3_a_retry_of_a_psbt_gives_the_same_psbt_and_spends_nothing() {
     });
     assert_eq!(answers.next(), answers.next());
 }
+
+#[test]
+fn a_root_that_comes_out_otherwise_the_second_time_is_told_to_nobody() {
+    let mut device = Device::ready();
+    enroll(&mut device, "alice");
+    let plan = || wallet_plan(&[Mechanism::Bitcoin], Some(Network::Main), "m/84h/0h/0h");
+    device.flaky_roots = true;
+    assert_eq!(create(&mut device, "alice/btc", plan()).unwrap_err(), Reason::KeystoreFailed);
+    device.flaky_roots = false;
+    assert!(create(&mut device, "alice/btc", plan()).is_ok(), "nothing was kept of it");
+}

@@ -155,6 +155,13 @@ fn an_output_is_change_only_where_the_plugin_derives_its_key() {
     let mut long = honest.clone();
     long.1.extend_from_slice(&[0; 4]);
     assert_eq!(is_own(script.clone(), vec![long]), Ok(false));
+    // From an index on that no wallet looks at, it is a move, though the plugin derives the key.
+    for (index, own) in
+        [(OWN_OUTPUT_INDEX_END - 1, true), (OWN_OUTPUT_INDEX_END, false), (u32::MAX >> 1, false)]
+    {
+        let far = is_own(wallet.script(1, index), vec![wallet.derivation(2, 1, index)]);
+        assert_eq!(far, Ok(own), "{index}");
+    }
     // The right key under another script type is a move.
     assert_eq!(is_own(Purpose::Bip44.script(&wallet.public_key(1, 7)), vec![honest.clone()]), Ok(false));
     // A stranger's script with our derivation is a move.

@@ -376,3 +376,18 @@ fn a_witness_is_shown_in_full() {
     assert_eq!(told.warnings, [Warning::Opaque]);
     assert_eq!(told.details.last().unwrap().text, "witness.mock: 9");
 }
+
+#[test]
+fn an_allowance_until_second_0_ends_with_its_block_and_is_not_told_as_long_expired() {
+    let mut one = details(5);
+    one["expiration"] = json!(0);
+    let message = json!({ "details": one, "spender": SPENDER, "sigDeadline": 1_893_456_000 });
+    let told = intent(&permit2("PermitSingle", &message));
+    let until = told.details.iter().find(|line| line.label == "allowed until").unwrap();
+    assert_eq!(until.text, "the end of the block in which it is brought to the contract (0)");
+    one["expiration"] = json!(1);
+    let message = json!({ "details": one, "spender": SPENDER, "sigDeadline": 1_893_456_000 });
+    let told = intent(&permit2("PermitSingle", &message));
+    let until = told.details.iter().find(|line| line.label == "allowed until").unwrap();
+    assert_eq!(until.text, "1970-01-01 00:00:01 UTC (1)");
+}
