@@ -1,20 +1,21 @@
 //! Approvals: count first, check, spend. The only maker of [`Spent`], and so of every grant.
 
-use crate::audit::What;
+use crate::audit::{Used, What};
 use crate::clock::Moment;
 use crate::limits::Guard;
 use crate::machine::Core;
-use crate::record::{Account, Enrolment};
+use crate::record::{Account, ApprovedBy, Enrolment, Prior};
 use crate::store::{Change, CommitError};
 use crate::tenants::Attempt;
 use crate::totp::{self, Code, Match};
 use countersign_policy::Booking;
+use countersign_policy::Payees;
 use countersign_policy::payees::NotListed;
-use countersign_wire::client::Approval;
+use countersign_wire::client::ApprovalKind;
 use countersign_wire::hal::Secret;
 use countersign_wire::names::TypedCode;
 use countersign_wire::reason::{Reason, Refusal};
-use serde_bytes::ByteArray;
+use serde_bytes::{ByteArray, ByteBuf};
 
 /// Holding one proves that one approval of the account's user was checked and spent, durably, for one use of one
 /// key. Not `Clone`; only this module makes one.
@@ -60,57 +61,165 @@ impl From<CommitError> for Stop {
     }
 }
 
-/// Refuses an account whose user has not shown two codes yet.
-pub(crate) fn require_confirmed(account: &Account, elapsed_secs: u64) -> Result<(), Reason> {
+/// Refuses an account whose user has not shown two codes yet, or froze it.
+pub(crate) fn require_open(account: &Account, elapsed_secs: u64) -> Result<(), Reason> {
     match account.enrolment {
+        Enrolment::Confirmed if account.frozen.is_some() => Err(Reason::AccountFrozen),
         Enrolment::Confirmed => Ok(()),
         Enrolment::Open { .. } if account.is_void(elapsed_secs) => Err(Reason::EnrolmentExpired),
         Enrolment::Open { .. } => Err(Reason::NotConfirmed),
     }
 }
 
+/// What is offered as an approval, as far as it can be told before anything is counted: a code still has to be compared.
+pub(crate) enum Offer {
+    /// A code, typed in the clear or opened from a seal whose device signed it.
+    Code {
+        /// Plain or sealed.
+        kind: ApprovalKind,
+        /// The code.
+        typed: TypedCode,
+    },
+    /// A passkey's assertion, whose signature was verified.
+    Passkey {
+        /// Which of the account's.
+        credential_id: ByteBuf,
+        /// Its counter.
+        sign_count: u32,
+        /// Whether it was copied to other devices by now.
+        backed_up: bool,
+    },
+}
+
+impl Offer {
+    /// A code as it was typed.
+    pub(crate) fn plain(typed: &TypedCode) -> Self {
+        Self::Code { kind: ApprovalKind::Code, typed: typed.clone() }
+    }
+
+    /// What policy is told.
+    pub(crate) fn by(&self) -> ApprovedBy {
+        match self {
+            Self::Code { kind, .. } => ApprovedBy { kind: *kind, backed_up: false },
+            Self::Passkey { backed_up, .. } => {
+                ApprovedBy { kind: ApprovalKind::Passkey, backed_up: *backed_up }
+            }
+        }
+    }
+}
+
+/// What a spend does beside using the approval up, in the same durable change.
+pub(crate) struct Spending<A, R> {
+    /// What the policy's limits are to count of it.
+    pub(crate) booking: Option<Booking>,
+    /// What else changes about the account.
+    pub(crate) apply: A,
+    /// What the audit log holds of it, given what was used up.
+    pub(crate) record: R,
+}
+
 /// Spends an approval for one use of `key`. The caller holds the account's turn and has just loaded `account`;
 /// afterwards `account` is as it was made durable last.
-///
-/// `booking` is what the policy's limits are to count of it, in the same change. `record` says what the audit log holds of
-/// the spend, given the step.
 pub(crate) async fn spend(
     core: &Core,
     account: &mut Account,
     key: ByteArray<16>,
-    approval: &Approval,
-    booking: Option<Booking>,
-    record: impl FnOnce(u64) -> What,
+    offer: &Offer,
+    spending: Spending<impl FnOnce(&mut Account), impl FnOnce(Used) -> What>,
 ) -> Result<Spent, Stop> {
-    let (counted, step) = check(core, account, approval).await?;
+    let passed = check(core, account, offer).await?;
 
-    // Spend: one change marks the step used, takes the count back, books the amounts and records the spend.
-    counted.take_back(account);
-    if let Some(booking) = booking
+    // Spend: one change marks the approval used, takes the count back, books the amounts and records the spend.
+    if let Some(booking) = spending.booking
         && core.tenants.book(&account.tenant, booking, &mut account.ledger, core.now().elapsed_secs).is_err()
     {
-        // Meanwhile others used the limit up. The code was right and is good for another time.
-        commit(core, account, true, What::CountTakenBack).await?;
+        // Meanwhile others used the limit up. The approval was right and is good for another time.
+        if passed.take_back(account) {
+            commit(core, account, true, What::CountTakenBack).await?;
+        }
         return Err(Reason::LimitExceeded.into());
     }
-    account.totp.highest_used_step = step;
-    commit(core, account, true, record(step)).await?;
+    let used = passed.use_up(account);
+    (spending.apply)(account);
+    commit(core, account, true, (spending.record)(used)).await?;
     Ok(Spent { key })
+}
+
+/// Uses up what the user approved before, on a device, for this key and this intent. The caller holds the account's turn.
+pub(crate) async fn spend_prior(
+    core: &Core,
+    account: &mut Account,
+    prior: &Prior,
+    spending: Spending<impl FnOnce(&mut Account), impl FnOnce(Used) -> What>,
+) -> Result<Spent, Stop> {
+    let now = core.now();
+    let elapsed_secs = now.elapsed_secs;
+    require_open(account, elapsed_secs)?;
+    let held = account.prior.iter().position(|held| held == prior && held.is_good(now));
+    let Prior { key, intent, .. } = account.prior.remove(held.ok_or(Reason::ApprovalMissing)?);
+    if let Some(booking) = spending.booking {
+        core.tenants
+            .book(&account.tenant, booking, &mut account.ledger, elapsed_secs)
+            .map_err(|_| Reason::LimitExceeded)?;
+    }
+    (spending.apply)(account);
+    commit(core, account, true, (spending.record)(Used::Prior(intent))).await?;
+    Ok(Spent { key })
+}
+
+/// Binds what a context login spent to its intent: in one durable change with the booking.
+pub(crate) async fn bind(
+    core: &Core,
+    account: &mut Account,
+    spent: Spent,
+    spending: Spending<impl FnOnce(&mut Account), impl FnOnce(Used) -> What>,
+) -> Result<Spent, Stop> {
+    let touches_tenant = spending.booking.as_ref().is_some_and(Booking::touches_tenant);
+    if let Some(booking) = spending.booking {
+        core.tenants
+            .book(&account.tenant, booking, &mut account.ledger, core.now().elapsed_secs)
+            .map_err(|_| Reason::LimitExceeded)?;
+    }
+    (spending.apply)(account);
+    commit(core, account, touches_tenant, (spending.record)(Used::Login)).await?;
+    Ok(spent)
 }
 
 /// Spends an approval on a payee: the address is one that the account is known to pay, or no longer.
 pub(crate) async fn spend_on_payee(
     core: &Core,
     account: &mut Account,
-    approval: &Approval,
+    offer: &Offer,
     address: &str,
     known: bool,
 ) -> Result<(), Stop> {
+    if offer.by().kind < payee_floor(account) {
+        return Err(Reason::BelowFloor.into());
+    }
+    let payees = with_payee(core, account, address, known)?;
+    let passed = check(core, account, offer).await?;
+    let used = passed.use_up(account);
+    account.payees = payees;
+    let kind = offer.by().kind;
+    commit(core, account, true, What::PayeeSet { address: address.to_owned(), known, used, kind }).await
+}
+
+/// What it takes to set a payee: the strictest of the account's keys says so, since rules may ask less of payments to known ones.
+pub(crate) fn payee_floor(account: &Account) -> ApprovalKind {
+    account.keys.iter().map(|key| key.floor).max().unwrap_or_default()
+}
+
+/// The account's payees with one more or one less. What cannot be listed costs no approval.
+pub(crate) fn with_payee(
+    core: &Core,
+    account: &Account,
+    address: &str,
+    known: bool,
+) -> Result<Payees, Reason> {
     // Another form of an address would never be what an intent pays.
     if !countersign_intent::is_address(address) {
-        return Err(Reason::MalformedAddress.into());
+        return Err(Reason::MalformedAddress);
     }
-    // On a copy first: what cannot be listed costs no code.
     let mut payees = account.payees.clone();
     if known {
         payees.add(address, core.now().elapsed_secs).map_err(|not_listed| match not_listed {
@@ -120,17 +229,56 @@ pub(crate) async fn spend_on_payee(
     } else {
         payees.remove(address);
     }
-    let (counted, step) = check(core, account, approval).await?;
-    counted.take_back(account);
-    account.totp.highest_used_step = step;
-    account.payees = payees;
-    commit(core, account, true, What::PayeeSet { address: address.to_owned(), known, step }).await
+    Ok(payees)
 }
 
-/// Counts an attempt and checks the approval: gives the step that it is good for, which is not spent yet.
-async fn check(core: &Core, account: &mut Account, approval: &Approval) -> Result<(Counted, u64), Stop> {
-    let Approval::Code(typed) = approval;
-    require_confirmed(account, core.now().elapsed_secs)?;
+/// An approval that was checked and is not used up yet.
+enum Passed {
+    Code { counted: Counted, step: u64 },
+    Passkey { credential_id: ByteBuf, sign_count: u32 },
+}
+
+impl Passed {
+    /// It is not used after all. Whether anything changed by that.
+    fn take_back(self, account: &mut Account) -> bool {
+        match self {
+            Self::Code { counted, .. } => {
+                counted.take_back(account);
+                true
+            }
+            Self::Passkey { .. } => false,
+        }
+    }
+
+    fn use_up(self, account: &mut Account) -> Used {
+        match self {
+            Self::Code { counted, step } => {
+                counted.take_back(account);
+                account.totp.highest_used_step = step;
+                Used::Step(step)
+            }
+            Self::Passkey { credential_id, sign_count } => {
+                let used = account.passkeys.iter_mut().find(|one| one.credential_id == credential_id);
+                if let Some(passkey) = used {
+                    passkey.sign_count = passkey.sign_count.max(sign_count);
+                }
+                Used::Passkey(credential_id)
+            }
+        }
+    }
+}
+
+/// Counts an attempt at a code and checks it: gives the step that it is good for, which is not spent yet. A passkey is no
+/// guess, and was verified before.
+async fn check(core: &Core, account: &mut Account, offer: &Offer) -> Result<Passed, Stop> {
+    require_open(account, core.now().elapsed_secs)?;
+    let typed = match offer {
+        Offer::Code { typed, .. } => typed,
+        Offer::Passkey { credential_id, sign_count, .. } => {
+            sure_time(core)?;
+            return Ok(Passed::Passkey { credential_id: credential_id.clone(), sign_count: *sign_count });
+        }
+    };
     let offered = parse(account, typed)?;
 
     // Count first: the attempt stands as a failure, durably, before anything is compared. Meanwhile the keystore works
@@ -141,7 +289,7 @@ async fn check(core: &Core, account: &mut Account, approval: &Approval) -> Resul
     let Candidates { steps, macs } = candidates.await?.still_in_time(core, account, totp::window)?;
     let factor = &account.totp;
     let matched = totp::check(&offered, &steps, &macs, factor.parameters.digits, factor.highest_used_step);
-    fresh(core, account, matched).map(|step| (counted, step))
+    fresh(core, account, matched).map(|step| Passed::Code { counted, step })
 }
 
 /// Finishes an enrolment: checks and spends the codes of two consecutive steps. Counted like a single code, since
@@ -152,6 +300,8 @@ pub(crate) async fn spend_to_confirm(
     typed: [&TypedCode; 2],
 ) -> Result<(), Stop> {
     let offered = [parse(account, typed[0])?, parse(account, typed[1])?];
+    // With the attempt, so that what a device signed for it is tried once.
+    account.acts += 1;
     let (counted, candidates) = count_failure(core, account, totp::pair_window).await?;
     let candidates = candidates.await?.still_in_time(core, account, totp::pair_window)?;
     account.totp.highest_used_step = check_pair(core, account, &offered, candidates)?;
@@ -170,6 +320,7 @@ pub(crate) async fn spend_to_unlock(
     let now = sure_time(core)?;
     account.guard.admit_pair(now.elapsed_secs)?;
     account.guard.count_pair(now.elapsed_secs);
+    account.acts += 1;
     let candidates = candidates(core, account, now, totp::pair_window);
     if let Err(stop) = commit(core, account, false, What::CodeCounted).await {
         return Err(after(core, candidates, stop).await);
@@ -311,7 +462,7 @@ fn parse(account: &Account, typed: &TypedCode) -> Result<Code, Reason> {
 }
 
 /// Makes the account's change durable, as its next version.
-async fn commit(core: &Core, account: &mut Account, tenant: bool, what: What) -> Result<(), Stop> {
+pub(crate) async fn commit(core: &Core, account: &mut Account, tenant: bool, what: What) -> Result<(), Stop> {
     account.version += 1;
     let event = core.event(Some(&account.tenant), Some(&account.name), what);
     let tenant = tenant.then(|| account.tenant.clone());

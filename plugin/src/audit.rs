@@ -2,10 +2,11 @@
 
 use crate::intent::{Intent, SIGNATURES_MAX};
 use countersign_intent::summary::SUMMARY_MAX_BYTES;
+use countersign_wire::client::ApprovalKind;
 use countersign_wire::names::{AccountName, TenantName};
 use countersign_wire::reason::Reason;
 use serde::{Deserialize, Serialize};
-use serde_bytes::ByteArray;
+use serde_bytes::{ByteArray, ByteBuf};
 use sha2::{Digest, Sha256};
 
 /// One decision. No secret and no code ever stands in one.
@@ -36,8 +37,8 @@ pub struct Signs {
     pub rule: String,
 }
 
-/// What an event comes to, beside what is signed: two names of 64 bytes, a key id, a step and a reason.
-const EVENT_REST_BYTES: usize = 512;
+/// What an event comes to, beside what is signed: two names of 64 bytes, ids, a credential id of 255 and a reason.
+const EVENT_REST_BYTES: usize = 768;
 
 /// No encoded and sealed event is longer.
 pub(crate) const EVENT_MAX_BYTES: usize =
@@ -45,6 +46,19 @@ pub(crate) const EVENT_MAX_BYTES: usize =
 
 /// No rule's or limit's name is longer.
 const RULE_MAX_BYTES: usize = 128;
+
+/// What was used up for an approval.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Used {
+    /// A code of this step.
+    Step(u64),
+    /// An assertion of this passkey.
+    Passkey(ByteBuf),
+    /// What was approved before, on a device: this staged intent.
+    Prior(ByteArray<16>),
+    /// What a context login used up: it stands there.
+    Login,
+}
 
 impl Signs {
     /// Of an intent.
@@ -67,7 +81,10 @@ impl Event {
     /// What it comes to at the most, encoded and sealed: two names of 64 bytes, a key id, a step and a reason, and what it signs.
     pub(crate) fn size_bound_bytes(&self) -> usize {
         match &self.what {
-            What::Granted { signs, .. } | What::Bound { signs, .. } | What::Repeated { signs, .. } => {
+            What::Granted { signs, .. }
+            | What::Approved { signs, .. }
+            | What::Bound { signs, .. }
+            | What::Repeated { signs, .. } => {
                 EVENT_REST_BYTES + signs.summary.len() + signs.rule.len() + 34 * signs.digests.len()
             }
             _ => EVENT_REST_BYTES,
@@ -107,8 +124,10 @@ pub enum What {
         address: String,
         /// Whether it is known from now on.
         known: bool,
-        /// The step that was spent.
-        step: u64,
+        /// What was used up.
+        used: Used,
+        /// Plain, sealed or a passkey.
+        kind: ApprovalKind,
     },
     /// A policy document came into force.
     PolicyChanged {
@@ -121,15 +140,17 @@ pub enum What {
     LoggedIn {
         /// The operation's key.
         key: ByteArray<16>,
-        /// The step that was spent.
-        step: u64,
+        /// What was used up.
+        used: Used,
     },
-    /// A code was spent for an intent.
+    /// An approval was spent for an intent, to be signed at once.
     Granted {
         /// The key that may sign.
         key: ByteArray<16>,
-        /// The step that was spent.
-        step: u64,
+        /// What was used up.
+        used: Used,
+        /// Plain, sealed or a passkey.
+        kind: ApprovalKind,
         /// What it may sign.
         signs: Signs,
     },
@@ -139,6 +160,50 @@ pub enum What {
         key: ByteArray<16>,
         /// What it may sign.
         signs: Signs,
+    },
+    /// A device may enrol this account.
+    Invited,
+    /// Something was staged for the user to approve.
+    Staged {
+        /// The intent's id.
+        intent: ByteArray<16>,
+        /// The key; `None`: it is about a payee.
+        key: Option<ByteArray<16>>,
+        /// The intent hash: what it is.
+        intent_hash: ByteArray<32>,
+    },
+    /// The user approved a staged intent on a device: it may be signed, once.
+    Approved {
+        /// The intent's id.
+        intent: ByteArray<16>,
+        /// The key that may sign.
+        key: ByteArray<16>,
+        /// What was used up.
+        used: Used,
+        /// Plain, sealed or a passkey.
+        kind: ApprovalKind,
+        /// What it may sign.
+        signs: Signs,
+    },
+    /// The user refused a staged intent.
+    Declined {
+        /// The intent's id.
+        intent: ByteArray<16>,
+    },
+    /// The user froze the account.
+    Frozen {
+        /// The freeze's number.
+        freeze: u64,
+    },
+    /// The operator lifted a freeze.
+    Lifted {
+        /// The freeze's number.
+        freeze: u64,
+    },
+    /// Refusals of devices that were too many to be recorded one by one, since the last event of this kind.
+    DevicesRefused {
+        /// How many.
+        count: u64,
     },
     /// A request was refused.
     Refused {

@@ -4,49 +4,66 @@
 //! user has shown the codes of two consecutive steps; an enrolment that stays open too long is void, and only then
 //! may the name be enrolled again. Nothing the API key can do replaces the factor of a confirmed account.
 
-use crate::approval::{self, Stop, require_confirmed};
+use crate::approval::{self, Offer, Stop, require_open};
 use crate::audit::What;
 use crate::ecdsa;
 use crate::keys;
 use crate::limits::Guard;
 use crate::machine::Core;
-use crate::record::{Account, ENROLMENT_OPEN_SECS, Enrolment, FORMAT, TotpFactor};
-use crate::store::Change;
+use crate::record::{Account, Device, ENROLMENT_OPEN_SECS, Enrolment, FORMAT, Passkey, TotpFactor};
+use crate::store::{Change, RecordId};
 use crate::totp;
 use countersign_policy::{Ledger, Payees};
-use countersign_wire::client::{AccountInfo, Enroll, Enrolled, TrustPayee, TwoCodes};
+use countersign_wire::client::{AccountInfo, Approval, ApprovalKind, Enroll, Enrolled, TrustPayee, TwoCodes};
+use countersign_wire::hal::Secret;
 use countersign_wire::names::{AccountName, TenantName};
 use countersign_wire::reason::{Reason, Refusal};
 
-/// Makes an account with its first factor and key.
+/// Makes an account with its first factor and key. The caller is shown the TOTP secret.
 pub(crate) async fn enroll(core: &Core, tenant: &TenantName, request: &Enroll) -> Result<Enrolled, Refusal> {
-    keys::check_plan(&request.plan)?;
-    if !totp::is_supported(&request.totp) {
-        return Err(Reason::UnsupportedFactor.into());
-    }
+    check(request)?;
     if !core.tenants.allows_plain_enrolment(tenant) {
         return Err(Reason::PlainEnrolmentNotAllowed.into());
     }
     let record = core.store.account_id(tenant, &request.account);
     let _turn = core.turns.take(record).await;
-    let held = core.store.load(&core.hal, record).await?;
-    if held.as_ref().is_some_and(|account| !account.is_void(core.now().elapsed_secs)) {
-        return Err(Reason::AccountExists.into());
-    }
-    if held.is_none() && !core.tenants.has_room(tenant, core.store.account_count(tenant)) {
-        return Err(Reason::TenantFull.into());
-    }
+    let (account, secret) = make(core, tenant, record, request, Vec::new(), Vec::new()).await?;
+    let enrolled = Enrolled {
+        otpauth: totp::otpauth_uri(request.account.as_str(), &secret, &request.totp),
+        key: account.keys.first().map(|key| account.key_info(key)).ok_or(Reason::InternalError)?,
+        confirm_within_secs: ENROLMENT_OPEN_SECS,
+    };
+    keep(core, account).await?;
+    Ok(enrolled)
+}
+
+/// Refuses what no account can be enrolled with.
+pub(crate) fn check(request: &Enroll) -> Result<(), Reason> {
+    keys::check_plan(&request.plan)?;
+    if totp::is_supported(&request.totp) { Ok(()) } else { Err(Reason::UnsupportedFactor) }
+}
+
+/// A new account with its factors and its first key, and the TOTP secret. Nothing is kept of it yet.
+pub(crate) async fn make(
+    core: &Core,
+    tenant: &TenantName,
+    record: RecordId,
+    request: &Enroll,
+    devices: Vec<Device>,
+    passkeys: Vec<Passkey>,
+) -> Result<(Account, Secret), Reason> {
+    let held = require_free(core, tenant, record).await?;
     let hash = request.totp.hash;
     let secret_bytes = u16::try_from(hash.secret_bytes()).map_err(|_| Reason::InternalError)?;
-    let secret = core.hal.random(secret_bytes).await.map_err(Reason::from)?;
-    let wrapped = core.hal.wrap_mac_key(hash, secret.clone()).await.map_err(Reason::from)?;
+    let secret = core.hal.random(secret_bytes).await?;
+    let wrapped = core.hal.wrap_mac_key(hash, secret.clone()).await?;
     let mut wallet = None;
     let key = keys::make(core, record, &mut wallet, &request.key, &request.plan).await?;
     let account = Account {
         format: FORMAT,
         tenant: tenant.clone(),
         name: request.account.clone(),
-        version: held.map_or(0, |account| account.version) + 1,
+        version: held.as_ref().map_or(0, |account| account.version) + 1,
         enrolment: Enrolment::Open { until_elapsed_secs: core.now().elapsed_secs + ENROLMENT_OPEN_SECS },
         totp: TotpFactor { parameters: request.totp, wrapped: wrapped.into(), highest_used_step: 0 },
         guard: Guard::default(),
@@ -54,16 +71,52 @@ pub(crate) async fn enroll(core: &Core, tenant: &TenantName, request: &Enroll) -
         keys: vec![key],
         ledger: Ledger::default(),
         payees: Payees::default(),
+        devices,
+        passkeys,
+        prior: Vec::new(),
+        // What was signed for an enrolment that is void is void with it.
+        acts: held.map_or(0, |account| account.acts + 1),
+        frozen: None,
+        signatures: 0,
+        history: Vec::new(),
     };
-    let enrolled = Enrolled {
-        otpauth: totp::otpauth_uri(request.account.as_str(), &secret, &request.totp),
-        key: account.keys.first().map(|key| account.key_info(key)).ok_or(Reason::InternalError)?,
-        confirm_within_secs: ENROLMENT_OPEN_SECS,
-    };
-    let what = What::Enrolled { key: enrolled.key.id };
-    let event = core.event(Some(tenant), Some(&request.account), what);
-    core.store.commit(Change { account: Some(account), tenant: None, event }).await.map_err(Reason::from)?;
-    Ok(enrolled)
+    if request.plan.floor > account.strongest() {
+        return Err(Reason::FloorNotPossible);
+    }
+    Ok((account, secret))
+}
+
+/// The void enrolment that stands in the place of a new account, if one does. Refused where the place is taken.
+pub(crate) async fn require_free(
+    core: &Core,
+    tenant: &TenantName,
+    record: RecordId,
+) -> Result<Option<Account>, Reason> {
+    let held = core.store.load(&core.hal, record).await?;
+    if held.as_ref().is_some_and(|account| !account.is_void(core.now().elapsed_secs)) {
+        return Err(Reason::AccountExists);
+    }
+    if held.is_none() && !core.tenants.has_room(tenant, core.store.account_count(tenant)) {
+        return Err(Reason::TenantFull);
+    }
+    Ok(held)
+}
+
+/// Makes a new account durable.
+pub(crate) async fn keep(core: &Core, account: Account) -> Result<(), Reason> {
+    let key = account.keys.first().map(|key| key.id).ok_or(Reason::InternalError)?;
+    let event = core.event(Some(&account.tenant), Some(&account.name), What::Enrolled { key });
+    let change = Change { account: Some(account), tenant: None, event };
+    core.store.commit(change).await.map_err(Reason::from)
+}
+
+/// Refuses an account whose enrolment is not open any more.
+pub(crate) fn require_unconfirmed(account: &Account, elapsed_secs: u64) -> Result<(), Reason> {
+    match account.enrolment {
+        Enrolment::Confirmed => Err(Reason::AlreadyConfirmed),
+        Enrolment::Open { .. } if account.is_void(elapsed_secs) => Err(Reason::EnrolmentExpired),
+        Enrolment::Open { .. } => Ok(()),
+    }
 }
 
 /// Finishes an enrolment with two consecutive codes.
@@ -75,12 +128,10 @@ pub(crate) async fn confirm(
     let record = core.store.account_id(tenant, &request.account);
     let _turn = core.turns.take(record).await;
     let mut account = core.store.load(&core.hal, record).await?.ok_or(Reason::UnknownAccount)?;
-    match account.enrolment {
-        Enrolment::Confirmed => return Err(Reason::AlreadyConfirmed.into()),
-        Enrolment::Open { .. } if account.is_void(core.now().elapsed_secs) => {
-            return Err(Reason::EnrolmentExpired.into());
-        }
-        Enrolment::Open { .. } => {}
+    require_unconfirmed(&account, core.now().elapsed_secs)?;
+    if !account.devices.is_empty() {
+        // Whoever carried these codes in the clear could use one of them for something else.
+        return Err(Reason::BelowFloor.into());
     }
     let spent = approval::spend_to_confirm(core, &mut account, [&request.first, &request.second]).await;
     after(core, &account, spent)
@@ -95,7 +146,11 @@ pub(crate) async fn unlock(
     let record = core.store.account_id(tenant, &request.account);
     let _turn = core.turns.take(record).await;
     let mut account = core.store.load(&core.hal, record).await?.ok_or(Reason::UnknownAccount)?;
-    require_confirmed(&account, core.now().elapsed_secs)?;
+    require_open(&account, core.now().elapsed_secs)?;
+    if account.keys.iter().all(|key| key.floor > ApprovalKind::Code) {
+        // No key takes a plain code, so none is compared: its devices unlock it.
+        return Err(Reason::BelowFloor.into());
+    }
     let spent = approval::spend_to_unlock(core, &mut account, [&request.first, &request.second]).await;
     after(core, &account, spent)
 }
@@ -111,8 +166,31 @@ pub(crate) async fn trust_payee(
     let record = core.store.account_id(tenant, &request.account);
     let _turn = core.turns.take(record).await;
     let mut account = core.store.load(&core.hal, record).await?.ok_or(Reason::UnknownAccount)?;
-    let spent = approval::spend_on_payee(core, &mut account, approval, &request.address, request.known).await;
+    let Approval::Code(typed) = approval else { return Err(Reason::ApprovalForOther.into()) };
+    let offer = Offer::plain(typed);
+    let spent = approval::spend_on_payee(core, &mut account, &offer, &request.address, request.known).await;
     after(core, &account, spent)
+}
+
+/// Lifts the freezes that the operators of the tenants name: each once, since it is named by its number.
+pub(crate) async fn lift_freezes(core: &Core) -> Result<(), Reason> {
+    for tenant in &core.boot.tenants {
+        for lifted in &tenant.lifted {
+            let record = core.store.account_id(&tenant.name, &lifted.account);
+            // An account that cannot be read stays as it is, and stops nobody else.
+            let held = core.store.load(&core.hal, record).await.ok().flatten();
+            let Some(mut account) = held.filter(|account| account.frozen == Some(lifted.freeze)) else {
+                continue;
+            };
+            account.frozen = None;
+            let commit = approval::commit(core, &mut account, false, What::Lifted { freeze: lifted.freeze });
+            commit.await.map_err(|stop| match stop {
+                Stop::Refused(refusal) => refusal.reason,
+                Stop::Conflict => Reason::InternalError,
+            })?;
+        }
+    }
+    Ok(())
 }
 
 /// The account as it is after its codes were spent.

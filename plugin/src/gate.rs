@@ -4,10 +4,11 @@ use crate::audit::What;
 use crate::machine::Core;
 use crate::signing::Refused;
 use crate::store::Change;
-use crate::{VERSION, enrolment, keys, signing};
+use crate::{VERSION, device_acts, enrolment, invitation, keys, receipts, signing, staging};
 use countersign_wire::client::{
-    Act, Answer, KeyId, Outcome, RANDOM_MAX_BYTES, Reply, Request, RequestId, Status, Welcome,
+    Act, Answer, KeyId, Outcome, RANDOM_MAX_BYTES, Reply, Request, RequestId, Status, Subject, Welcome,
 };
+use countersign_wire::device::{Approve, Decline, DeviceAct, ViewAccount, ViewIntent, ViewReceipt};
 use countersign_wire::names::{AccountName, TenantName};
 use countersign_wire::reason::{Reason, Refusal};
 use countersign_wire::{decode, encode};
@@ -35,6 +36,9 @@ async fn answer(core: &Core, request: &Request) -> Result<Answer, Refusal> {
     if request.act == Act::Status {
         return Ok(Answer::Status(status(core)));
     }
+    if request.act.is_of_device() {
+        return device(core, request).await;
+    }
     let Some(tenant) = request.api_key.as_ref().and_then(|key| core.tenants.authenticate(key)) else {
         core.count_unreadable();
         return Err(Reason::WrongApiKey.into());
@@ -47,6 +51,111 @@ async fn answer(core: &Core, request: &Request) -> Result<Answer, Refusal> {
             Err(refusal)
         }
     }
+}
+
+/// What a user's device asks, through whoever carries it: without an API key, whose holder could as well be asked.
+async fn device(core: &Core, request: &Request) -> Result<Answer, Refusal> {
+    let Some((word, tenant, account)) = of_device(&request.act) else {
+        return Ok(Answer::Identity(core.identity.endorsed().clone()));
+    };
+    if request.api_key.is_some() {
+        core.count_unreadable();
+        return Err(Reason::MalformedRequest.into());
+    }
+    if !core.tenants.is_known(tenant) {
+        // The same miss as in a tenant that is there.
+        core.count_unreadable();
+        return Err(match &request.act {
+            Act::ViewAccount(_) | Act::DeviceAct(_) => Reason::UnknownDevice,
+            Act::EnrollSealed(_) => Reason::UnknownInvitation,
+            _ => Reason::UnknownIntent,
+        }
+        .into());
+    }
+    let Some(_place) = core.tenants.place_of_device(tenant) else { return Err(Reason::Busy.into()) };
+    match dispatch_device(core, &request.act).await {
+        Ok(answer) => Ok(answer),
+        Err(Refused { refusal, because }) => {
+            let decides = !matches!(
+                request.act,
+                Act::ViewIntent(_) | Act::ViewAccount(_) | Act::ViewReceipt(_) | Act::Identity
+            );
+            let elapsed_secs = core.now().elapsed_secs;
+            let is_authentic = decides && is_authentic(refusal.reason);
+            // One that is not recorded by itself is told with the next one that is.
+            if let Some(before) = core.tenants.admit_device_refusal(tenant, is_authentic, elapsed_secs) {
+                record_devices_refused(core, tenant, before).await?;
+                if decides {
+                    record(core, tenant, (word, Some(account), None), refusal.reason, because).await?;
+                }
+            }
+            Err(refusal)
+        }
+    }
+}
+
+/// Whether a device or a passkey of the user's really said it: its signature was verified before this reason can come.
+fn is_authentic(reason: Reason) -> bool {
+    matches!(
+        reason,
+        Reason::WrongCode
+            | Reason::CodeUsed
+            | Reason::Locked
+            | Reason::AccountOverBudget
+            | Reason::TenantOverBudget
+            | Reason::TryLater
+            | Reason::PolicyRefused
+            | Reason::LimitExceeded
+            | Reason::PasskeyCounter
+            | Reason::NoRecovery
+    )
+}
+
+async fn record_devices_refused(core: &Core, tenant: &TenantName, count: u64) -> Result<(), Refusal> {
+    if count == 0 {
+        return Ok(());
+    }
+    let event = core.event(Some(tenant), None, What::DevicesRefused { count });
+    let change = Change { account: None, tenant: None, event };
+    core.store.commit(change).await.map_err(|error| Reason::from(error).into())
+}
+
+/// The word for it in the audit log, and whom it names.
+fn of_device(act: &Act) -> Option<(&'static str, &TenantName, &AccountName)> {
+    match act {
+        Act::ViewIntent(ViewIntent { tenant, account, .. }) => Some(("view-intent", tenant, account)),
+        Act::ViewAccount(ViewAccount { tenant, account, .. }) => Some(("view-account", tenant, account)),
+        Act::ViewReceipt(ViewReceipt { tenant, account, .. }) => Some(("view-receipt", tenant, account)),
+        Act::Approve(Approve { tenant, account, .. }) => Some(("approve", tenant, account)),
+        Act::Decline(Decline { tenant, account, .. }) => Some(("decline", tenant, account)),
+        Act::EnrollSealed(enroll) => Some(("enroll-sealed", &enroll.tenant, &enroll.account)),
+        Act::DeviceAct(DeviceAct { tenant, account, .. }) => Some(("device-act", tenant, account)),
+        _ => None,
+    }
+}
+
+async fn dispatch_device(core: &Core, act: &Act) -> Result<Answer, Refused> {
+    Ok(match act {
+        Act::ViewIntent(view) => Answer::View(staging::view(core, view)?),
+        Act::ViewAccount(view) => Answer::View(device_acts::view(core, view).await?),
+        Act::ViewReceipt(view) => Answer::Receipt(staging::receipt(core, view)?),
+        Act::Approve(approve) => {
+            staging::approve(core, approve).await?;
+            Answer::Approved
+        }
+        Act::Decline(decline) => {
+            staging::decline(core, decline).await?;
+            Answer::Declined
+        }
+        Act::EnrollSealed(enroll) => {
+            Answer::EnrolledSealed(Box::new(invitation::enroll(core, enroll).await?))
+        }
+        Act::DeviceAct(act) => {
+            device_acts::act(core, act).await?;
+            Answer::CarriedOut
+        }
+        _ => return Err(Reason::MalformedRequest.into()),
+    })
 }
 
 async fn dispatch(core: &Core, tenant: &TenantName, request: &Request) -> Result<Answer, Refused> {
@@ -72,6 +181,18 @@ async fn dispatch(core: &Core, tenant: &TenantName, request: &Request) -> Result
             let _ = core.grants.borrow_mut().take(tenant, operation, core.now().elapsed_secs);
             Answer::Ended
         }
+        Act::Invite(enroll) => Answer::Invited(invitation::invite(core, tenant, enroll).await?),
+        Act::Stage(subject) => Answer::Staged(staging::stage(core, tenant, subject).await?),
+        Act::ShowIntent(named) => Answer::Intent(staging::show(core, tenant, named)?),
+        Act::FindReceipt(find) => Answer::Receipt(receipts::find(core, tenant, find).await?),
+        Act::Identity
+        | Act::ViewIntent(_)
+        | Act::ViewAccount(_)
+        | Act::ViewReceipt(_)
+        | Act::Approve(_)
+        | Act::Decline(_)
+        | Act::EnrollSealed(_)
+        | Act::DeviceAct(_) => return Err(Reason::MalformedRequest.into()),
     })
 }
 
@@ -106,7 +227,17 @@ async fn record_refusal(
     reason: Reason,
     because: Option<String>,
 ) -> Result<(), Refusal> {
-    let Some((word, account, key)) = decision(act) else { return Ok(()) };
+    let Some(decision) = decision(act) else { return Ok(()) };
+    record(core, tenant, decision, reason, because).await
+}
+
+async fn record(
+    core: &Core,
+    tenant: &TenantName,
+    (word, account, key): (&str, Option<&AccountName>, Option<KeyId>),
+    reason: Reason,
+    because: Option<String>,
+) -> Result<(), Refusal> {
     if matches!(reason, Reason::StoreRefused | Reason::StoreFull) {
         // What cannot be recorded was not decided.
         return Ok(());
@@ -128,11 +259,9 @@ fn decision(act: &Act) -> Option<(&'static str, Option<&AccountName>, Option<Key
         Act::Sign(sign) => Some(("sign", Some(&sign.key.account), None)),
         Act::ContextLogin(login) => Some(("context-login", None, Some(login.operation.key))),
         Act::ContextSign(sign) => Some(("context-sign", None, Some(sign.operation.key))),
-        Act::Status
-        | Act::Login
-        | Act::Random(_)
-        | Act::ShowAccount(_)
-        | Act::FindKeys(_)
-        | Act::ContextEnd(_) => None,
+        Act::Invite(enroll) => Some(("invite", Some(&enroll.account), None)),
+        Act::Stage(Subject::Sign(sign)) => Some(("stage", Some(&sign.key.account), None)),
+        Act::Stage(Subject::Payee(payee)) => Some(("stage", Some(&payee.account), None)),
+        _ => None,
     }
 }

@@ -7,6 +7,7 @@
 use crate::grant::Permit;
 use core::cell::{Cell, RefCell};
 use countersign_wire::client::TotpHash;
+use countersign_wire::device::Identity;
 use countersign_wire::hal::{Fault, Op, Output, Secret, Value};
 use countersign_wire::reason::Reason;
 use futures_channel::oneshot;
@@ -126,6 +127,18 @@ impl Hal {
                 Value::Signature(signature) => Ok(signature.into_array()),
                 _ => Err(HalError(Fault::Keystore)),
             }
+        }
+    }
+
+    /// Has the HSM's root endorse the plugin's keys.
+    pub async fn endorse(&self, signing_key: [u8; 65], sealing_key: [u8; 65]) -> Result<Identity, HalError> {
+        let op = Op::Endorse {
+            signing_key: ByteArray::new(signing_key),
+            sealing_key: ByteArray::new(sealing_key),
+        };
+        match self.call(op).await? {
+            Value::Endorsed(identity) => Ok(*identity),
+            _ => Err(HalError(Fault::Keystore)),
         }
     }
 

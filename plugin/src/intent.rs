@@ -1,8 +1,9 @@
 //! What is to be signed, from the request to the reply: read before anything is loaded, then reviewed with the key's eyes.
 
 use crate::ecdsa::Verified;
-use crate::record::{Account, Key};
+use crate::record::{Account, HEADLINE_MAX_BYTES, Key, Signing};
 use crate::wallet;
+use countersign_approvals::digest;
 use countersign_intent::bitcoin::{Psbt, Review};
 use countersign_intent::ethereum::{Message, Transaction, TypedData};
 use countersign_intent::summary::{self, SUMMARY_MAX_BYTES};
@@ -31,6 +32,7 @@ enum Form {
 #[derive(Clone, Debug)]
 pub struct Intent {
     told: Told,
+    mechanism: Mechanism,
     summary: String,
     to_sign: Vec<ToSign>,
     product: Product,
@@ -83,6 +85,7 @@ impl Draft {
         if !key.mechanisms.contains(&self.mechanism()) {
             return Err(Reason::MechanismNotAllowed);
         }
+        let mechanism = self.mechanism();
         let (told, digest, product) = match self.0 {
             Form::Digest(digest) => (Told::digest(), digest, Product::Nothing),
             Form::Ethereum(transaction) => {
@@ -93,7 +96,7 @@ impl Draft {
             Form::Psbt(psbt) => return Intent::of_psbt(psbt, account, key),
         };
         let to_sign = vec![ToSign { digest, child: None, public_key: key.public_key.into_array() }];
-        Ok(Intent { summary: summary_of(&told)?, told, to_sign, product })
+        Ok(Intent { summary: summary_of(&told)?, told, mechanism, to_sign, product })
     }
 }
 
@@ -101,6 +104,12 @@ impl Draft {
 fn summary_of(told: &Told) -> Result<String, Reason> {
     let summary = summary::render(told);
     if summary.len() <= SUMMARY_MAX_BYTES { Ok(summary) } else { Err(Reason::TooMuchToShow) }
+}
+
+/// The first line of a summary that is no warning, shortened.
+fn headline(summary: &str) -> &str {
+    let line = summary.lines().find(|line| !line.starts_with("warning: ")).unwrap_or_default();
+    &line[..line.floor_char_boundary(HEADLINE_MAX_BYTES)]
 }
 
 impl Intent {
@@ -112,7 +121,13 @@ impl Intent {
         });
         let to_sign: Vec<ToSign> = to_sign.collect::<Result<_, Reason>>()?;
         let told = review.intent.clone();
-        Ok(Self { summary: summary_of(&told)?, told, to_sign, product: Product::Psbt(psbt, review) })
+        Ok(Self {
+            summary: summary_of(&told)?,
+            told,
+            mechanism: Mechanism::Bitcoin,
+            to_sign,
+            product: Product::Psbt(psbt, review),
+        })
     }
 
     /// What people and policies are told of it.
@@ -123,6 +138,20 @@ impl Intent {
     /// The text that people are shown.
     pub fn summary(&self) -> &str {
         &self.summary
+    }
+
+    /// How it is signed.
+    pub fn mechanism(&self) -> Mechanism {
+        self.mechanism
+    }
+
+    /// What an approval is for, and what the history keeps.
+    pub(crate) fn signing(&self) -> Signing {
+        let digests: Vec<[u8; 32]> = self.digests().collect();
+        Signing {
+            hash: digest::intent_hash(self.mechanism.word(), &digests, &self.summary),
+            headline: headline(&self.summary).to_owned(),
+        }
     }
 
     /// All that is signed, in order. Never empty.

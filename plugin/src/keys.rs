@@ -1,13 +1,15 @@
 //! Keys: made once with one set of mechanisms, found by name, by id, or page by page. Never replaced or removed.
 
-use crate::approval::require_confirmed;
+use crate::approval::require_open;
 use crate::audit::What;
 use crate::enrolment::check_public_key;
 use crate::machine::Core;
-use crate::record::{KEYS_MAX, Key, Source, Wallet};
+use crate::record::{Account, KEYS_MAX, Key, Source, Wallet};
 use crate::store::{Change, RecordId};
 use crate::wallet;
-use countersign_wire::client::{CreateKey, Cursor, KeyInfo, KeyPage, KeyPlan, KeyQuery, Mechanism};
+use countersign_wire::client::{
+    ApprovalKind, CreateKey, Cursor, KeyInfo, KeyPage, KeyPlan, KeyQuery, Mechanism,
+};
 use countersign_wire::names::{KeyName, TenantName};
 use countersign_wire::reason::{Reason, Refusal};
 use serde_bytes::ByteArray;
@@ -32,6 +34,13 @@ pub(crate) fn check_plan(plan: &KeyPlan) -> Result<(), Reason> {
         Some(path) if path.purpose(plan.network).is_none() => Err(Reason::UnsupportedPath),
         _ => Ok(()),
     }
+}
+
+/// A floor that the account's factors can reach, and not below the first key's: the API key alone must not have a user pay to
+/// a key that takes less than what he was enrolled for (I8).
+fn check_floor(account: &Account, floor: ApprovalKind) -> Result<(), Reason> {
+    let least = account.keys.first().map(|first| first.floor).unwrap_or_default();
+    if (least..=account.strongest()).contains(&floor) { Ok(()) } else { Err(Reason::FloorNotPossible) }
 }
 
 /// Makes a key of the account as planned: a key pair in the keystore, or a key of the account's wallet, which is made with
@@ -60,6 +69,7 @@ pub(crate) async fn make(
         source,
         mechanisms: plan.mechanisms.clone(),
         network: plan.network,
+        floor: plan.floor,
     })
 }
 
@@ -73,7 +83,7 @@ pub(crate) async fn create(
     let record = core.store.account_id(tenant, &request.label.account);
     let _turn = core.turns.take(record).await;
     let mut account = core.store.load(&core.hal, record).await?.ok_or(Reason::UnknownAccount)?;
-    require_confirmed(&account, core.now().elapsed_secs)?;
+    require_open(&account, core.now().elapsed_secs)?;
     if account.key_named(&request.label.key).is_some() {
         return Err(Reason::KeyExists.into());
     }
@@ -87,6 +97,7 @@ pub(crate) async fn create(
     if account.keys.iter().any(taken) {
         return Err(Reason::PathTaken.into());
     }
+    check_floor(&account, request.plan.floor)?;
     let key = make(core, record, &mut account.wallet, &request.label.key, &request.plan).await?;
     let info = account.key_info(&key);
     account.keys.push(key);

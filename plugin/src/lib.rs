@@ -16,6 +16,13 @@
 //! | `gate` | strict decoding, the API key, dispatch, the audit of refusals |
 //! | [`signing`] | the life of a signature |
 //! | `approval` | count first, check, spend: the only maker of grants |
+//! | `given` | what a signature is approved with: something offered now, a grant of this boot, or an approval from before |
+//! | `evidence` | what a device or a passkey says, verified |
+//! | `staging`, `staged` | intents that wait for the user's approval on a device |
+//! | `identity` | who the plugin is to devices: its keys, endorsed by the root |
+//! | `invitation` | sealed enrolment |
+//! | `device_acts` | what a device does to its account: look, confirm, unlock, freeze |
+//! | `receipts` | what was signed, as signed statements |
 //! | `grant` | one unused right to sign one intent once |
 //! | [`totp`] | RFC 6238 codes, compared in constant time |
 //! | [`limits`] | locks and failure budgets |
@@ -36,20 +43,28 @@
 mod approval;
 mod audit;
 pub mod clock;
+mod device_acts;
 pub mod ecdsa;
 mod enrolment;
+mod evidence;
 mod gate;
+mod given;
 mod grant;
 pub mod hal;
+mod identity;
 pub mod intent;
+mod invitation;
 mod keys;
 pub mod limits;
 pub mod machine;
 #[cfg(any(test, feature = "properties"))]
 pub mod properties;
+mod receipts;
 pub mod record;
 mod retry;
 pub mod signing;
+mod staged;
+mod staging;
 pub mod store;
 mod tenants;
 pub mod totp;

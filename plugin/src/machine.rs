@@ -8,12 +8,15 @@
 
 use crate::audit::{Event as AuditEvent, What};
 use crate::clock::{Clock, Moment};
+use crate::enrolment;
 use crate::gate;
 use crate::grant::OpenGrants;
 use crate::hal::Hal;
+use crate::identity::Identity;
 use crate::record::PolicyMark;
 use crate::retry::Retries;
-use crate::store::{Change, CommitError, Store, StoreError, Watermarks};
+use crate::staged::StagedIntents;
+use crate::store::{Change, Store, StoreError, Watermarks};
 use crate::tenants::Tenants;
 use crate::turns::Turns;
 use core::cell::{Cell, OnceCell, RefCell};
@@ -42,6 +45,8 @@ pub(crate) struct Core {
     pub(crate) tenants: Tenants,
     pub(crate) turns: Turns,
     pub(crate) grants: RefCell<OpenGrants>,
+    pub(crate) identity: Identity,
+    pub(crate) staged: RefCell<StagedIntents>,
     pub(crate) retries: RefCell<Retries>,
     pub(crate) retry_salt: Secret,
     clock: Rc<RefCell<Clock>>,
@@ -253,10 +258,14 @@ async fn open(hal: Rc<Hal>, core: Rc<OnceCell<Core>>, clock: Rc<RefCell<Clock>>,
             }));
             // In one commit, which all of them wait for.
             let commits = changes.into_iter().map(|change| core.store.commit(change));
-            match futures_util::future::try_join_all(commits).await {
-                Ok(_) => hal.send(Output::Ready),
-                Err(error) => {
-                    let fault = if error == CommitError::Full { Fault::StoreFull } else { Fault::Store };
+            let started = match futures_util::future::try_join_all(commits).await {
+                Ok(_) => enrolment::lift_freezes(core).await,
+                Err(error) => Err(Reason::from(error)),
+            };
+            match started {
+                Ok(()) => hal.send(Output::Ready),
+                Err(reason) => {
+                    let fault = if reason == Reason::StoreFull { Fault::StoreFull } else { Fault::Store };
                     hal.send(Output::Halt { why: StoreError::Hal(fault).to_string() });
                 }
             }
@@ -348,6 +357,7 @@ async fn try_open(
         }
         tenants.push((tenant.clone(), state, policy));
     }
+    let identity = Identity::endorse(hal, &boot.sealing_key).await?;
     let retry_salt = hal.random(32).await?;
     let core = Core {
         hal: Rc::clone(hal),
@@ -356,6 +366,8 @@ async fn try_open(
         tenants: Tenants::new(tenants),
         turns: Turns::default(),
         grants: RefCell::default(),
+        identity,
+        staged: RefCell::default(),
         retries: RefCell::default(),
         retry_salt,
         clock: Rc::clone(clock),

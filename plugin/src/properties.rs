@@ -1,12 +1,15 @@
 //! What must hold of every record that is opened, whatever it holds. The functions panic when a property is breached, and say
 //! whether the bytes were read; tests and fuzzers call them. Never part of an image.
 
-use crate::audit::{Event, Signs, What};
+use crate::audit::{Event, Signs, Used, What};
 use crate::limits::Guard;
-use crate::record::{Account, Enrolment, FORMAT, Key, Source, TenantState, TotpFactor, Wallet};
+use crate::record::{
+    Account, ApprovedBy, Device, Enrolment, Entry, FORMAT, Key, Passkey, Prior, Source, TenantState,
+    TotpFactor, Wallet,
+};
 use crate::totp::Code;
 use countersign_policy::{Ledger, Payees};
-use countersign_wire::client::{Mechanism, TotpParameters};
+use countersign_wire::client::{ApprovalKind, Mechanism, TotpParameters};
 use countersign_wire::properties::check_packed;
 use countersign_wire::{decode_packed, encode_packed};
 use serde_bytes::{ByteArray, ByteBuf};
@@ -48,6 +51,7 @@ pub fn records() -> Vec<Vec<u8>> {
         source,
         mechanisms: vec![mechanism],
         network: None,
+        floor: ApprovalKind::SealedCode,
     };
     let path = "m/44h/60h/0h/0/0".parse().expect("a path");
     let mut payees = Payees::default();
@@ -71,6 +75,36 @@ pub fn records() -> Vec<Vec<u8>> {
         ],
         ledger: Ledger::default(),
         payees,
+        devices: vec![Device { key: ByteArray::new([4; 65]) }],
+        passkeys: vec![Passkey {
+            credential_id: ByteBuf::from([5; 32]),
+            public_key: ByteArray::new([4; 65]),
+            rp_id: "example.com".to_owned(),
+            origin: "https://example.com".to_owned(),
+            sign_count: 9,
+            backup_eligible: true,
+        }],
+        prior: vec![Prior {
+            intent: ByteArray::new([6; 16]),
+            key: ByteArray::new([1; 16]),
+            intent_hash: ByteArray::new([7; 32]),
+            by: ApprovedBy { kind: ApprovalKind::Passkey, backed_up: true },
+            nonce: ByteArray::new([8; 32]),
+            expires_unix_secs: 600,
+            until_elapsed_secs: 300,
+            until_unix_secs: 300,
+        }],
+        acts: 2,
+        frozen: Some(1),
+        signatures: 8,
+        history: vec![Entry {
+            counter: 8,
+            unix_secs: 1_767_225_600,
+            kind: ApprovalKind::SealedCode,
+            key: "key".parse().expect("a name"),
+            intent_hash: ByteArray::new([7; 32]),
+            headline: "kind: transfer".to_owned(),
+        }],
     };
     let open = Account {
         enrolment: Enrolment::Open { until_elapsed_secs: 1_800 },
@@ -94,7 +128,12 @@ pub fn records() -> Vec<Vec<u8>> {
     let events = vec![
         event(What::Booted { boot_count: 1 }),
         event(What::CodeCounted),
-        event(What::Granted { key: ByteArray::new([1; 16]), step: 9, signs }),
+        event(What::Granted {
+            key: ByteArray::new([1; 16]),
+            used: Used::Step(9),
+            kind: ApprovalKind::Code,
+            signs,
+        }),
     ];
     vec![encode_packed(&account), encode_packed(&open), encode_packed(&tenant), encode_packed(&events)]
 }

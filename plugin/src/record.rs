@@ -3,19 +3,32 @@
 //! A record is CBOR with fields by number ([`countersign_wire::encode_packed`]), sealed as [`crate::store`] says.
 //! An account's record binds its factor, its keys and its counters as one: none can be exchanged without the rest.
 
+use crate::clock::Moment;
 use crate::limits::{Bucket, Guard};
 use countersign_policy::{Ledger, Payees};
-use countersign_wire::client::{AccountInfo, KeyInfo, KeyPlan, Mechanism, Network, TotpParameters};
+use countersign_wire::client::{
+    AccountInfo, ApprovalKind, KeyInfo, KeyPlan, Mechanism, Network, TotpParameters,
+};
+use countersign_wire::device::IntentId;
 use countersign_wire::names::{AccountName, KeyLabel, KeyName, TenantName};
 use countersign_wire::path::DerivationPath;
 use serde::{Deserialize, Serialize};
 use serde_bytes::{ByteArray, ByteBuf};
 
 /// The form of record that this version writes and the only one it reads.
-pub const FORMAT: u8 = 2;
+pub const FORMAT: u8 = 3;
 
 /// The most keys an account holds; it bounds the record.
 pub const KEYS_MAX: usize = 16;
+
+/// The most approvals of an account that wait for their signature.
+pub const PRIOR_MAX: usize = 4;
+
+/// How many of its last signatures an account remembers.
+pub const HISTORY_MAX: usize = 4;
+
+/// How much of a summary the history keeps, in bytes.
+pub const HEADLINE_MAX_BYTES: usize = 96;
 
 /// How long an enrolment waits for its two codes.
 pub const ENROLMENT_OPEN_SECS: u64 = 30 * 60;
@@ -46,6 +59,108 @@ pub struct Account {
     pub ledger: Ledger,
     /// Whom it is known to pay.
     pub payees: Payees,
+    /// The user's own devices. Made with the account.
+    pub devices: Vec<Device>,
+    /// The user's passkeys. Made with the account.
+    pub passkeys: Vec<Passkey>,
+    /// What the user approved on a device, and is not signed yet.
+    pub prior: Vec<Prior>,
+    /// How often a device acted on the account: what a device signs to act is good for one count.
+    pub acts: u64,
+    /// Frozen by its user, at that count of acts.
+    pub frozen: Option<u64>,
+    /// How many signatures it made.
+    pub signatures: u64,
+    /// The last of them, newest last.
+    pub history: Vec<Entry>,
+}
+
+/// A device that belongs to the user.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Device {
+    /// What it signs with: P-256, SEC 1 uncompressed.
+    pub key: ByteArray<65>,
+}
+
+/// A passkey (WebAuthn, ES256).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Passkey {
+    /// Its credential id.
+    pub credential_id: ByteBuf,
+    /// What it signs with: P-256, SEC 1 uncompressed.
+    pub public_key: ByteArray<65>,
+    /// The site that it belongs to.
+    pub rp_id: String,
+    /// The page that it was registered on.
+    pub origin: String,
+    /// The highest counter that it ever showed.
+    pub sign_count: u32,
+    /// Whether it may be copied to other devices. Never changes.
+    pub backup_eligible: bool,
+}
+
+/// An approval that was checked and spent, and is good for one signature.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Prior {
+    /// The staged intent.
+    pub intent: IntentId,
+    /// The key.
+    pub key: ByteArray<16>,
+    /// What may be signed.
+    pub intent_hash: ByteArray<32>,
+    /// What approved it.
+    pub by: ApprovedBy,
+    /// Of what was approved, as a refusal of it names them.
+    pub nonce: ByteArray<32>,
+    /// Likewise: when the intent would have expired.
+    pub expires_unix_secs: u64,
+    /// Until when, by the time that the HSM runs.
+    pub until_elapsed_secs: u64,
+    /// Until when by the clock, which goes on while the HSM is off.
+    pub until_unix_secs: u64,
+}
+
+impl Prior {
+    /// Whether it may still be signed. In doubt about the time it may not.
+    pub(crate) fn is_good(&self, now: Moment) -> bool {
+        now.sure && now.elapsed_secs < self.until_elapsed_secs && now.unix_secs < self.until_unix_secs
+    }
+}
+
+/// What approved something, as far as policy asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ApprovedBy {
+    /// The kind.
+    pub kind: ApprovalKind,
+    /// Of a passkey: whether it was copied to other devices by then.
+    pub backed_up: bool,
+}
+
+impl ApprovedBy {
+    /// A plain code.
+    pub const CODE: Self = Self { kind: ApprovalKind::Code, backed_up: false };
+}
+
+/// One signature that the account made.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Entry {
+    /// Which one it was, from 1.
+    pub counter: u64,
+    /// When.
+    pub unix_secs: u64,
+    /// What approved it.
+    pub kind: ApprovalKind,
+    /// The key.
+    pub key: KeyName,
+    /// What was signed.
+    pub intent_hash: ByteArray<32>,
+    /// The first line of the summary.
+    pub headline: String,
 }
 
 /// Whether the user has shown two codes.
@@ -112,6 +227,8 @@ pub struct Key {
     pub mechanisms: Vec<Mechanism>,
     /// The network of a Bitcoin key. Never changed.
     pub network: Option<Network>,
+    /// The weakest approval that it takes. Never changed.
+    pub floor: ApprovalKind,
 }
 
 impl Key {
@@ -125,8 +242,22 @@ impl Key {
 
     /// What it was made for.
     pub fn plan(&self) -> KeyPlan {
-        KeyPlan { mechanisms: self.mechanisms.clone(), network: self.network, path: self.path().cloned() }
+        KeyPlan {
+            mechanisms: self.mechanisms.clone(),
+            network: self.network,
+            path: self.path().cloned(),
+            floor: self.floor,
+        }
     }
+}
+
+/// What the history keeps of an intent.
+#[derive(Clone, Debug)]
+pub(crate) struct Signing {
+    /// The intent hash.
+    pub(crate) hash: [u8; 32],
+    /// The first line of the summary that is no warning, shortened.
+    pub(crate) headline: String,
 }
 
 impl Account {
@@ -136,7 +267,40 @@ impl Account {
         const ALONE: usize = 768;
         const KEY: usize = 512;
         let payees = self.payees.list().iter().map(|payee| size_of_val(payee) + payee.address.len());
-        ALONE + self.keys.len() * KEY + payees.sum::<usize>() + self.ledger.memory_bytes()
+        let passkeys = self.passkeys.iter().map(|passkey| {
+            size_of_val(passkey) + passkey.credential_id.len() + passkey.rp_id.len() + passkey.origin.len()
+        });
+        let history = self.history.iter().map(|entry| size_of_val(entry) + entry.headline.len() + 64);
+        ALONE
+            + self.keys.len() * KEY
+            + payees.chain(passkeys).chain(history).sum::<usize>()
+            + size_of_val(self.devices.as_slice())
+            + size_of_val(self.prior.as_slice())
+            + self.ledger.memory_bytes()
+    }
+
+    /// The strongest approval that its factors can give.
+    pub fn strongest(&self) -> ApprovalKind {
+        match (self.devices.is_empty(), self.passkeys.is_empty()) {
+            (_, false) => ApprovalKind::Passkey,
+            (false, true) => ApprovalKind::SealedCode,
+            (true, true) => ApprovalKind::Code,
+        }
+    }
+
+    /// Writes a signature into the history: in the change that grants it.
+    pub(crate) fn remember(&mut self, key: &KeyName, intent: &Signing, kind: ApprovalKind, unix_secs: u64) {
+        self.signatures += 1;
+        self.history.push(Entry {
+            counter: self.signatures,
+            unix_secs,
+            kind,
+            key: key.clone(),
+            intent_hash: ByteArray::new(intent.hash),
+            headline: intent.headline.clone(),
+        });
+        let outdated = self.history.len().saturating_sub(HISTORY_MAX);
+        self.history.drain(..outdated);
     }
 
     /// Whether the enrolment was left open too long: such an account is void.
@@ -179,6 +343,10 @@ impl Account {
             failures_left: self.guard.failures_left(elapsed_secs),
             keys: self.keys.iter().map(|key| self.key_info(key)).collect(),
             payees: self.payees.list().iter().map(|payee| payee.address.clone()).collect(),
+            devices: u8::try_from(self.devices.len()).unwrap_or(u8::MAX),
+            passkeys: u8::try_from(self.passkeys.len()).unwrap_or(u8::MAX),
+            frozen: self.frozen,
+            signatures: self.signatures,
         }
     }
 }

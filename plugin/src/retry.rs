@@ -22,14 +22,8 @@ const KEEP_MAX: usize = 32_768;
 pub(crate) struct Sameness([u8; 32]);
 
 impl Sameness {
-    pub(crate) fn of(salt: &[u8], key: &KeyLabel, digests: &[u8], approval: &str) -> Self {
-        let parts = [
-            salt,
-            key.account.as_str().as_bytes(),
-            key.key.as_str().as_bytes(),
-            digests,
-            approval.as_bytes(),
-        ];
+    pub(crate) fn of(salt: &[u8], key: &KeyLabel, digests: &[u8], approval: &[u8]) -> Self {
+        let parts = [salt, key.account.as_str().as_bytes(), key.key.as_str().as_bytes(), digests, approval];
         Self(hash(b"countersign sameness v1", &parts))
     }
 }

@@ -14,20 +14,25 @@
 //! [`context_login`] does 3, 5, 6 and 7 into a grant that lives in memory; [`context_sign`] does 2, 3 and 4, binds
 //! the grant to the intent with a durable change, then 8 and 9. A refusal there burns the code.
 
-use crate::approval::{self, Stop};
+use crate::approval::{self, Offer, Spending, Stop};
 use crate::audit::{Signs, What};
 use crate::ecdsa::{self, Verified};
+use crate::given::{Given, prior_of, was_signed};
 use crate::grant::Grant;
 use crate::intent::{Draft, Intent};
 use crate::machine::Core;
-use crate::record::{Account, Key, Source};
+use crate::record::{Account, ApprovedBy, Key, Source};
 use crate::retry::{Known, Sameness};
+use crate::staging;
 use crate::store::{Change, RecordId};
 use crate::wallet;
-use countersign_policy::{self as policy, Booking, Decision, KeyUse, Question, Why};
-use countersign_wire::client::{Approval, ContextLogin, ContextSign, Operation, RequestId, Sign, Signed};
+use countersign_policy::{Booking, Decision, KeyUse, Question, Why};
+use countersign_wire::client::{
+    Approval, ApprovalKind, ContextLogin, ContextSign, Operation, RequestId, Sign, Signed,
+};
 use countersign_wire::names::TenantName;
 use countersign_wire::reason::{Reason, Refusal};
+use zeroize::Zeroizing;
 
 /// How often a request starts again when its account changed under it. It has the account's turn, so once is
 /// already more than expected.
@@ -60,22 +65,29 @@ pub(crate) async fn sign(
             Known::Other => return Err(Reason::RequestIdReused.into()),
             Known::New => {}
         }
+        let given = Given::of(core, &account, &key, &intent, approval)?;
 
         // 4. Ask policy.
-        let Permission { rule, booking } = permit(core, &account, &key, &intent)?;
+        let Permission { rule, booking } = permit(core, &account, &key, &intent, given.by())?;
 
         // 5, 6, 7. Count first, check, spend.
-        let granted = |step| What::Granted { key: key.id, step, signs: Signs::of(&intent, &rule) };
-        let spent = match approval::spend(core, &mut account, key.id, approval, Some(booking), granted).await
-        {
+        let granted = |used| What::Granted {
+            key: key.id,
+            used,
+            kind: given.by().kind,
+            signs: Signs::of(&intent, &rule),
+        };
+        let spent = match given.spend(core, &mut account, &key, &intent, booking, granted).await {
             Ok(spent) => spent,
             Err(Stop::Conflict) => continue,
             Err(Stop::Refused(refusal)) => return Err(refusal.into()),
         };
+        given.was_spent(core);
 
         // 8. Sign and verify. 9. Release.
         let signatures = release(core, &account, &key, Grant::bind(spent, intent.digests()), &intent).await?;
         let signed = intent.signed(&signatures)?;
+        given.was_signed(core, &account, &key, &intent);
         let now_secs = core.now().elapsed_secs;
         core.retries.borrow_mut().keep(tenant, &id, same, signatures, now_secs);
         return Ok(signed);
@@ -83,13 +95,17 @@ pub(crate) async fn sign(
     Err(Reason::InternalError.into())
 }
 
-/// PKCS#11 context login: spends a code into a grant for one operation.
+/// PKCS#11 context login: spends a code into a grant for one operation. What a device made approves the staged intent; and
+/// where the user approved one before, there is nothing to be done.
 pub(crate) async fn context_login(
     core: &Core,
     tenant: &TenantName,
     request: &ContextLogin,
-) -> Result<(), Refusal> {
+) -> Result<(), Refused> {
     let operation = &request.operation;
+    if let Approval::Intent(approval) = &request.approval {
+        return staging::approve_in(core, tenant, operation, &approval.intent, &approval.evidence).await;
+    }
     let record = core.store.account_of_key(tenant, &operation.key);
     let _turn = core.turns.take(record).await;
     for _ in 0..RESTARTS_MAX {
@@ -99,63 +115,86 @@ pub(crate) async fn context_login(
             // It has its grant: the answer was lost on the way. No second code is spent, no second grant is made.
             return Ok(());
         }
+        let Approval::Code(typed) = &request.approval else {
+            let waits = prior_of(&account, &key, core.now()).next().is_some();
+            return if waits { Ok(()) } else { Err(Reason::MalformedCode.into()) };
+        };
+        if key.floor > ApprovalKind::Code {
+            return Err(Reason::BelowFloor.into());
+        }
 
         // 5, 6, 7. Count first, check, spend.
-        let logged_in = |step| What::LoggedIn { key: key.id, step };
-        match approval::spend(core, &mut account, key.id, &request.approval, None, logged_in).await {
+        let spending = Spending {
+            booking: None,
+            apply: |_: &mut Account| {},
+            record: |used| What::LoggedIn { key: key.id, used },
+        };
+        match approval::spend(core, &mut account, key.id, &Offer::plain(typed), spending).await {
             Ok(spent) => {
                 core.grants.borrow_mut().put(tenant, operation, spent, core.now().elapsed_secs);
                 return Ok(());
             }
             Err(Stop::Conflict) => {}
-            Err(Stop::Refused(refusal)) => return Err(refusal),
+            Err(Stop::Refused(refusal)) => return Err(refusal.into()),
         }
     }
     Err(Reason::InternalError.into())
 }
 
-/// PKCS#11 signature: binds the operation's grant to its data and uses it up, whatever the outcome.
+/// PKCS#11 signature: binds the operation's grant to its data and uses it up, whatever the outcome. An operation without one
+/// signs what the user approved before, on a device, exactly that and once.
 pub(crate) async fn context_sign(
     core: &Core,
     tenant: &TenantName,
     request: &ContextSign,
 ) -> Result<Signed, Refused> {
     let operation = &request.operation;
-    let spent = core
-        .grants
-        .borrow_mut()
-        .take(tenant, operation, core.now().elapsed_secs)
-        .ok_or(Reason::ApprovalMissing)?;
-    if request.payload.mechanism() != operation.mechanism {
+    let grant = core.grants.borrow_mut().take(tenant, operation, core.now().elapsed_secs);
+    if grant.is_some() && request.payload.mechanism() != operation.mechanism {
         return Err(Reason::MechanismNotAllowed.into());
     }
-
-    // 2. Read the intent.
-    let draft = Draft::read(&request.payload)?;
     let record = core.store.account_of_key(tenant, &operation.key);
     let _turn = core.turns.take(record).await;
 
-    // 3. Load the account. 4. Ask policy.
-    let (mut account, key) = load_by_key(core, record, operation).await?;
-    let intent = draft.review(&account, &key)?;
-    let Permission { rule, booking } = permit(core, &account, &key, &intent)?;
+    // 3. Load the account. 2. Read the intent.
+    let loaded = load_by_key(core, record, operation).await;
+    if grant.is_none() {
+        let now = core.now();
+        let waits = |(account, key): &(Account, Key)| prior_of(account, key, now).next().is_some();
+        // Nothing approves it, so nothing is said of the key or the data.
+        let nothing = match &loaded {
+            Ok(loaded) => !waits(loaded) || request.payload.mechanism() != operation.mechanism,
+            Err(reason) => matches!(reason, Reason::UnknownKey | Reason::MechanismNotAllowed),
+        };
+        if nothing {
+            return Err(Reason::ApprovalMissing.into());
+        }
+    }
+    let (mut account, key) = loaded?;
+    let intent = Draft::read(&request.payload)?.review(&account, &key)?;
+    let given = match grant {
+        Some(spent) => Given::Bound(spent),
+        None => Given::prior(core, &account, &key, &intent)?,
+    };
+
+    // 4. Ask policy.
+    let Permission { rule, booking } = permit(core, &account, &key, &intent, given.by())?;
 
     // 7. Bind the grant to the intent and book the amounts, durably.
-    let bound = What::Bound { key: key.id, signs: Signs::of(&intent, &rule) };
-    let event = core.event(Some(tenant), Some(&account.name), bound);
-    let tenant_changes = booking.touches_tenant().then(|| tenant.clone());
-    let account_changes = booking.touches_account();
-    core.tenants
-        .book(tenant, booking, &mut account.ledger, core.now().elapsed_secs)
-        .map_err(|_| Reason::LimitExceeded)?;
-    account.version += u64::from(account_changes);
-    let changed = account_changes.then(|| account.clone());
-    let change = Change { account: changed, tenant: tenant_changes, event };
-    core.store.commit(change).await.map_err(Reason::from)?;
+    let bound = |_| What::Bound { key: key.id, signs: Signs::of(&intent, &rule) };
+    let was = given.intent();
+    let spent = given.into_spent(core, &mut account, &key, &intent, booking, bound).await.map_err(
+        |stop| match stop {
+            Stop::Refused(refusal) => refusal,
+            Stop::Conflict => Reason::InternalError.into(),
+        },
+    )?;
 
     // 8. Sign and verify. 9. Release.
     let signatures = release(core, &account, &key, Grant::bind(spent, intent.digests()), &intent).await?;
-    Ok(intent.signed(&signatures)?)
+    let signed = intent.signed(&signatures)?;
+    was_signed(core, was, &account, &key, &intent);
+    Ok(signed)
 }
 
 /// The account and key of a PKCS#11 operation. A foreign id and an unknown one are the same miss.
@@ -170,13 +209,19 @@ async fn load_by_key(core: &Core, record: RecordId, operation: &Operation) -> Re
 }
 
 /// What policy permitted: by which rule, and what its limits are to count.
-struct Permission {
-    rule: String,
+pub(crate) struct Permission {
+    pub(crate) rule: String,
     booking: Booking,
 }
 
-/// Asks policy.
-fn permit(core: &Core, account: &Account, key: &Key, intent: &Intent) -> Result<Permission, Refused> {
+/// Asks policy. An account that is frozen, or was never confirmed, has nothing to ask.
+pub(crate) fn permit(
+    core: &Core,
+    account: &Account,
+    key: &Key,
+    intent: &Intent,
+    by: ApprovedBy,
+) -> Result<Permission, Refused> {
     let (policy, tenant_ledger) = core.tenants.policy(&account.tenant).ok_or(Reason::InternalError)?;
     let mechanisms: Vec<&str> = key.mechanisms.iter().map(|mechanism| mechanism.word()).collect();
     let now = core.now();
@@ -184,12 +229,16 @@ fn permit(core: &Core, account: &Account, key: &Key, intent: &Intent) -> Result<
         // A login was made when it was; rules ask for the hour now.
         return Err(Reason::ClockUnsure.into());
     }
+    if account.frozen.is_some() {
+        return Err(Reason::AccountFrozen.into());
+    }
     let question = Question {
         tenant: account.tenant.as_str(),
         account: account.name.as_str(),
         key: KeyUse { mechanisms: &mechanisms, network: key.network },
         intent: intent.told(),
-        approval: policy::Approval::Code,
+        approval: by.kind,
+        backed_up: by.backed_up,
         unix_secs: now.unix_secs,
         elapsed_secs: now.elapsed_secs,
         account_ledger: &account.ledger,
@@ -271,7 +320,7 @@ async fn repeat(
 }
 
 fn sameness(core: &Core, request: &Sign, intent: &Intent, approval: &Approval) -> Sameness {
-    let Approval::Code(typed) = approval;
+    let given = Zeroizing::new(countersign_wire::encode(approval));
     let digests: Vec<u8> = intent.digests().flatten().collect();
-    Sameness::of(core.retry_salt.expose(), &request.key, &digests, typed.expose())
+    Sameness::of(core.retry_salt.expose(), &request.key, &digests, &given)
 }

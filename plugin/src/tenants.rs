@@ -21,6 +21,23 @@ const BUDGET_LEAST: usize = 100;
 /// Requests of one tenant under way at the most, so that none fills the plugin alone.
 pub(crate) const REQUESTS_MAX: usize = IN_FLIGHT_MAX / 4 * 3;
 
+/// Requests of one tenant's devices under way at the most: anybody may send them.
+const DEVICE_REQUESTS_MAX: usize = 64;
+
+/// The same of all tenants together.
+const ALL_DEVICE_REQUESTS_MAX: usize = 192;
+
+/// How many refusals of a tenant's devices are recorded one by one: so many at once, and then one in each second.
+const REFUSALS_AT_ONCE: u64 = 60;
+
+/// What of it is left, and how many were not.
+#[derive(Default)]
+struct DeviceRefusals {
+    used: u64,
+    at_elapsed_secs: u64,
+    not_recorded: u64,
+}
+
 struct Slot {
     settings: Tenant,
     /// As it was read at the start; budget and ledger are newer.
@@ -30,6 +47,9 @@ struct Slot {
     budget: TenantBudget,
     /// Requests under way.
     requests_under_way: usize,
+    /// Those of its users' devices.
+    devices_under_way: usize,
+    device_refusals: DeviceRefusals,
     waiting: Vec<oneshot::Sender<()>>,
 }
 
@@ -53,6 +73,8 @@ impl Tenants {
                 ledger: state.ledger.clone(),
                 policy,
                 requests_under_way: 0,
+                devices_under_way: 0,
+                device_refusals: DeviceRefusals::default(),
                 waiting: Vec::new(),
                 settings,
                 state,
@@ -93,6 +115,37 @@ impl Tenants {
         Some(Place { tenants: self.clone(), tenant: tenant.clone() })
     }
 
+    /// A place among the requests of this tenant's devices that may be under way: few, and apart from its backend's.
+    pub(crate) fn place_of_device(&self, tenant: &TenantName) -> Option<DevicePlace> {
+        let mut tenants = self.0.borrow_mut();
+        let all: usize = tenants.values().map(|slot| slot.devices_under_way).sum();
+        let has_room = |slot: &&mut Slot| slot.devices_under_way < DEVICE_REQUESTS_MAX;
+        let slot = tenants.get_mut(tenant).filter(has_room).filter(|_| all < ALL_DEVICE_REQUESTS_MAX)?;
+        slot.devices_under_way += 1;
+        Some(DevicePlace { tenants: self.clone(), tenant: tenant.clone() })
+    }
+
+    /// Whether a refusal of a device is recorded by itself, and how many before it were not. Anybody can cause one, so that
+    /// the trail must not grow as fast as he likes; what a device or a passkey of the user's really said always is.
+    pub(crate) fn admit_device_refusal(
+        &self,
+        tenant: &TenantName,
+        is_authentic: bool,
+        elapsed_secs: u64,
+    ) -> Option<u64> {
+        let mut tenants = self.0.borrow_mut();
+        let refusals = &mut tenants.get_mut(tenant)?.device_refusals;
+        let forgiven = elapsed_secs.saturating_sub(refusals.at_elapsed_secs);
+        refusals.used = refusals.used.saturating_sub(forgiven);
+        refusals.at_elapsed_secs = elapsed_secs;
+        if !is_authentic && refusals.used >= REFUSALS_AT_ONCE {
+            refusals.not_recorded = refusals.not_recorded.saturating_add(1);
+            return None;
+        }
+        refusals.used += u64::from(!is_authentic);
+        Some(core::mem::take(&mut refusals.not_recorded))
+    }
+
     /// The tenant's state as it is sealed next.
     pub(crate) fn state(&self, tenant: &TenantName) -> Option<TenantState> {
         let tenants = self.0.borrow();
@@ -108,6 +161,22 @@ impl Tenants {
     pub(crate) fn policy(&self, tenant: &TenantName) -> Option<(Rc<Policy>, Ledger)> {
         let tenants = self.0.borrow();
         tenants.get(tenant).map(|slot| (Rc::clone(&slot.policy), slot.ledger.clone()))
+    }
+
+    /// SHA-256 of the policy document in force, if the tenant was given one.
+    pub(crate) fn policy_sha256(&self, tenant: &TenantName) -> Option<[u8; 32]> {
+        let tenants = self.0.borrow();
+        tenants.get(tenant)?.state.policy.map(|mark| mark.sha256.into_array())
+    }
+
+    /// How many there are.
+    pub(crate) fn how_many(&self) -> usize {
+        self.0.borrow().len()
+    }
+
+    /// Whether there is such a tenant.
+    pub(crate) fn is_known(&self, tenant: &TenantName) -> bool {
+        self.0.borrow().contains_key(tenant)
     }
 
     /// Books what policy permitted against the limits of account and tenant, if it still fits: others may have booked since.
@@ -173,6 +242,20 @@ impl Slot {
 pub(crate) struct Place {
     tenants: Tenants,
     tenant: TenantName,
+}
+
+/// One of the requests of a tenant's devices under way.
+pub(crate) struct DevicePlace {
+    tenants: Tenants,
+    tenant: TenantName,
+}
+
+impl Drop for DevicePlace {
+    fn drop(&mut self) {
+        if let Some(slot) = self.tenants.0.borrow_mut().get_mut(&self.tenant) {
+            slot.devices_under_way = slot.devices_under_way.saturating_sub(1);
+        }
+    }
 }
 
 impl Drop for Place {

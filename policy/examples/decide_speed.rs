@@ -95,6 +95,7 @@ fn main() {
                     key: KeyUse { mechanisms: &["digest", "ethereum"], network: None },
                     intent,
                     approval: Approval::Code,
+                    backed_up: false,
                     unix_secs: 1_767_268_800,
                     elapsed_secs: 1_000_000,
                     account_ledger: &ledger,

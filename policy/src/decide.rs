@@ -10,6 +10,8 @@ use crate::picture::{PayeeState, Picture};
 use crate::problem::Problem;
 use crate::rules::{Outcome, Rules};
 use countersign_intent::{Amount, Intent, Kind, Network};
+/// What a user approves with.
+pub use countersign_wire::client::ApprovalKind as Approval;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -19,36 +21,6 @@ pub struct Policy {
     document: Document,
     limits: Arc<[Limit]>,
     rules: Rules,
-}
-
-/// What a user approves with, weakest first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Approval {
-    /// A plain code.
-    Code,
-    /// A sealed code.
-    SealedCode,
-    /// A passkey assertion.
-    Passkey,
-}
-
-impl Approval {
-    /// Every kind, weakest first.
-    pub const ALL: &[Approval] = &[Approval::Code, Approval::SealedCode, Approval::Passkey];
-
-    /// The word that rules use.
-    pub const fn word(self) -> &'static str {
-        match self {
-            Approval::Code => "code",
-            Approval::SealedCode => "sealed-code",
-            Approval::Passkey => "passkey",
-        }
-    }
-
-    /// The kind of this word.
-    pub fn of_word(word: &str) -> Option<Self> {
-        Self::ALL.iter().copied().find(|kind| kind.word() == word)
-    }
 }
 
 /// What the key was made for.
@@ -73,6 +45,8 @@ pub struct Question<'a> {
     pub intent: &'a Intent,
     /// The kind of approval that the user gives for it.
     pub approval: Approval,
+    /// Of a passkey: whether it was copied to other devices of its user.
+    pub backed_up: bool,
     /// The HSM's clock, for hours and weekdays alone.
     pub unix_secs: u64,
     /// How long the HSM has been running over its life, for windows and delays.
@@ -200,6 +174,7 @@ pub(crate) struct Asking<'a> {
     pub(crate) account: &'a str,
     pub(crate) key: KeyUse<'a>,
     pub(crate) approval: Approval,
+    pub(crate) backed_up: bool,
     pub(crate) unix_secs: u64,
     pub(crate) elapsed_secs: u64,
     pub(crate) account_ledger: &'a Ledger,
@@ -253,6 +228,7 @@ impl Policy {
             account: question.account,
             key: question.key,
             approval: question.approval,
+            backed_up: question.backed_up,
             unix_secs: question.unix_secs,
             elapsed_secs: question.elapsed_secs,
             account_ledger: question.account_ledger,
@@ -418,6 +394,7 @@ impl Policy {
             key: asking.key,
             kind: facts.kind,
             approval: asking.approval,
+            backed_up: asking.backed_up,
             assets: facts.leaving().map(|moved| self.declared_asset(facts, moved)).collect(),
             chain: self.declared_chain(facts),
             family: facts.family,

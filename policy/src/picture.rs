@@ -35,6 +35,7 @@ pub(crate) struct Picture<'a> {
     pub(crate) key: KeyUse<'a>,
     pub(crate) kind: Kind,
     pub(crate) approval: Approval,
+    pub(crate) backed_up: bool,
     /// Declared names, or "other".
     pub(crate) assets: BTreeSet<&'a str>,
     /// A declared chain, "none" or "other".
@@ -81,6 +82,7 @@ impl Picture<'_> {
             ("limited", RestrictedExpression::new_bool(self.limited)),
             ("move_count", long(u64::try_from(self.move_count).ok()?)?),
             ("opaque", RestrictedExpression::new_bool(self.opaque)),
+            ("passkey_backed_up", RestrictedExpression::new_bool(self.backed_up)),
             ("payees", name("Payees", self.payees.word())?),
             ("recipient_count", long(u64::try_from(self.recipients.len()).ok()?)?),
             ("recipients", texts(self.recipients.iter().copied())),

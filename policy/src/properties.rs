@@ -19,6 +19,7 @@ pub fn check_document(bytes: &[u8]) -> bool {
             key: KeyUse { mechanisms, network: None },
             intent: &Intent::digest(),
             approval: Approval::Passkey,
+            backed_up: false,
             unix_secs: 1_767_225_600,
             elapsed_secs: 0,
             account_ledger: &Ledger::default(),

@@ -1,8 +1,8 @@
 //! The operator's folder, inside the boundary: who the tenants are. Only its owner can read or change it.
 
 use crate::{HsmError, durable};
-use countersign_wire::hal::{POLICY_MAX_BYTES, Tenant};
-use countersign_wire::names::{ApiKey, TenantName};
+use countersign_wire::hal::{LIFTED_MAX, Lifted, POLICY_MAX_BYTES, Tenant};
+use countersign_wire::names::{AccountName, ApiKey, TenantName};
 use data_encoding::HEXLOWER;
 use serde::{Deserialize, Serialize};
 use serde_bytes::{ByteArray, ByteBuf};
@@ -26,6 +26,16 @@ struct Entry {
     plain_enrolment: bool,
     failures_per_hour: Option<u32>,
     accounts_max: Option<u32>,
+    /// The freezes that the operator has lifted.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    lifted: Vec<LiftedEntry>,
+}
+
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct LiftedEntry {
+    account: AccountName,
+    freeze: u64,
 }
 
 /// What the operator decides for a tenant.
@@ -74,6 +84,7 @@ pub fn add_tenant(path: &Path, name: &TenantName, terms: TenantTerms) -> Result<
         plain_enrolment: terms.plain_enrolment,
         failures_per_hour: terms.failures_per_hour,
         accounts_max: terms.accounts_max,
+        lifted: Vec::new(),
     });
     write(path, &file)?;
     Ok(api_key)
@@ -86,6 +97,22 @@ pub fn replace_api_key(path: &Path, name: &TenantName) -> Result<ApiKey, HsmErro
     entry_of(&mut file, name)?.api_key_sha256 = api_key_sha256;
     write(path, &file)?;
     Ok(api_key)
+}
+
+/// Lifts a freeze, by its number: the plugin does so at the next start, once. The oldest that stand there make room.
+pub fn lift_freeze(
+    path: &Path,
+    name: &TenantName,
+    account: &AccountName,
+    freeze: u64,
+) -> Result<(), HsmError> {
+    let mut file = read(path)?;
+    let lifted = &mut entry_of(&mut file, name)?.lifted;
+    lifted.retain(|one| one.account != *account);
+    lifted.push(LiftedEntry { account: account.clone(), freeze });
+    let outdated = lifted.len().saturating_sub(LIFTED_MAX);
+    lifted.drain(..outdated);
+    write(path, &file)
 }
 
 /// Changes a tenant's terms and returns all of them.
@@ -157,9 +184,16 @@ pub fn tenants(path: &Path) -> Result<Vec<Tenant>, HsmError> {
             failures_per_hour: entry.failures_per_hour,
             accounts_max: entry.accounts_max,
             policy,
+            lifted: lifted(entry.lifted),
         });
     }
     Ok(tenants)
+}
+
+fn lifted(entries: Vec<LiftedEntry>) -> Vec<Lifted> {
+    let newest = entries.len().saturating_sub(LIFTED_MAX);
+    let lifted = entries.into_iter().skip(newest);
+    lifted.map(|LiftedEntry { account, freeze }| Lifted { account, freeze }).collect()
 }
 
 /// What the policies of all tenants may have together, in bytes: they go to the plugin in one message.
@@ -329,6 +363,28 @@ mod tests {
             assert_eq!(read.is_ok(), number < most, "{number}");
             assert!(read.err().is_none_or(|error| error.to_string().contains(&format!("tenant {name} "))));
         }
+    }
+
+    #[test]
+    fn a_freeze_is_lifted_by_its_number_in_one_tenant_alone() {
+        let (_folder, path, [one, two]) = two_tenants();
+        let account = |name: &str| AccountName::parse(name).unwrap();
+        lift_freeze(&path, &one, &account("alice"), 3).unwrap();
+        lift_freeze(&path, &one, &account("bob"), 0).unwrap();
+        lift_freeze(&path, &one, &account("alice"), 7).unwrap();
+        let lifted = |tenant: &TenantName| {
+            tenants(&path).unwrap().into_iter().find(|one| one.name == *tenant).unwrap().lifted
+        };
+        let of = |name: &str, freeze| Lifted { account: account(name), freeze };
+        assert_eq!(lifted(&one), [of("bob", 0), of("alice", 7)]);
+        assert_eq!(lifted(&two), []);
+        assert!(lift_freeze(&path, &TenantName::parse("three").unwrap(), &account("alice"), 7).is_err());
+        for number in 0..LIFTED_MAX {
+            lift_freeze(&path, &two, &account(&format!("user-{number}")), 1).unwrap();
+        }
+        lift_freeze(&path, &two, &account("alice"), 9).unwrap();
+        assert_eq!(lifted(&two).len(), LIFTED_MAX);
+        assert_eq!(lifted(&two).last(), Some(&of("alice", 9)));
     }
 
     #[test]

@@ -11,7 +11,7 @@ use crate::{HsmError, hardening};
 use anyhow::Result;
 use clap::{Parser, Subcommand, ValueEnum};
 use countersign_wire::client::ClockMode;
-use countersign_wire::names::TenantName;
+use countersign_wire::names::{AccountName, TenantName};
 use data_encoding::HEXLOWER;
 use serde_json::json;
 use sha2::{Digest, Sha256};
@@ -138,6 +138,21 @@ enum TenantCommand {
         #[arg(long, value_name = "FILE")]
         policy: PathBuf,
     },
+    /// Lift a freeze that a user put on his account, from the next start on
+    LiftFreeze {
+        /// The folder of the HSM
+        #[arg(long, value_name = "DIR")]
+        home: PathBuf,
+        /// The tenant
+        #[arg(long)]
+        name: TenantName,
+        /// The account
+        #[arg(long)]
+        account: AccountName,
+        /// The freeze's number, as `countersign account show` tells it
+        #[arg(long, value_name = "N")]
+        freeze: u64,
+    },
     /// Replace the API key of a tenant, which stops working; prints the new one, which is shown only here
     NewApiKey {
         /// The folder of the HSM
@@ -258,7 +273,7 @@ fn init(arguments: &InitArguments) -> Result<(), HsmError> {
     with_softhsm_configured(&home, keystore)?;
     let image = SealedImage::load(&arguments.image)?;
     let policy = arguments.policy.as_deref().map(read_document).transpose()?;
-    let Initialised { hsm_id, api_keys } = home.initialise(&Initialisation {
+    let Initialised { hsm_id, root_fingerprint, api_keys } = home.initialise(&Initialisation {
         measurement: image.measurement(),
         keystore,
         softhsm_module: arguments.softhsm_module.clone(),
@@ -272,7 +287,12 @@ fn init(arguments: &InitArguments) -> Result<(), HsmError> {
     let api_keys: serde_json::Map<_, _> =
         api_keys.iter().map(|(name, key)| (name.to_string(), key.expose().into())).collect();
     let (hsm_id, measurement) = (HEXLOWER.encode(&hsm_id), image.measurement().to_hex());
-    println!("{}", json!({ "hsm_id": hsm_id, "measurement": measurement, "api_keys": api_keys }));
+    let root_fingerprint = HEXLOWER.encode(&root_fingerprint);
+    println!(
+        "{}",
+        json!({ "hsm_id": hsm_id, "measurement": measurement, "root_fingerprint": root_fingerprint,
+            "api_keys": api_keys })
+    );
     Ok(())
 }
 
@@ -285,6 +305,7 @@ fn tenant(command: &TenantCommand) -> Result<(), HsmError> {
     let (TenantCommand::Add { home, .. }
     | TenantCommand::Set(SetArguments { home, .. })
     | TenantCommand::SetPolicy { home, .. }
+    | TenantCommand::LiftFreeze { home, .. }
     | TenantCommand::NewApiKey { home, .. }) = command;
     let home = Home::at(home)?;
     let _lock = home.lock()?;
@@ -320,6 +341,10 @@ fn tenant(command: &TenantCommand) -> Result<(), HsmError> {
             let document = read_document(policy)?;
             ceremony::set_policy(&tenants, name, &document)?;
             json!({ "tenant": name, "policy_sha256": HEXLOWER.encode(&Sha256::digest(&document)) })
+        }
+        TenantCommand::LiftFreeze { name, account, freeze, .. } => {
+            ceremony::lift_freeze(&tenants, name, account, *freeze)?;
+            json!({ "tenant": name, "account": account, "freeze": freeze })
         }
         TenantCommand::NewApiKey { name, .. } => {
             let api_key = ceremony::replace_api_key(&tenants, name)?;

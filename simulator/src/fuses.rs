@@ -14,6 +14,7 @@
 use crate::image::Measurement;
 use crate::keystore::KeystoreKind;
 use crate::{HsmError, durable};
+use countersign_approvals::es256::SigningKey;
 use countersign_wire::client::ClockMode;
 use countersign_wire::hal::Secret;
 use hkdf::Hkdf;
@@ -89,6 +90,12 @@ impl Fuses {
             .expand(&info, &mut key)
             .expect("32 bytes are within HKDF's limit");
         Secret::new(key)
+    }
+
+    /// The root: what this HSM says of the images that it runs, whichever they are. Its public key is shown when the HSM is
+    /// initialised; devices have it from there.
+    pub fn root(&self) -> SigningKey {
+        SigningKey::derive(&self.device_secret, "countersign simulator root v1")
     }
 
     pub(crate) fn encode(&self) -> Zeroizing<Vec<u8>> {

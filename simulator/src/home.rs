@@ -50,6 +50,8 @@ pub struct Initialisation {
 pub struct Initialised {
     /// Which HSM this is.
     pub hsm_id: [u8; 16],
+    /// SHA-256 of the root's public key: what users' devices pin.
+    pub root_fingerprint: [u8; 32],
     /// Each tenant's API key. They are kept nowhere.
     pub api_keys: Vec<(TenantName, ApiKey)>,
 }
@@ -142,7 +144,8 @@ impl Home {
         let fuses = Fuses::generate(plan.clock, plan.keystore, plan.measurement)
             .map_err(HsmError::io("make the device secret"))?;
         fuses.burn(&self.fuses())?;
-        Ok(Initialised { hsm_id: fuses.hsm_id, api_keys })
+        let root_fingerprint = fuses.root().public_key().fingerprint();
+        Ok(Initialised { hsm_id: fuses.hsm_id, root_fingerprint, api_keys })
     }
 
     fn create_root(&self) -> Result<(), HsmError> {

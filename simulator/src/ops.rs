@@ -8,7 +8,10 @@ use crate::keystore::{self, Keystore, KeystoreError, WRAPPED_MAX_BYTES};
 use crate::nvram::{STATE_SLOT_BYTES, Slots};
 use crate::store::{Store, StoreFault};
 use crate::{HsmError, ceremony, log};
-use countersign_wire::client::{RANDOM_MAX_BYTES, TotpHash};
+use countersign_approvals::es256::PublicKey;
+use countersign_approvals::statement::{self, Signed};
+use countersign_wire::client::{ClockMode, RANDOM_MAX_BYTES, TotpHash};
+use countersign_wire::device::Identity;
 use countersign_wire::hal::{
     APPEND_MAX_BYTES, Boot, Fault, NVRAM_MAX_BYTES, Op, READ_MAX_BYTES, Secret, Time, Value,
 };
@@ -123,7 +126,30 @@ impl Hardware {
                 Ok(Value::Wrapped(bounded(wrapped.map_err(|error| of_keystore(&error))?)?))
             }
             Op::Mac { wrapped, hash, counters } => self.mac(&wrapped, hash, &counters),
+            Op::Endorse { signing_key, sealing_key } => self.endorse(&signing_key, &sealing_key),
         }
+    }
+
+    /// The root says which keys the image has that it measured. What it says of HSM, image and clock it knows itself.
+    fn endorse(&self, signing_key: &[u8; 65], sealing_key: &[u8; 65]) -> Result<Value, Fault> {
+        let key = |bytes: &[u8; 65]| PublicKey::parse(bytes).map_err(|_| Fault::Limits);
+        let identity = statement::Identity {
+            hsm: self.fuses.hsm_id,
+            measurement: *self.fuses.measurement.as_bytes(),
+            clock: match self.fuses.clock {
+                ClockMode::System => statement::ClockMode::System,
+                ClockMode::Manual => statement::ClockMode::Manual,
+            },
+            signing_key: key(signing_key)?,
+            sealing_key: key(sealing_key)?,
+        };
+        let root = self.fuses.root();
+        let Signed { statement, signature } = Signed::sign(&root, &identity);
+        Ok(Value::Endorsed(Box::new(Identity {
+            statement: statement.into(),
+            signature: ByteArray::new(signature),
+            root: ByteArray::new(*root.public_key().as_bytes()),
+        })))
     }
 
     fn read_store(&self, offset: u64, length_bytes: u32) -> Result<Value, Fault> {
@@ -231,7 +257,7 @@ mod tests {
     use crate::home::Initialisation;
     use crate::image::Measurement;
     use crate::keystore::KeystoreKind;
-    use countersign_wire::client::ClockMode;
+    use countersign_approvals::es256::SigningKey;
     use countersign_wire::hal::Extent;
 
     fn fresh() -> (tempfile::TempDir, Home) {
@@ -270,6 +296,31 @@ mod tests {
         let boot = open(&home, Vec::new()).unwrap().boot().unwrap();
         assert_eq!(boot.nvram.as_ref().map(|nvram| nvram.as_slice()), Some(b"head 2".as_slice()));
         assert_eq!(boot.store, Extent { begin: 0, end: 5 });
+    }
+
+    #[test]
+    fn the_root_endorses_the_keys_of_this_image_on_this_hsm_and_nothing_else() {
+        let (_folder, home) = fresh();
+        let hardware = open(&home, Vec::new()).unwrap();
+        let [signing, sealing] =
+            [1, 2].map(|byte| SigningKey::from_scalar(&[byte; 32]).unwrap().public_key());
+        let endorse = |signing_key: &[u8; 65]| Op::Endorse {
+            signing_key: ByteArray::new(*signing_key),
+            sealing_key: ByteArray::new(*sealing.as_bytes()),
+        };
+        let Ok(Value::Endorsed(endorsed)) = hardware.perform(endorse(signing.as_bytes())) else {
+            panic!("not endorsed")
+        };
+        let root = PublicKey::parse(endorsed.root.as_slice()).unwrap();
+        assert_eq!(root, hardware.fuses().root().public_key());
+        let signed =
+            Signed { statement: endorsed.statement.to_vec(), signature: endorsed.signature.into_array() };
+        let said: statement::Identity = signed.verify(&root).unwrap();
+        assert_eq!((said.hsm, said.measurement), (hardware.fuses().hsm_id, [7; 48]));
+        assert_eq!((said.signing_key, said.sealing_key), (signing, sealing));
+        assert_eq!(said.clock, statement::ClockMode::Manual);
+        assert!(signed.verify::<statement::Identity>(&signing).is_err());
+        assert_eq!(hardware.perform(endorse(&[4; 65])), Err(Fault::Limits), "not a point");
     }
 
     #[test]

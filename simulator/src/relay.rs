@@ -189,7 +189,9 @@ impl Needs {
     fn of(op: &Op) -> Self {
         match op {
             Op::Mac { .. } => Self::Mac,
-            Op::SignDigest { .. } | Op::GenerateKeyPair | Op::WrapMacKey { .. } => Self::Signer,
+            Op::SignDigest { .. } | Op::GenerateKeyPair | Op::WrapMacKey { .. } | Op::Endorse { .. } => {
+                Self::Signer
+            }
             Op::Random { .. }
             | Op::ReadStore { .. }
             | Op::CutStore { .. }

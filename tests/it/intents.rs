@@ -41,7 +41,7 @@ pub(crate) fn set_policy(hsm: &mut Hsm, name: &str) {
 
 pub(crate) fn wallet_key(hsm: &Hsm, user: &User, name: &str, mechanism: Mechanism, path: &str) -> KeyInfo {
     let network = (mechanism == Bitcoin).then_some(Network::Regtest);
-    let plan = KeyPlan { mechanisms: vec![mechanism], network, path: Some(path.parse().unwrap()) };
+    let plan = KeyPlan { network, path: Some(path.parse().unwrap()), ..KeyPlan::of(vec![mechanism]) };
     hsm.create_key_as(user, name, plan).unwrap()
 }
 

@@ -5,6 +5,7 @@
 mod approvals;
 mod cli;
 mod crash;
+mod devices;
 mod disk_faults;
 mod enrolment;
 mod frames;
@@ -12,8 +13,10 @@ mod image;
 mod intents;
 mod limits;
 mod load;
+mod malicious_relay;
 mod native_races;
 mod node;
+mod page;
 mod pkcs11_calls;
 mod pkcs11_clients;
 mod pkcs11_examples;

@@ -6,9 +6,10 @@ use crate::intents::{MAIL, Watched, set_policy, wallet_key};
 use alloy_consensus::{SignableTransaction, TxEip1559};
 use alloy_dyn_abi::TypedData;
 use alloy_primitives::{Address, Bytes, keccak256};
-use countersign_tests::backend::{address, assert_signed_by};
-use countersign_tests::{Hsm, Keystore, User, artefacts, on_embedded, transactions};
+use countersign_tests::backend::{address, assert_signed_by, digest};
+use countersign_tests::{Hsm, Keystore, User, artefacts, on_embedded, owner, transactions};
 use countersign_wire::client::Mechanism::{Bitcoin, Digest, Ethereum, Message, TypedData as Typed};
+use countersign_wire::client::{ApprovalKind, KeyQuery};
 use k256::ecdsa::signature::hazmat::PrehashSigner;
 use k256::ecdsa::{Signature as K256Signature, SigningKey};
 use std::ffi::OsStr;
@@ -26,6 +27,7 @@ on_embedded!(
     the_python_example_makes_transactions_that_can_be_broadcast,
     the_java_example_signs_with_every_mechanism,
     the_java_example_says_why_it_was_refused,
+    i1_javas_key_store_signs_what_was_approved_on_a_device,
 );
 
 /// The section "Worked example".
@@ -295,6 +297,43 @@ fn the_python_example_makes_transactions_that_can_be_broadcast(keystore: Keystor
     let stranger = transactions::RECIPIENT.to_checksum(None);
     let (output, raw) = finish(&unsigned, &signature, &stranger);
     assert!(!output.status.success() && raw.is_empty(), "not a signature of that address");
+}
+
+/// `SunPKCS11`'s `KeyStore` knows no login for each signature.
+fn i1_javas_key_store_signs_what_was_approved_on_a_device(keystore: Keystore) {
+    let hsm = Hsm::start(keystore);
+    let device = owner::device(&hsm, &hsm.client, "alice", 1).unwrap();
+    let plan = owner::plan_with_floor(&[Digest], ApprovalKind::SealedCode);
+    let phone = owner::enrol(&hsm, &device, "alice", plan);
+    let folder = hsm.folder().join("key-store");
+    fs::create_dir(&folder).unwrap();
+    let program = artefacts::workspace().join("docs/examples/SignApproved.java");
+    fs::copy(program, folder.join("SignApproved.java")).unwrap();
+    let [make, sign] = &documented("Java's KeyStore")[..] else { panic!("two lines") };
+    succeeded(&shell(&folder, make).output().unwrap());
+    fs::write(folder.join("digest.bin"), [1; 32]).unwrap();
+    let run = || {
+        let line = sign.replace("alice/digest", "alice/main");
+        let mut command = shell(&folder, &line);
+        command.env("MODULE", artefacts::module()).env("COUNTERSIGN_CONFIG", hsm.host_toml());
+        let output = command.env("COUNTERSIGN_API_KEY", hsm.api_key().expose()).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        (output.status.code(), fs::read(folder.join("signature.bin")).unwrap(), said)
+    };
+    let refused = |(code, signature, said): (Option<i32>, Vec<u8>, String)| {
+        assert_eq!((code, signature.len()), (Some(3), 0), "{said}");
+        assert!(said.contains("The user has not approved exactly this"), "{said}");
+    };
+    refused(run());
+    hsm.advance(30);
+    let staged = hsm.stage("alice", digest(1)).unwrap();
+    let seen = device.view(staged.intent.into_array()).unwrap();
+    device.approve(&seen, &phone.code(hsm.now())).unwrap();
+    let (code, signature, said) = run();
+    assert_eq!(code, Some(0), "{said}");
+    let keys = hsm.find_keys(hsm.api_key(), KeyQuery::Label(owner::owned_key("alice"))).unwrap().keys;
+    assert_signed_by(&keys[0], &[1; 32], &signature);
+    refused(run());
 }
 
 #[test]

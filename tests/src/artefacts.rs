@@ -45,6 +45,11 @@ pub fn node() -> PathBuf {
     named("COUNTERSIGN_TEST_NODE")
 }
 
+/// The folder with the user's page, as it is served.
+pub fn page() -> PathBuf {
+    named("COUNTERSIGN_TEST_PAGE")
+}
+
 /// The workspace's folder.
 pub fn workspace() -> PathBuf {
     let tests = PathBuf::from(env!("CARGO_MANIFEST_DIR"));

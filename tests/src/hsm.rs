@@ -54,6 +54,8 @@ impl Keystore {
 pub struct Initialised {
     /// Which HSM it is.
     pub hsm_id: String,
+    /// What users' devices pin.
+    pub root_fingerprint: String,
     /// The image that it will run.
     pub measurement: String,
     /// Each tenant's API key.
@@ -189,6 +191,16 @@ impl Hsm {
         assert!(self.running.is_none(), "tenants are changed while the HSM is stopped");
         let mut command = hsm_command();
         command.args(["tenant", "set", "--home"]).arg(self.home()).args(["--name", name]).args(options);
+        let output = command.output().expect("countersign-hsm can be started");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+
+    /// Lifts the freeze of this number of an account of an HSM that does not run.
+    pub fn lift_freeze(&mut self, account: &str, freeze: u64) {
+        assert!(self.running.is_none(), "freezes are lifted while the HSM is stopped");
+        let mut command = hsm_command();
+        command.args(["tenant", "lift-freeze", "--home"]).arg(self.home()).args(["--name", TENANT]);
+        command.args(["--account", account, "--freeze", &freeze.to_string()]);
         let output = command.output().expect("countersign-hsm can be started");
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     }

@@ -33,6 +33,9 @@ const JDK_WRAPPER: [&str; 3] = ["--module", "jdk.crypto.cryptoki", "sun.security
 /// What the tests import in Python.
 const PYTHON_IMPORTS: &str = "import pkcs11, PyKCS11, coincurve, Crypto.Hash.keccak";
 
+/// Where Debian puts the browser, and where the tests look for it.
+const CHROMIUM: &str = "/usr/bin/chromium";
+
 /// The oldest Node.js that the libraries in `tests/node` run on; Debian 12 has it.
 const NODE_LEAST_MAJOR: u32 = 18;
 
@@ -61,6 +64,8 @@ pub(crate) enum Package {
     Node,
     /// Node's package manager. Debian has it in a package of its own, others have it in Node's.
     Npm,
+    /// The browser that the tests of the users' page drive.
+    Chromium,
 }
 
 impl Package {
@@ -77,6 +82,7 @@ impl Package {
             Self::Jdk => "default-jdk-headless",
             Self::Node => "nodejs",
             Self::Npm => "npm",
+            Self::Chromium => "chromium",
         }
     }
 
@@ -95,6 +101,7 @@ impl Package {
             Self::Jdk => is_on_the_path("javac") && succeeds(Command::new("javap").args(JDK_WRAPPER)),
             Self::Node => node_major().is_some_and(|major| major >= NODE_LEAST_MAJOR),
             Self::Npm => is_on_the_path("npm"),
+            Self::Chromium => Path::new(CHROMIUM).exists(),
         }
     }
 }
@@ -203,23 +210,43 @@ pub(crate) fn ensure_node() -> Result<PathBuf> {
     }
     let wanted =
         fs::read_to_string(sources.join("package-lock.json")).context("tests/node has no lock file")?;
+    install_locked(&folder, &wanted)?;
+    Ok(folder)
+}
+
+/// Builds the users' page, and gives the folder to be served. It is built where its sources are: what it writes there is
+/// ignored by git.
+pub(crate) fn ensure_page() -> Result<PathBuf> {
+    let web = root().join("host-shim/web");
+    let wanted =
+        fs::read_to_string(web.join("package-lock.json")).context("host-shim/web has no lock file")?;
+    install_locked(&web, &wanted)?;
+    say("building the users' page");
+    let mut build = Command::new("npm");
+    build.args(["run", "--silent", "build"]).current_dir(&web);
+    run(build.stdin(Stdio::null()).stdout(std::io::stderr()))?;
+    Ok(web.join("page/dist"))
+}
+
+/// Installs the libraries of the folder's lock file, by their hashes; no script of theirs runs.
+fn install_locked(folder: &Path, lock: &str) -> Result<()> {
     // npm removes the folder before it installs anything, and this file with it.
     let installed = folder.join("node_modules/installed.txt");
-    if fs::read_to_string(&installed).is_ok_and(|installed| installed == wanted) {
-        return Ok(folder);
+    if fs::read_to_string(&installed).is_ok_and(|installed| installed == lock) {
+        return Ok(());
     }
-    say("installing the JavaScript libraries of tests/node");
+    say(&format!("installing the JavaScript libraries of {}", folder.display()));
     let mut npm = Command::new("npm");
     npm.args(["ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"])
-        .current_dir(&folder)
+        .current_dir(folder)
         .stdin(Stdio::null())
         .stdout(std::io::stderr());
     run(&mut npm).context(
         "the JavaScript libraries that the tests use could not be installed (npm says why above); if npm's registry is \
          not reachable from here, name a mirror: npm config set registry URL",
     )?;
-    fs::write(&installed, wanted)?;
-    Ok(folder)
+    fs::write(&installed, lock)?;
+    Ok(())
 }
 
 #[cfg(test)]

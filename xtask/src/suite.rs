@@ -3,7 +3,7 @@
 //! Tests that span crates find what was built through environment variables, and fail without them.
 
 use crate::artefacts::{Programs, build_faults, build_image, build_programs};
-use crate::setup::{Package, ensure_node, ensure_packages, ensure_python};
+use crate::setup::{Package, ensure_node, ensure_packages, ensure_page, ensure_python};
 use crate::workspace::{cargo, output, root, say};
 use anyhow::{Context, Result};
 use std::io::{BufRead, BufReader};
@@ -20,6 +20,8 @@ struct Artefacts {
     python: Option<PathBuf>,
     /// The scripts in JavaScript, with their libraries.
     node: Option<PathBuf>,
+    /// The users' page, as it is served.
+    page: Option<PathBuf>,
 }
 
 impl Artefacts {
@@ -38,13 +40,16 @@ impl Artefacts {
         if let Some(node) = &self.node {
             command.env("COUNTERSIGN_TEST_NODE", node);
         }
+        if let Some(page) = &self.page {
+            command.env("COUNTERSIGN_TEST_PAGE", page);
+        }
     }
 }
 
 fn build() -> Result<Artefacts> {
     let programs = build_programs()?;
     let image = build_image(&programs.hsm, None)?.image;
-    Ok(Artefacts { programs, image, faults: None, python: None, node: None })
+    Ok(Artefacts { programs, image, faults: None, python: None, node: None, page: None })
 }
 
 /// Installs what is missing, builds everything and runs all tests.
@@ -58,9 +63,11 @@ pub(crate) fn test() -> Result<ExitCode> {
         Package::Jdk,
         Package::Node,
         Package::Npm,
+        Package::Chromium,
     ])?;
     let (faults, python, node) = (Some(build_faults()?), Some(ensure_python()?), Some(ensure_node()?));
-    let artefacts = Artefacts { faults, python, node, ..build()? };
+    let page = Some(ensure_page()?);
+    let artefacts = Artefacts { faults, python, node, page, ..build()? };
     say("running the tests");
     let mut tests = cargo();
     tests.args(["test", "--locked", "--workspace", "--no-fail-fast"]).stdout(Stdio::piped());

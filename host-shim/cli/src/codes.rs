@@ -46,13 +46,13 @@ fn typed(text: &str) -> Result<TypedCode, Failure> {
     TypedCode::new(text).map_err(|_| Reason::MalformedCode.into())
 }
 
-fn ask(what: &str) -> Result<Zeroizing<String>, Failure> {
+pub(crate) fn ask(what: &str) -> Result<Zeroizing<String>, Failure> {
     let mut terminal = std::io::stderr();
     write!(terminal, "{what}: ").and_then(|()| terminal.flush()).map_err(Failure::Output)?;
     read_line()
 }
 
-fn read_line() -> Result<Zeroizing<String>, Failure> {
+pub(crate) fn read_line() -> Result<Zeroizing<String>, Failure> {
     line_of(&mut std::io::stdin().lock())
 }
 

@@ -1,53 +1,56 @@
 //! One function for each command: words in, request out, answer shown.
 
 use crate::arguments::{
-    AccountCommand, Arguments, ClockCommand, Command, EnrollArguments, KeyCommand, SignArguments,
-    TwoCodesArguments, WalletCommand,
+    AccountCommand, Arguments, ClockCommand, Command, EnrollArguments, KeyCommand, NewAccountArguments,
+    ReceiptCommand, SignArguments, TwoCodesArguments, WalletCommand,
 };
 use crate::failure::Failure;
 use crate::qr::{self, QrFile};
-use crate::show::{
-    self, AccountShown, Advanced, ClockShown, EnrolledShown, KeyShown, KeysShown, SignedShown, StatusShown,
-};
+use crate::session::{Session, expect_answer};
+use crate::show::account::{AccountShown, EnrolledShown};
+use crate::show::{self, Advanced, ClockShown, KeyShown, KeysShown, SignedShown, StatusShown};
 use crate::wallet::{self, WalletShown};
-use crate::{codes, payload, policy};
-use countersign_client::{Client, HostConfig, advance_clock, new_request_id};
+use crate::{codes, device, intents, payload, policy, receipts, relay};
+use countersign_client::{advance_clock, new_request_id};
 use countersign_wire::client::{
-    AccountInfo, Act, Answer, Approval, CreateKey, Enroll, KeyInfo, KeyPage, KeyQuery, Sign, Status,
-    TotpParameters, TrustPayee, TwoCodes,
+    Act, Answer, Approval, ApprovalKind, CreateKey, Enroll, KeyInfo, KeyQuery, Sign, TotpParameters,
+    TrustPayee, TwoCodes,
 };
-use countersign_wire::names::{AccountName, ApiKey, KeyLabel, KeyName};
+use countersign_wire::names::{AccountName, KeyLabel, KeyName};
 use countersign_wire::reason::Reason;
 use serde_bytes::ByteArray;
 use std::io::IsTerminal;
-use std::path::Path;
 use zeroize::Zeroizing;
-
-/// What every command needs to ask the HSM.
-struct Session {
-    config: HostConfig,
-    client: Client,
-}
-
-/// Takes the one answer that the client has already checked to be of the right kind.
-macro_rules! expect_answer {
-    ($outcome:expr, $kind:ident) => {
-        match $outcome {
-            Answer::$kind(answer) => Ok(answer),
-            _ => Err(Failure::from(Reason::HsmUnreachable)),
-        }
-    };
-}
 
 /// Carries out a command and returns what is to be printed.
 pub(crate) fn run(arguments: &Arguments) -> Result<Zeroizing<String>, Failure> {
     let json = arguments.json;
-    if let Command::Policy(command) = &arguments.command {
-        return policy::run(command, json);
-    }
-    let session = Session::open(arguments.config.as_deref())?;
+    let config = arguments.config.as_deref();
     match &arguments.command {
-        Command::Policy(_) => unreachable!("policies are written without an HSM: handled above"),
+        Command::Policy(command) => policy::run(command, json),
+        Command::Relay(arguments) => relay::run(arguments, config),
+        Command::Device(command) => device::run(command, config, json),
+        Command::Receipt(ReceiptCommand::Verify { file, root }) => {
+            Ok(show::text(&receipts::verify(file, root)?, json))
+        }
+        _ => ask(&Session::open(config)?, arguments, json),
+    }
+}
+
+/// The commands of whoever has an API key, and those that the HSM answers to everybody.
+fn ask(session: &Session, arguments: &Arguments, json: bool) -> Result<Zeroizing<String>, Failure> {
+    match &arguments.command {
+        Command::Policy(_)
+        | Command::Relay(_)
+        | Command::Device(_)
+        | Command::Receipt(ReceiptCommand::Verify { .. }) => {
+            unreachable!("these have no session: they are carried out before")
+        }
+        Command::Intent(command) => intents::run(session, command, json),
+        Command::Receipt(ReceiptCommand::Find { key, payload, out }) => {
+            Ok(show::text(&receipts::find(session, key, payload, out)?, json))
+        }
+        Command::Identity { root } => Ok(show::text(&receipts::identity(session, root.as_ref())?, json)),
         Command::Address { key, index, change } => {
             let found = session.find_keys(KeyQuery::Label(key.parse()?))?.keys;
             let key = found.first().ok_or(Reason::UnknownKey)?;
@@ -62,44 +65,17 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Zeroizing<String>, Failure> {
             let unix_time = advance_clock(&session.config, *secs)?;
             Ok(show::text(&Advanced { unix_time }, json))
         }
-        Command::Account(command) => account(&session, command, json),
+        Command::Account(command) => account(session, command, json),
         Command::Key(KeyCommand::Create { label, plan }) => {
-            let create = CreateKey { label: label.parse()?, plan: plan.plan() };
+            let create = CreateKey { label: label.parse()?, plan: plan.plan(ApprovalKind::Code) };
             let created = expect_answer!(session.ask(Act::CreateKey(create))?, Key)?;
             Ok(show::text(&KeyShown::from(&created), json))
         }
         Command::Key(KeyCommand::List { which, id }) => {
-            let keys = list_keys(&session, which.as_deref(), *id)?;
+            let keys = list_keys(session, which.as_deref(), *id)?;
             Ok(show::text(&KeysShown { keys: keys.iter().map(KeyShown::from).collect() }, json))
         }
-        Command::Sign(arguments) => Ok(show::text(&sign(&session, arguments)?, json)),
-    }
-}
-
-impl Session {
-    fn open(config: Option<&Path>) -> Result<Self, Failure> {
-        let config = config.map_or_else(HostConfig::load, HostConfig::from_file)?;
-        Ok(Self { client: Client::new(config.clone()), config })
-    }
-
-    fn api_key(&self) -> Result<ApiKey, Failure> {
-        Ok(self.config.api_key()?)
-    }
-
-    fn ask(&self, act: Act) -> Result<Answer, Failure> {
-        Ok(self.client.call(Some(&self.api_key()?), act)?)
-    }
-
-    fn status(&self) -> Result<Status, Failure> {
-        expect_answer!(self.client.call(None, Act::Status)?, Status)
-    }
-
-    fn show_account(&self, account: AccountName) -> Result<AccountInfo, Failure> {
-        expect_answer!(self.ask(Act::ShowAccount(account))?, Account)
-    }
-
-    fn find_keys(&self, query: KeyQuery) -> Result<KeyPage, Failure> {
-        expect_answer!(self.ask(Act::FindKeys(query))?, Keys)
+        Command::Sign(arguments) => Ok(show::text(&sign(session, arguments)?, json)),
     }
 }
 
@@ -107,6 +83,9 @@ fn account(session: &Session, command: &AccountCommand, json: bool) -> Result<Ze
     let info = match command {
         AccountCommand::Enroll(arguments) => {
             return enroll(session, arguments, json);
+        }
+        AccountCommand::Invite(arguments) => {
+            return Ok(show::text(&intents::invite(session, arguments)?, json));
         }
         AccountCommand::Confirm(arguments) => {
             expect_answer!(session.ask(Act::Confirm(two_codes(arguments)?))?, Account)?
@@ -132,11 +111,12 @@ fn two_codes(arguments: &TwoCodesArguments) -> Result<TwoCodes, Failure> {
     Ok(TwoCodes { account, first, second })
 }
 
-fn enroll(session: &Session, arguments: &EnrollArguments, json: bool) -> Result<Zeroizing<String>, Failure> {
-    if json && arguments.qr_terminal {
-        return Err(Failure::Usage("--qr-terminal cannot be used with --json".to_owned()));
-    }
-    let request = Enroll {
+/// A new account as it travels.
+pub(crate) fn new_account(
+    arguments: &NewAccountArguments,
+    usual_floor: ApprovalKind,
+) -> Result<Enroll, Failure> {
+    Ok(Enroll {
         account: AccountName::parse(&arguments.account)?,
         totp: TotpParameters {
             hash: arguments.hash.into(),
@@ -144,21 +124,29 @@ fn enroll(session: &Session, arguments: &EnrollArguments, json: bool) -> Result<
             period_secs: arguments.period,
         },
         key: KeyName::parse(&arguments.key)?,
-        plan: arguments.plan.plan(),
-    };
+        plan: arguments.plan.plan(usual_floor),
+    })
+}
+
+fn enroll(session: &Session, arguments: &EnrollArguments, json: bool) -> Result<Zeroizing<String>, Failure> {
+    let EnrollArguments { new, qr: wanted } = arguments;
+    if json && wanted.qr_terminal {
+        return Err(Failure::Usage("--qr-terminal cannot be used with --json".to_owned()));
+    }
+    let request = new_account(new, ApprovalKind::Code)?;
     let api_key = session.api_key()?;
     // Made first: a secret that is shown only once must not be lost to a file that cannot be written.
-    let file = arguments.qr.as_deref().map(QrFile::create).transpose()?;
+    let file = wanted.qr.as_deref().map(QrFile::create).transpose()?;
     let enrolled = expect_answer!(session.client.call(Some(&api_key), Act::Enroll(request))?, Enrolled)?;
-    let mut shown = EnrolledShown::new(&arguments.account, &enrolled);
-    if let (Some(file), Some(path)) = (file, &arguments.qr) {
+    let mut shown = EnrolledShown::new(&new.account, &enrolled);
+    if let (Some(file), Some(path)) = (file, &wanted.qr) {
         match file.save(&enrolled.otpauth) {
             Ok(()) => shown.qr_file = Some(path.display().to_string()),
             // The account is enrolled all the same, and its secret follows on standard output.
             Err(error) => eprintln!("The QR code could not be saved to {}: {error}", path.display()),
         }
     }
-    if !json && (arguments.qr_terminal || std::io::stdout().is_terminal()) {
+    if !json && (wanted.qr_terminal || std::io::stdout().is_terminal()) {
         shown.qr = qr::for_terminal(&enrolled.otpauth);
     }
     Ok(show::text(&shown, json))
@@ -190,17 +178,19 @@ fn all_keys(session: &Session) -> Result<Vec<KeyInfo>, Failure> {
 }
 
 fn sign(session: &Session, arguments: &SignArguments) -> Result<SignedShown, Failure> {
-    let files = [&arguments.ethereum, &arguments.typed_data, &arguments.message, &arguments.psbt];
-    let reads_stdin = files.into_iter().flatten().any(|file| file == Path::new("-"));
-    if arguments.code.as_deref() == Some("-") && reads_stdin {
+    if arguments.code.as_deref() == Some("-") && arguments.payload.reads_stdin() {
         return Err(Failure::Usage(
             "standard input holds either what is signed or the code, not both".to_owned(),
         ));
     }
     let key: KeyLabel = arguments.key.parse()?;
-    let payload = payload::of(arguments)?;
+    let payload = payload::of(&arguments.payload)?;
     let api_key = session.api_key()?;
-    let approval = codes::one(arguments.code.as_deref())?.map(Approval::Code);
+    let approval = if arguments.prior {
+        Some(Approval::Prior)
+    } else {
+        codes::one(arguments.code.as_deref())?.map(Approval::Code)
+    };
     let id = arguments.request_id.unwrap_or_else(new_request_id);
     let act = Act::Sign(Sign { key, payload, approval });
     let signed = expect_answer!(session.client.call_with_id(id, Some(&api_key), act)?, Signed)?;

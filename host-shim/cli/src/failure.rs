@@ -1,6 +1,7 @@
 //! What can go wrong, how it is told, and the exit codes.
 
 use anstyle::{AnsiColor, Style};
+use countersign_client::device::{DeviceError, Distrust};
 use countersign_client::{ConfigError, ControlError};
 use countersign_wire::names::BadName;
 use countersign_wire::reason::{Blame, Reason, Refusal};
@@ -24,6 +25,12 @@ const CLOCK_NOT_ADVANCED: &str = "clock-not-advanced";
 pub(crate) enum Failure {
     /// The HSM refused, or could not be asked.
     Refused(Refusal),
+    /// What came back is not what this device trusts.
+    Distrusted(Distrust),
+    /// The passphrase does not open the device's file.
+    WrongPassphrase,
+    /// The device's file cannot be used.
+    DeviceFile(String),
     /// No API key can look like this.
     NotAnApiKey(String),
     /// The clock was not advanced.
@@ -65,6 +72,21 @@ impl From<ConfigError> for Failure {
     }
 }
 
+impl From<DeviceError> for Failure {
+    fn from(error: DeviceError) -> Self {
+        match error {
+            DeviceError::Refused(refusal) => Self::Refused(refusal),
+            DeviceError::Distrusted(distrust) => Self::Distrusted(distrust),
+        }
+    }
+}
+
+impl From<Distrust> for Failure {
+    fn from(distrust: Distrust) -> Self {
+        Self::Distrusted(distrust)
+    }
+}
+
 impl From<ControlError> for Failure {
     fn from(error: ControlError) -> Self {
         Self::Clock(error)
@@ -83,19 +105,41 @@ struct Told {
     message: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     retry_after_secs: Option<u64>,
+    /// Who refuses, where it is not the HSM.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    by: Option<&'static str>,
 }
 
 impl Told {
+    /// What this device itself refuses.
+    fn by_the_device(word: &'static str, message: &str) -> Self {
+        Self {
+            exit_code: EXIT_REFUSED,
+            refused: Some(word),
+            error: None,
+            message: message.to_owned(),
+            retry_after_secs: None,
+            by: Some("device"),
+        }
+    }
+
     fn refused(reason: Reason, message: String, retry_after_secs: Option<u64>) -> Self {
         let exit_code = match reason.blame() {
             Blame::Caller => EXIT_REFUSED,
             Blame::Device => EXIT_UNREACHABLE,
         };
-        Self { exit_code, refused: Some(reason.word()), error: None, message, retry_after_secs }
+        Self { exit_code, refused: Some(reason.word()), error: None, message, retry_after_secs, by: None }
     }
 
     fn error(word: &'static str, message: String) -> Self {
-        Self { exit_code: EXIT_USAGE, refused: None, error: Some(word), message, retry_after_secs: None }
+        Self {
+            exit_code: EXIT_USAGE,
+            refused: None,
+            error: Some(word),
+            message,
+            retry_after_secs: None,
+            by: None,
+        }
     }
 
     fn of(failure: &Failure) -> Self {
@@ -114,7 +158,14 @@ impl Told {
                 error: None,
                 message: error.to_string(),
                 retry_after_secs: None,
+                by: None,
             },
+            Failure::Distrusted(distrust) => Self::by_the_device(distrust.word(), distrust.sentence()),
+            Failure::WrongPassphrase => Self::by_the_device(
+                "wrong-passphrase",
+                "The passphrase does not open the device's file; type it again, or name another file with --keys.",
+            ),
+            Failure::DeviceFile(message) => Self::error("device-file", message.clone()),
             Failure::Usage(message) => Self::error("usage", message.clone()),
             Failure::PolicyTests(_) => {
                 Self::error("policy-tests", "the policy decides otherwise than expected".to_owned())

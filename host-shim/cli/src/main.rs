@@ -9,20 +9,30 @@
 //! * `arguments`: the commands, their options and their help;
 //! * `codes`: one-time codes from the command line, standard input or a prompt;
 //! * `commands`: one function for each command;
+//! * `device`: the command line as a user's own device;
 //! * `failure`: what can go wrong, and the exit codes;
+//! * `intents`: inviting devices, staging intents;
 //! * `payload`: what is to be signed, from a file or the command line;
 //! * `policy`: writing policies: check, pack, test, explain, format;
 //! * `qr`: QR codes for the terminal and as files;
+//! * `receipts`: receipts and the HSM's identity;
+//! * `relay`: the relay, from its options to its end;
+//! * `session`: asking the HSM with the tenant's rights;
 //! * `show`: what is shown for each answer, to programs and to people;
 //! * `wallet`: addresses, from what the HSM says of keys.
 
 mod arguments;
 mod codes;
 mod commands;
+mod device;
 mod failure;
+mod intents;
 mod payload;
 mod policy;
 mod qr;
+mod receipts;
+mod relay;
+mod session;
 mod show;
 mod wallet;
 

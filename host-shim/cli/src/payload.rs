@@ -1,6 +1,6 @@
 //! What is to be signed.
 
-use crate::arguments::SignArguments;
+use crate::arguments::PayloadArguments;
 use crate::failure::Failure;
 use countersign_wire::client::Payload;
 use countersign_wire::frame::CLIENT_MAX_BYTES;
@@ -15,13 +15,13 @@ use std::path::Path;
 const INPUT_MAX_BYTES: u64 = 2 * CLIENT_MAX_BYTES as u64 + 64;
 
 /// The digest or the transaction that the command names.
-pub(crate) fn of(arguments: &SignArguments) -> Result<Payload, Failure> {
+pub(crate) fn of(arguments: &PayloadArguments) -> Result<Payload, Failure> {
     match arguments {
-        SignArguments { digest: Some(digest), .. } => Ok(Payload::Digest(ByteArray::new(*digest))),
-        SignArguments { ethereum: Some(file), .. } => Ok(Payload::Ethereum(transaction_of(file)?.into())),
-        SignArguments { typed_data: Some(file), .. } => Ok(Payload::TypedData(ByteBuf::from(read(file)?))),
-        SignArguments { message: Some(file), .. } => Ok(Payload::Message(ByteBuf::from(read(file)?))),
-        SignArguments { psbt: Some(file), .. } => Ok(Payload::Psbt(psbt_of(file)?.into())),
+        PayloadArguments { digest: Some(digest), .. } => Ok(Payload::Digest(ByteArray::new(*digest))),
+        PayloadArguments { ethereum: Some(file), .. } => Ok(Payload::Ethereum(transaction_of(file)?.into())),
+        PayloadArguments { typed_data: Some(file), .. } => Ok(Payload::TypedData(ByteBuf::from(read(file)?))),
+        PayloadArguments { message: Some(file), .. } => Ok(Payload::Message(ByteBuf::from(read(file)?))),
+        PayloadArguments { psbt: Some(file), .. } => Ok(Payload::Psbt(psbt_of(file)?.into())),
         _ => Err(Failure::Usage(
             "say what is to be signed: --ethereum, --psbt, --typed-data, --message or --digest".to_owned(),
         )),

@@ -212,6 +212,7 @@ fn explain(policy: &Policy, arguments: &ExplainArguments) -> Result<Explained, F
         key: KeyUse { mechanisms: &mechanisms, network: arguments.network.map(Into::into) },
         intent: &intent,
         approval: arguments.approval,
+        backed_up: false,
         unix_secs: arguments.at.unwrap_or(now),
         elapsed_secs: RUNNING_SECS,
         account_ledger: &Ledger::default(),

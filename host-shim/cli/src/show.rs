@@ -1,9 +1,13 @@
 //! What is shown for each answer: the JSON shape for programs, and a text for people.
+//!
+//! * `account`: accounts and enrolments;
+//! * `intent`: staged intents, receipts, identities.
+
+pub(crate) mod account;
+pub(crate) mod intent;
 
 use anstyle::{AnsiColor, Style};
-use countersign_wire::client::{
-    AccountInfo, Enrolled, KeyInfo, Mechanism, Network, Signed, Status, TotpHash, TotpParameters,
-};
+use countersign_wire::client::{ApprovalKind, KeyInfo, Mechanism, Network, Signed, Status};
 use countersign_wire::path::DerivationPath;
 use data_encoding::{BASE64, HEXLOWER};
 use serde::Serialize;
@@ -51,7 +55,7 @@ pub(crate) fn duration(secs: u64) -> String {
 }
 
 /// "2026-03-01 12:00:05 UTC". Days to date after Howard Hinnant's `civil_from_days`.
-fn utc(unix_time_secs: u64) -> String {
+pub(crate) fn utc(unix_time_secs: u64) -> String {
     let (days, secs) = (unix_time_secs / 86_400, unix_time_secs % 86_400);
     let shifted = days + 719_468; // days since 0000-03-01
     let (era, day_of_era) = (shifted / 146_097, shifted % 146_097);
@@ -65,11 +69,11 @@ fn utc(unix_time_secs: u64) -> String {
     format!("{year:04}-{month:02}-{day:02} {hours:02}:{minutes:02}:{:02} UTC", secs % 60)
 }
 
-fn hex(bytes: &[u8]) -> String {
+pub(crate) fn hex(bytes: &[u8]) -> String {
     HEXLOWER.encode(bytes)
 }
 
-fn hex_0x(bytes: &[u8]) -> String {
+pub(crate) fn hex_0x(bytes: &[u8]) -> String {
     format!("0x{}", hex(bytes))
 }
 
@@ -78,11 +82,11 @@ pub(crate) fn line(out: &mut String, label: &str, value: &str) {
     let _ = writeln!(out, "{dim}{label:<14}{dim:#}{}", printable(value));
 }
 
-fn headline(out: &mut String, text: &str) {
+pub(crate) fn headline(out: &mut String, text: &str) {
     coloured(out, AnsiColor::Green, text);
 }
 
-fn warning(out: &mut String, text: &str) {
+pub(crate) fn warning(out: &mut String, text: &str) {
     coloured(out, AnsiColor::Yellow, text);
 }
 
@@ -196,6 +200,7 @@ pub(crate) struct KeyShown {
     #[serde(skip_serializing_if = "String::is_empty")]
     ethereum_address: String,
     mechanisms: Vec<Mechanism>,
+    floor: ApprovalKind,
     #[serde(skip_serializing_if = "Option::is_none")]
     network: Option<Network>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -214,6 +219,7 @@ impl From<&KeyInfo> for KeyShown {
             public_key: hex(&*key.public_key),
             ethereum_address: key.ethereum_address.clone(),
             mechanisms: key.plan.mechanisms.clone(),
+            floor: key.plan.floor,
             network: key.plan.network,
             path: key.plan.path.clone(),
             xpub: key.watch.as_ref().map(|watch| watch.xpub.clone()),
@@ -227,6 +233,7 @@ impl Show for KeyShown {
         let words: Vec<&str> = self.mechanisms.iter().map(|mechanism| mechanism.word()).collect();
         line(out, "Key", &self.label);
         line(out, "  signs", &words.join(", "));
+        line(out, "  floor", self.floor.word());
         match self.network {
             None => line(out, "  address", &self.ethereum_address),
             Some(network) => line(out, "  network", network.word()),
@@ -261,130 +268,6 @@ impl Show for KeysShown {
             key.for_people(out);
         }
     }
-}
-
-/// `account show`, `confirm` and `unlock`.
-#[derive(Serialize)]
-pub(crate) struct AccountShown {
-    account: String,
-    confirmed: bool,
-    totp: TotpParameters,
-    locked_for_secs: u64,
-    consecutive_failures: u16,
-    failures_left: u16,
-    keys: Vec<KeyShown>,
-    payees: Vec<String>,
-}
-
-impl From<AccountInfo> for AccountShown {
-    fn from(account: AccountInfo) -> Self {
-        Self {
-            account: account.account.to_string(),
-            confirmed: account.confirmed,
-            totp: account.totp,
-            locked_for_secs: account.locked_for_secs,
-            consecutive_failures: account.consecutive_failures,
-            failures_left: account.failures_left,
-            keys: account.keys.iter().map(KeyShown::from).collect(),
-            payees: account.payees,
-        }
-    }
-}
-
-impl Show for AccountShown {
-    fn for_people(&self, out: &mut String) {
-        line(out, "Account", &self.account);
-        line(out, "  state", &self.state());
-        line(out, "  factor", &factor(self.totp));
-        let failures = format!("{} in a row; {} more allowed", self.consecutive_failures, self.failures_left);
-        line(out, "  failures", &failures);
-        for payee in &self.payees {
-            line(out, "  pays", payee);
-        }
-        for key in &self.keys {
-            key.for_people(out);
-        }
-    }
-}
-
-impl AccountShown {
-    fn state(&self) -> String {
-        match (self.confirmed, self.locked_for_secs) {
-            (false, _) => "waiting for two codes (account confirm)".to_owned(),
-            (true, 0) => "confirmed".to_owned(),
-            (true, secs) => format!("locked for {}", duration(secs)),
-        }
-    }
-}
-
-fn factor(totp: TotpParameters) -> String {
-    let hash = match totp.hash {
-        TotpHash::Sha1 => "SHA-1",
-        TotpHash::Sha256 => "SHA-256",
-        TotpHash::Sha512 => "SHA-512",
-    };
-    format!("one-time code: {hash}, {} digits, every {} seconds", totp.digits, totp.period_secs)
-}
-
-/// `account enroll`. Borrows the secret, which its owner wipes.
-#[derive(Serialize)]
-pub(crate) struct EnrolledShown<'a> {
-    account: &'a str,
-    otpauth: &'a str,
-    key: KeyShown,
-    confirm_within_secs: u64,
-    /// Where the QR code was saved.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) qr_file: Option<String>,
-    /// The QR code to be printed.
-    #[serde(skip)]
-    pub(crate) qr: Option<Zeroizing<String>>,
-}
-
-impl<'a> EnrolledShown<'a> {
-    pub(crate) fn new(account: &'a str, enrolled: &'a Enrolled) -> Self {
-        Self {
-            account,
-            otpauth: &enrolled.otpauth,
-            key: KeyShown::from(&enrolled.key),
-            confirm_within_secs: enrolled.confirm_within_secs,
-            qr_file: None,
-            qr: None,
-        }
-    }
-}
-
-impl Show for EnrolledShown<'_> {
-    fn for_people(&self, out: &mut String) {
-        headline(out, &format!("Enrolled {}.", self.account));
-        if let Some(qr) = &self.qr {
-            out.push('\n');
-            out.push_str(qr);
-            out.push_str("\nScan this with an authenticator app. It is shown only this once.\n");
-        }
-        out.push('\n');
-        if let Some(secret) = secret_in(self.otpauth) {
-            line(out, "Secret", secret);
-        }
-        line(out, "Link", self.otpauth);
-        if let Some(file) = &self.qr_file {
-            line(out, "QR code", &format!("{file} (holds the secret: delete it once it is scanned)"));
-        }
-        self.key.for_people(out);
-        let _ = writeln!(
-            out,
-            "\nNext, within {}: give two codes of the app, the one right after the other:\n  \
-             countersign account confirm {} --code FIRST --code SECOND",
-            duration(self.confirm_within_secs),
-            self.account,
-        );
-    }
-}
-
-/// The secret alone, in Base32: what is typed into an authenticator app by those who cannot scan.
-fn secret_in(otpauth: &str) -> Option<&str> {
-    let (_, parameters) = otpauth.split_once('?')?;
-    parameters.split('&').find_map(|parameter| parameter.strip_prefix("secret="))
 }
 
 /// `sign`.
@@ -469,13 +352,6 @@ mod tests {
         ] {
             assert_eq!(utc(secs), text, "{secs}");
         }
-    }
-
-    #[test]
-    fn the_secret_is_found_wherever_it_stands_in_the_link() {
-        assert_eq!(secret_in("otpauth://totp/A:b?secret=GEZDGNBV&issuer=A"), Some("GEZDGNBV"));
-        assert_eq!(secret_in("otpauth://totp/A:b?issuer=A&secret=GEZDGNBV"), Some("GEZDGNBV"));
-        assert_eq!(secret_in("otpauth://totp/secret=A?issuer=A"), None);
     }
 
     #[test]

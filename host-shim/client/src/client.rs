@@ -54,23 +54,39 @@ impl Client {
 
     /// As [`Client::call`], under a request id of the caller's: a retry of the same thing repeats its id.
     pub fn call_with_id(&self, id: RequestId, api_key: Option<&ApiKey>, act: Act) -> Result<Answer, Refusal> {
-        let deadline = deadline_after(self.config.request_timeout);
         let request = Request { id, api_key: api_key.cloned(), act };
-        let payload = Zeroizing::new(encode(&request));
+        match self.ask(&request, Zeroizing::new(encode(&request)))? {
+            Outcome::Done(answer) => Ok(answer),
+            Outcome::Refused(refusal) => Err(refusal),
+        }
+    }
+
+    /// Carries a request that somebody else encoded, and returns the reply as the HSM encoded it.
+    ///
+    /// Both are messages in their only valid form: a payload that is no [`Request`] is [`Reason::MalformedRequest`] and is
+    /// not sent, and what comes back is a [`Reply`] to this very request or [`Reason::HsmUnreachable`]. A refusal by the
+    /// HSM is a reply.
+    pub fn forward(&self, payload: Vec<u8>) -> Result<Vec<u8>, Refusal> {
+        let payload = Zeroizing::new(payload);
+        let request: Request = decode(&payload).map_err(|_| Reason::MalformedRequest)?;
+        let outcome = self.ask(&request, payload)?;
+        Ok(encode(&Reply { id: request.id, outcome }))
+    }
+
+    /// Sends a request and takes what the HSM says to it.
+    fn ask(&self, request: &Request, payload: Zeroizing<Vec<u8>>) -> Result<Outcome, Refusal> {
+        let deadline = deadline_after(self.config.request_timeout);
         if payload.len() > CLIENT_MAX_BYTES {
             return Err(Reason::MalformedRequest.into());
         }
         let mut framed = Zeroizing::new(Vec::with_capacity(HEADER_BYTES + payload.len()));
         frame::append(&mut framed, &payload);
-        let mut outcome = self.exchange(&request, &framed, deadline);
+        drop(payload);
+        let mut outcome = self.exchange(request, &framed, deadline);
         if matches!(outcome, Err(Failure::Broken(Broken::Lost))) && may_be_sent_again(&request.act) {
-            outcome = self.exchange(&request, &framed, deadline);
+            outcome = self.exchange(request, &framed, deadline);
         }
-        match outcome {
-            Ok(Outcome::Done(answer)) => Ok(answer),
-            Ok(Outcome::Refused(refusal)) => Err(refusal),
-            Err(_) => Err(Reason::HsmUnreachable.into()),
-        }
+        outcome.map_err(|_| Reason::HsmUnreachable.into())
     }
 
     /// Closes all idle connections without using them. A child process calls this after `fork` to let go of what it
@@ -95,22 +111,11 @@ impl Client {
         let length = frame::payload_length(header, CLIENT_MAX_BYTES).map_err(|_| Failure::Garbage)?;
         let mut payload = Zeroizing::new(vec![0; length]);
         connection.receive_exact(&mut payload, deadline)?;
-        let reply: Reply = decode(&payload).map_err(|_| Failure::Garbage)?;
-        match reply.outcome {
-            _ if reply.id == request.id => {}
-            // The only request on this connection could not be read: the connection ends with its refusal.
-            Outcome::Refused(refusal) if reply.id == RequestId::new([0; 16]) => {
-                return Ok(Outcome::Refused(refusal));
-            }
-            _ => return Err(Failure::Garbage),
+        let (read, outcome) = read_reply(request, &payload).ok_or(Failure::Garbage)?;
+        if read == Read::ItsOwn {
+            self.pool.put(connection, Instant::now());
         }
-        if let Outcome::Done(answer) = &reply.outcome
-            && !answers(&request.act, answer)
-        {
-            return Err(Failure::Garbage);
-        }
-        self.pool.put(connection, Instant::now());
-        Ok(reply.outcome)
+        Ok(outcome)
     }
 
     fn connect(&self, deadline: Instant) -> Result<Connection, Broken> {
@@ -133,7 +138,13 @@ fn may_be_sent_again(act: &Act) -> bool {
         | Act::Random(_)
         | Act::ShowAccount(_)
         | Act::FindKeys(_)
-        | Act::ContextEnd(_) => true,
+        | Act::ContextEnd(_)
+        | Act::ShowIntent(_)
+        | Act::FindReceipt(_)
+        | Act::Identity
+        | Act::ViewIntent(_)
+        | Act::ViewAccount(_)
+        | Act::ViewReceipt(_) => true,
         Act::Enroll(_)
         | Act::Confirm(_)
         | Act::Unlock(_)
@@ -141,7 +152,33 @@ fn may_be_sent_again(act: &Act) -> bool {
         | Act::CreateKey(_)
         | Act::Sign(_)
         | Act::ContextLogin(_)
-        | Act::ContextSign(_) => false,
+        | Act::ContextSign(_)
+        | Act::Invite(_)
+        | Act::Stage(_)
+        | Act::Approve(_)
+        | Act::Decline(_)
+        | Act::EnrollSealed(_)
+        | Act::DeviceAct(_) => false,
+    }
+}
+
+/// Whose reply it is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Read {
+    /// The request's.
+    ItsOwn,
+    /// That of a request that could not be read: the connection ends with it.
+    OfNone,
+}
+
+/// What a payload says to a request, if it is a reply to that very request, of the kind that it asks for.
+pub(crate) fn read_reply(request: &Request, payload: &[u8]) -> Option<(Read, Outcome)> {
+    let reply: Reply = decode(payload).ok()?;
+    match &reply.outcome {
+        Outcome::Refused(_) if reply.id == RequestId::new([0; 16]) => Some((Read::OfNone, reply.outcome)),
+        _ if reply.id != request.id => None,
+        Outcome::Done(answer) if !answers(&request.act, answer) => None,
+        _ => Some((Read::ItsOwn, reply.outcome)),
     }
 }
 
@@ -160,6 +197,16 @@ fn answers(act: &Act, answer: &Answer) -> bool {
         Act::Sign(_) | Act::ContextSign(_) => matches!(answer, Answer::Signed(_)),
         Act::ContextLogin(_) => matches!(answer, Answer::LoggedIn),
         Act::ContextEnd(_) => matches!(answer, Answer::Ended),
+        Act::Invite(_) => matches!(answer, Answer::Invited(_)),
+        Act::Stage(_) => matches!(answer, Answer::Staged(_)),
+        Act::ShowIntent(_) => matches!(answer, Answer::Intent(_)),
+        Act::FindReceipt(_) | Act::ViewReceipt(_) => matches!(answer, Answer::Receipt(_)),
+        Act::Identity => matches!(answer, Answer::Identity(_)),
+        Act::ViewIntent(_) | Act::ViewAccount(_) => matches!(answer, Answer::View(_)),
+        Act::Approve(_) => matches!(answer, Answer::Approved),
+        Act::Decline(_) => matches!(answer, Answer::Declined),
+        Act::EnrollSealed(_) => matches!(answer, Answer::EnrolledSealed(_)),
+        Act::DeviceAct(_) => matches!(answer, Answer::CarriedOut),
     }
 }
 

@@ -16,6 +16,7 @@
 //! * [`config`]: `host.toml`, and where the API key comes from;
 //! * [`client`]: [`Client`], one call after the other or many at once;
 //! * [`control`]: the development-only channel that advances a manual clock;
+//! * `device`, with the feature of that name: what a user's own device does, and how it knows what it is talking to;
 //! * `connection`: one socket: connecting, deadlines, frames;
 //! * `pool`: the idle connections.
 
@@ -23,6 +24,8 @@ pub mod client;
 pub mod config;
 mod connection;
 pub mod control;
+#[cfg(feature = "device")]
+pub mod device;
 #[cfg(test)]
 mod fake_hsm;
 mod pool;

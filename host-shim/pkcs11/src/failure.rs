@@ -80,12 +80,38 @@ pub enum Function {
 /// The one map from the HSM's reasons to return values. `docs/pkcs11.md` has it as a table.
 pub const fn return_value(reason: Reason, function: Function) -> CK_RV {
     match reason {
-        Reason::WrongCode | Reason::CodeUsed => CKR_PIN_INCORRECT,
-        Reason::MalformedCode => CKR_PIN_INVALID,
+        // Well-formed, and wrong, used, too late, or for something else: a new one is needed.
+        Reason::WrongCode
+        | Reason::CodeUsed
+        | Reason::WrongDeviceSignature
+        | Reason::UnknownIntent
+        | Reason::IntentNotOpen
+        | Reason::ApprovalExpired
+        | Reason::PasskeyWrongType
+        | Reason::PasskeyWrongChallenge
+        | Reason::PasskeyWrongOrigin
+        | Reason::PasskeyCrossOrigin
+        | Reason::PasskeyWrongRp
+        | Reason::PasskeyUserNotPresent
+        | Reason::PasskeyUserNotVerified
+        | Reason::PasskeyWrongSignature
+        | Reason::PasskeyCounter
+        | Reason::PasskeyBackupFlags => CKR_PIN_INCORRECT,
+        // No code, and no approval that this account's devices and passkeys could have made for this HSM.
+        Reason::MalformedCode
+        | Reason::MalformedDeviceSignature
+        | Reason::UnknownDevice
+        | Reason::WrongSeal
+        | Reason::UnknownPasskey
+        | Reason::PasskeyMalformed
+        | Reason::PasskeyDuplicateKey
+        | Reason::PasskeyMalformedSignature => CKR_PIN_INVALID,
         // Unlike the standard's, this never logs the session out: one user must not log out the backend.
-        Reason::Locked | Reason::AccountOverBudget | Reason::TenantOverBudget | Reason::TryLater => {
-            CKR_PIN_LOCKED
-        }
+        Reason::Locked
+        | Reason::AccountOverBudget
+        | Reason::TenantOverBudget
+        | Reason::TryLater
+        | Reason::AccountFrozen => CKR_PIN_LOCKED,
         Reason::ApprovalMissing => CKR_USER_NOT_LOGGED_IN,
         Reason::NotConfirmed | Reason::EnrolmentExpired => CKR_USER_PIN_NOT_INITIALIZED,
         Reason::WrongApiKey => match function {
@@ -97,10 +123,14 @@ pub const fn return_value(reason: Reason, function: Function) -> CK_RV {
             Function::KeyGeneration => CKR_ATTRIBUTE_VALUE_INVALID,
             Function::UserLogin | Function::Other => CKR_KEY_HANDLE_INVALID,
         },
-        Reason::MalformedName | Reason::KeyExists | Reason::UnsupportedPath | Reason::PathTaken => {
-            CKR_ATTRIBUTE_VALUE_INVALID
+        Reason::MalformedName
+        | Reason::KeyExists
+        | Reason::UnsupportedPath
+        | Reason::PathTaken
+        | Reason::FloorNotPossible => CKR_ATTRIBUTE_VALUE_INVALID,
+        Reason::TooManyKeys | Reason::TooManyPayees | Reason::TooManyIntents | Reason::TooManyPasskeys => {
+            CKR_DEVICE_MEMORY
         }
-        Reason::TooManyKeys | Reason::TooManyPayees => CKR_DEVICE_MEMORY,
         Reason::MechanismNotAllowed => CKR_MECHANISM_INVALID,
         Reason::MalformedTransaction
         | Reason::UnsupportedTransaction
@@ -117,6 +147,14 @@ pub const fn return_value(reason: Reason, function: Function) -> CK_RV {
         | Reason::MalformedAddress => CKR_DATA_INVALID,
         Reason::PolicyRefused
         | Reason::LimitExceeded
+        | Reason::BelowFloor
+        | Reason::ApprovalForOther
+        | Reason::UnknownInvitation
+        | Reason::UnknownReceipt
+        | Reason::NoDevice
+        | Reason::NoRecovery
+        | Reason::MalformedDeviceKey
+        | Reason::PasskeyUnsupportedKey
         | Reason::TenantFull
         | Reason::AccountExists
         | Reason::AlreadyConfirmed

@@ -1,21 +1,23 @@
 //! New keys, and what cannot be done with keys (PKCS#11 v2.40 section 5.14).
 
-use crate::attributes::{self, Attribute, CKA_COUNTERSIGN_NETWORK, CKA_COUNTERSIGN_PATH, Half};
+use crate::attributes::{
+    self, Attribute, CKA_COUNTERSIGN_FLOOR, CKA_COUNTERSIGN_NETWORK, CKA_COUNTERSIGN_PATH, Part,
+};
 use crate::boundary::memory::{MechanismArgument, Out};
 use crate::failure::{Function, Result};
 use crate::mechanism;
 use crate::module::{Module, not_an_answer};
 use crate::objects;
 use crate::session;
-use countersign_wire::client::{Act, Answer, CreateKey, KeyPlan, Mechanism, Network};
+use countersign_wire::client::{Act, Answer, ApprovalKind, CreateKey, KeyPlan, Mechanism, Network};
 use countersign_wire::names::KeyLabel;
 use cryptoki_sys::{
     CK_ATTRIBUTE_TYPE, CK_OBJECT_HANDLE, CK_RV, CK_SESSION_HANDLE, CKA_ALLOWED_MECHANISMS, CKA_EC_PARAMS,
     CKA_EC_POINT, CKA_ID, CKA_LABEL, CKA_PRIVATE, CKA_PUBLIC_KEY_INFO, CKA_UNIQUE_ID, CKA_VALUE, CKA_VERIFY,
     CKM_EC_KEY_PAIR_GEN, CKR_ARGUMENTS_BAD, CKR_ATTRIBUTE_READ_ONLY, CKR_ATTRIBUTE_TYPE_INVALID,
     CKR_ATTRIBUTE_VALUE_INVALID, CKR_CURVE_NOT_SUPPORTED, CKR_KEY_FUNCTION_NOT_PERMITTED,
-    CKR_KEY_HANDLE_INVALID, CKR_KEY_UNEXTRACTABLE, CKR_MECHANISM_INVALID, CKR_MECHANISM_PARAM_INVALID,
-    CKR_TEMPLATE_INCOMPLETE, CKR_TEMPLATE_INCONSISTENT,
+    CKR_KEY_UNEXTRACTABLE, CKR_MECHANISM_INVALID, CKR_MECHANISM_PARAM_INVALID, CKR_TEMPLATE_INCOMPLETE,
+    CKR_TEMPLATE_INCONSISTENT,
 };
 
 /// What the two templates of `C_GenerateKeyPair` ask for.
@@ -59,8 +61,8 @@ pub(crate) fn generate_key_pair(
 }
 
 fn read_templates(public: &[Attribute], private: &[Attribute]) -> Result<Wanted, CK_RV> {
-    for (half, template) in [(Half::Public, public), (Half::Private, private)] {
-        template.iter().try_for_each(|attribute| check(half, attribute))?;
+    for (part, template) in [(Part::Public, public), (Part::Private, private)] {
+        template.iter().try_for_each(|attribute| check(part, attribute))?;
     }
     if !public.iter().any(|attribute| attribute.kind == CKA_EC_PARAMS) {
         return Err(CKR_TEMPLATE_INCOMPLETE);
@@ -74,7 +76,9 @@ fn read_templates(public: &[Attribute], private: &[Attribute]) -> Result<Wanted,
     };
     let path = one_value(CKA_COUNTERSIGN_PATH, public, private)?.map(read_word).transpose()?;
     let network = one_value(CKA_COUNTERSIGN_NETWORK, public, private)?.map(read_network).transpose()?;
-    Ok(Wanted { label, plan: KeyPlan { mechanisms, network, path } })
+    let floor = one_value(CKA_COUNTERSIGN_FLOOR, public, private)?.map(read_floor).transpose()?;
+    let floor = floor.unwrap_or_default();
+    Ok(Wanted { label, plan: KeyPlan { mechanisms, network, path, floor } })
 }
 
 fn read_word<T: core::str::FromStr>(value: &[u8]) -> Result<T, CK_RV> {
@@ -87,20 +91,32 @@ fn read_network(value: &[u8]) -> Result<Network, CK_RV> {
     Network::ALL.iter().find(named).copied().ok_or(CKR_ATTRIBUTE_VALUE_INVALID)
 }
 
+fn read_floor(value: &[u8]) -> Result<ApprovalKind, CK_RV> {
+    let word = core::str::from_utf8(value).map_err(|_| CKR_ATTRIBUTE_VALUE_INVALID)?;
+    ApprovalKind::of_word(word).ok_or(CKR_ATTRIBUTE_VALUE_INVALID)
+}
+
 /// Refuses an attribute that the new key will not have with that value.
-fn check(half: Half, attribute: &Attribute) -> Result<(), CK_RV> {
+fn check(part: Part, attribute: &Attribute) -> Result<(), CK_RV> {
     let value = attribute.value.as_slice();
-    match (attribute.kind, half) {
+    match (attribute.kind, part) {
         // Generic clients ask for a public half that verifies and that is not private. Neither gives anyone a right
-        // over the private half, and both read back as they are.
-        (CKA_LABEL | CKA_ALLOWED_MECHANISMS | CKA_COUNTERSIGN_PATH | CKA_COUNTERSIGN_NETWORK, _)
-        | (CKA_VERIFY | CKA_PRIVATE, Half::Public) => Ok(()),
+        // over the private part, and both read back as they are.
+        (
+            CKA_LABEL
+            | CKA_ALLOWED_MECHANISMS
+            | CKA_COUNTERSIGN_PATH
+            | CKA_COUNTERSIGN_NETWORK
+            | CKA_COUNTERSIGN_FLOOR,
+            _,
+        )
+        | (CKA_VERIFY | CKA_PRIVATE, Part::Public) => Ok(()),
         // The HSM chooses the id. Some clients send an empty one when they have no wish.
         (CKA_ID, _) if value.is_empty() => Ok(()),
         (CKA_ID, _) => Err(CKR_TEMPLATE_INCONSISTENT),
         (CKA_EC_PARAMS, _) if value != attributes::SECP256K1 => Err(CKR_CURVE_NOT_SUPPORTED),
         (CKA_VALUE | CKA_EC_POINT | CKA_PUBLIC_KEY_INFO | CKA_UNIQUE_ID, _) => Err(CKR_ATTRIBUTE_READ_ONLY),
-        (kind, _) => match attributes::fixed(half, kind) {
+        (kind, _) => match attributes::fixed(part, kind) {
             Some(fixed) if fixed == value => Ok(()),
             Some(_) => Err(CKR_TEMPLATE_INCONSISTENT),
             None => Err(CKR_ATTRIBUTE_TYPE_INVALID),
@@ -146,9 +162,7 @@ pub(crate) fn refuse_derive(module: &Module, session: CK_SESSION_HANDLE, key: CK
 fn refuse_use(module: &Module, session: CK_SESSION_HANDLE, key: CK_OBJECT_HANDLE, refusal: CK_RV) -> Result {
     module.session(session)?;
     module.logged_in()?;
-    let object = objects::find(module, key).ok_or(CKR_KEY_HANDLE_INVALID)?;
-    match object.half {
-        Half::Private => Err(refusal.into()),
-        Half::Public => Err(CKR_KEY_FUNCTION_NOT_PERMITTED.into()),
-    }
+    let object = objects::find_key(module, key)?;
+    let private = object.part == Part::Private;
+    Err(if private { refusal } else { CKR_KEY_FUNCTION_NOT_PERMITTED }.into())
 }

@@ -20,18 +20,20 @@
 //! * `general`: initialising, versions, interfaces (5.4);
 //! * `slot_token`: the one slot and its token (5.5);
 //! * `session`: sessions and logins (5.6);
-//! * `objects`: handles and attributes of keys, and `search`: finding them (5.7);
-//! * `sign`: signing, and the login each signature needs (5.11);
+//! * `objects`: handles and attributes of keys and their certificates, and `search`: finding them (5.7);
+//! * `sign`: signing, and the login each signature needs (5.11); `context_pin`: what its PIN can be;
 //! * `key_generation`: new keys, and what cannot be done with keys (5.14);
 //! * `random`: random bytes (5.15);
 //! * `unsupported`: what this module does not do.
 //!
-//! Beside them: [`failure`] maps every refusal to its return value, [`mechanism`] and `attributes` say what the
-//! token's mechanisms and objects look like, `module` is the state between `C_Initialize` and `C_Finalize`, and
+//! Beside them: [`failure`] maps every refusal to its return value, [`mechanism`], `attributes` and `certificate` say
+//! what the token's mechanisms and objects look like, `module` is the state between `C_Initialize` and `C_Finalize`, and
 //! [`boundary`] is the C side of it all.
 
 mod attributes;
 pub mod boundary;
+mod certificate;
+mod context_pin;
 pub mod failure;
 mod general;
 mod key_generation;
@@ -46,8 +48,8 @@ mod slot_token;
 pub mod unsupported;
 
 pub use attributes::{
-    CKA_COUNTERSIGN_DESCRIPTOR, CKA_COUNTERSIGN_ETHEREUM_ADDRESS, CKA_COUNTERSIGN_NETWORK,
-    CKA_COUNTERSIGN_PATH, CKA_COUNTERSIGN_XPUB,
+    CKA_COUNTERSIGN_DESCRIPTOR, CKA_COUNTERSIGN_ETHEREUM_ADDRESS, CKA_COUNTERSIGN_FLOOR,
+    CKA_COUNTERSIGN_NETWORK, CKA_COUNTERSIGN_PATH, CKA_COUNTERSIGN_XPUB,
 };
 pub use boundary::functions::C_GetFunctionList;
 pub use boundary::functions_v3::{C_GetInterface, C_GetInterfaceList};

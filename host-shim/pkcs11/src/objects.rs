@@ -1,39 +1,48 @@
-//! Handles and attributes of keys (PKCS#11 v2.40 section 5.7).
+//! Handles and attributes of objects (PKCS#11 v2.40 section 5.7).
 //!
-//! The token's objects are the two halves of each key that the API key's tenant has. Nothing can create, change,
-//! copy or destroy one from here.
+//! The token's objects are the two halves and the certificate of each key that the API key's tenant has. Nothing can
+//! create, change, copy or destroy one from here.
 
-use crate::attributes::{self, Half};
+use crate::attributes::{self, Part};
 use crate::boundary::memory::AttributeSlots;
 use crate::failure::Result;
 use crate::module::{Login, Module, fresh_handle};
 use countersign_wire::client::{KeyId, KeyInfo};
-use cryptoki_sys::{CK_OBJECT_HANDLE, CK_SESSION_HANDLE, CKR_ACTION_PROHIBITED, CKR_OBJECT_HANDLE_INVALID};
+use cryptoki_sys::{
+    CK_OBJECT_HANDLE, CK_SESSION_HANDLE, CKR_ACTION_PROHIBITED, CKR_KEY_HANDLE_INVALID,
+    CKR_OBJECT_HANDLE_INVALID,
+};
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError};
 
 /// The handles of at least this many keys stay valid: those used last.
 pub(crate) const KEYS_KEPT: usize = 65_536;
 
-/// One object: half of a key.
+/// One object of a key.
 pub(crate) struct Object {
     pub(crate) key: Arc<KeyInfo>,
-    pub(crate) half: Half,
+    pub(crate) part: Part,
 }
 
-/// The handles of one key's two halves.
+/// The handles of one key's objects.
 #[derive(Clone, Copy)]
-pub(crate) struct HandlePair {
+pub(crate) struct KeyHandles {
     pub(crate) private: CK_OBJECT_HANDLE,
     pub(crate) public: CK_OBJECT_HANDLE,
+    pub(crate) certificate: CK_OBJECT_HANDLE,
 }
 
-impl HandlePair {
-    pub(crate) fn of(self, half: Half) -> CK_OBJECT_HANDLE {
-        match half {
-            Half::Private => self.private,
-            Half::Public => self.public,
+impl KeyHandles {
+    pub(crate) fn of(self, part: Part) -> CK_OBJECT_HANDLE {
+        match part {
+            Part::Private => self.private,
+            Part::Public => self.public,
+            Part::Certificate => self.certificate,
         }
+    }
+
+    fn each(self) -> [CK_OBJECT_HANDLE; 3] {
+        Part::ALL.map(|part| self.of(part))
     }
 }
 
@@ -49,56 +58,57 @@ pub(crate) struct Handles {
 
 #[derive(Default)]
 struct Generation {
-    keys: HashMap<KeyId, (HandlePair, Arc<KeyInfo>)>,
+    keys: HashMap<KeyId, (KeyHandles, Arc<KeyInfo>)>,
     ids: HashMap<CK_OBJECT_HANDLE, KeyId>,
 }
 
 impl Handles {
     /// The handles of `key`.
-    fn give(&mut self, key: KeyInfo) -> Result<HandlePair> {
-        if let Some((pair, _)) = self.touch(&key.id) {
-            return Ok(pair);
+    fn give(&mut self, key: KeyInfo) -> Result<KeyHandles> {
+        if let Some((handles, _)) = self.touch(&key.id) {
+            return Ok(handles);
         }
-        let pair = HandlePair { private: fresh_handle()?, public: fresh_handle()? };
-        self.insert(pair, Arc::new(key));
-        Ok(pair)
+        let handles =
+            KeyHandles { private: fresh_handle()?, public: fresh_handle()?, certificate: fresh_handle()? };
+        self.insert(handles, Arc::new(key));
+        Ok(handles)
     }
 
     /// The object that `handle` was given out for.
     fn find(&mut self, handle: CK_OBJECT_HANDLE) -> Option<Object> {
         let id = *self.recent.ids.get(&handle).or_else(|| self.older.ids.get(&handle))?;
-        let (pair, key) = self.touch(&id)?;
-        let half = if handle == pair.private { Half::Private } else { Half::Public };
-        Some(Object { key, half })
+        let (handles, key) = self.touch(&id)?;
+        let part = Part::ALL.into_iter().find(|part| handles.of(*part) == handle)?;
+        Some(Object { key, part })
     }
 
     /// A known key, which from here on counts as recent.
-    fn touch(&mut self, id: &KeyId) -> Option<(HandlePair, Arc<KeyInfo>)> {
-        if let Some((pair, key)) = self.recent.keys.get(id) {
-            return Some((*pair, Arc::clone(key)));
+    fn touch(&mut self, id: &KeyId) -> Option<(KeyHandles, Arc<KeyInfo>)> {
+        if let Some((handles, key)) = self.recent.keys.get(id) {
+            return Some((*handles, Arc::clone(key)));
         }
-        let (pair, key) = self.older.keys.remove(id)?;
-        for handle in [pair.private, pair.public] {
+        let (handles, key) = self.older.keys.remove(id)?;
+        for handle in handles.each() {
             self.older.ids.remove(&handle);
         }
-        self.insert(pair, Arc::clone(&key));
-        Some((pair, key))
+        self.insert(handles, Arc::clone(&key));
+        Some((handles, key))
     }
 
-    fn insert(&mut self, pair: HandlePair, key: Arc<KeyInfo>) {
+    fn insert(&mut self, handles: KeyHandles, key: Arc<KeyInfo>) {
         if self.recent.keys.len() >= KEYS_KEPT {
             self.older = core::mem::take(&mut self.recent);
         }
-        for handle in [pair.private, pair.public] {
+        for handle in handles.each() {
             self.recent.ids.insert(handle, key.id);
         }
-        self.recent.keys.insert(key.id, (pair, key));
+        self.recent.keys.insert(key.id, (handles, key));
     }
 }
 
 impl Login {
     /// The handles of `key` under this login.
-    pub(crate) fn give_handles(&self, key: KeyInfo) -> Result<HandlePair> {
+    pub(crate) fn give_handles(&self, key: KeyInfo) -> Result<KeyHandles> {
         // A panic in between could lose a handle, never mix two keys up.
         self.handles.lock().unwrap_or_else(PoisonError::into_inner).give(key)
     }
@@ -108,6 +118,12 @@ impl Login {
 pub(crate) fn find(module: &Module, handle: CK_OBJECT_HANDLE) -> Option<Object> {
     let login = module.login()?;
     login.handles.lock().unwrap_or_else(PoisonError::into_inner).find(handle)
+}
+
+/// The key's half of that handle. A certificate is no key.
+pub(crate) fn find_key(module: &Module, handle: CK_OBJECT_HANDLE) -> Result<Object> {
+    let object = find(module, handle).filter(|object| object.part != Part::Certificate);
+    Ok(object.ok_or(CKR_KEY_HANDLE_INVALID)?)
 }
 
 /// `C_GetAttributeValue`. Goes through the whole template whatever it meets (PKCS#11 v2.40 section 5.7); where
@@ -122,7 +138,7 @@ pub(crate) fn get_attribute_value(
     let object = find(module, object).ok_or(CKR_OBJECT_HANDLE_INVALID)?;
     let mut outcome = Ok(());
     for at in 0..template.count() {
-        let value = attributes::value(&object.key, object.half, template.kind(at));
+        let value = attributes::value(&object.key, object.part, template.kind(at));
         outcome = outcome.and(template.answer(at, &value));
     }
     outcome
@@ -162,8 +178,11 @@ mod tests {
         let other = handles.give(key(2)).unwrap();
         let again = handles.give(key(1)).unwrap();
         assert_eq!((first.private, first.public), (again.private, again.public));
+        assert_eq!(first.certificate, again.certificate);
         assert_ne!(first.private, other.private);
-        assert_eq!(handles.find(first.public).unwrap().half, Half::Public);
+        for part in Part::ALL {
+            assert_eq!(handles.find(first.of(part)).unwrap().part, part);
+        }
         assert_eq!(handles.find(other.private).unwrap().key.id, key(2).id);
         assert!(handles.find(0).is_none());
     }
@@ -181,7 +200,7 @@ mod tests {
         }
         assert!(handles.find(forgotten.private).is_none());
         assert!(handles.recent.keys.len() + handles.older.keys.len() <= 2 * KEYS_KEPT);
-        assert_eq!(handles.recent.ids.len(), 2 * handles.recent.keys.len());
-        assert_eq!(handles.older.ids.len(), 2 * handles.older.keys.len());
+        assert_eq!(handles.recent.ids.len(), 3 * handles.recent.keys.len());
+        assert_eq!(handles.older.ids.len(), 3 * handles.older.keys.len());
     }
 }

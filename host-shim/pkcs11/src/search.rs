@@ -1,12 +1,13 @@
 //! Finding keys (PKCS#11 v2.40 section 5.7, `C_FindObjects…`).
 
-use crate::attributes::{self, Attribute, Half};
+use crate::attributes::{self, Attribute, Part};
 use crate::boundary::memory::{Out, OutArray};
+use crate::certificate;
 use crate::failure::{Function, Result};
 use crate::module::{Login, Module, not_an_answer};
 use countersign_wire::client::{Act, Answer, KeyId, KeyQuery};
 use cryptoki_sys::{
-    CK_OBJECT_HANDLE, CK_SESSION_HANDLE, CK_ULONG, CKA_ID, CKA_LABEL, CKR_OPERATION_ACTIVE,
+    CK_OBJECT_HANDLE, CK_SESSION_HANDLE, CK_ULONG, CKA_ID, CKA_LABEL, CKA_SUBJECT, CKR_OPERATION_ACTIVE,
     CKR_OPERATION_NOT_INITIALIZED,
 };
 use std::collections::VecDeque;
@@ -39,13 +40,12 @@ impl Search {
             return Err(not_an_answer());
         };
         for key in page.keys {
-            let halves =
-                Half::BOTH.map(|half| attributes::matches(&key, half, &self.template).then_some(half));
-            if halves == [None, None] {
+            let parts = Part::ALL.map(|part| attributes::matches(&key, part, &self.template).then_some(part));
+            if parts == [None; 3] {
                 continue;
             }
             let handles = login.give_handles(key)?;
-            self.found.extend(halves.into_iter().flatten().map(|half| handles.of(half)));
+            self.found.extend(parts.into_iter().flatten().map(|part| handles.of(part)));
         }
         let next = match (query, page.next) {
             (KeyQuery::All(from), Some(to)) if *from == Some(to) => return Err(not_an_answer()),
@@ -60,12 +60,12 @@ impl Search {
 /// What to ask the HSM for, so that little has to be thrown away here; `None`: nothing can match.
 fn query(template: &[Attribute]) -> Option<KeyQuery> {
     let wanted = |kind| template.iter().find(|attribute| attribute.kind == kind);
-    let possible = |half: &Half| {
+    let possible = |part: &Part| {
         template.iter().all(|attribute| {
-            attributes::fixed(*half, attribute.kind).is_none_or(|value| value == attribute.value)
+            attributes::fixed(*part, attribute.kind).is_none_or(|value| value == attribute.value)
         })
     };
-    if !Half::BOTH.iter().any(possible) {
+    if !Part::ALL.iter().any(possible) {
         return None;
     }
     if let Some(id) = wanted(CKA_ID) {
@@ -73,6 +73,10 @@ fn query(template: &[Attribute]) -> Option<KeyQuery> {
     }
     if let Some(label) = wanted(CKA_LABEL) {
         return Some(KeyQuery::Label(core::str::from_utf8(&label.value).ok()?.parse().ok()?));
+    }
+    // Keys have an empty subject; a client that looks for the certificate of an issuer finds none.
+    if let Some(subject) = wanted(CKA_SUBJECT).filter(|subject| !subject.value.is_empty()) {
+        return certificate::label_of(&subject.value).map(KeyQuery::Label);
     }
     Some(KeyQuery::All(None))
 }
@@ -121,7 +125,7 @@ pub(crate) fn finish(module: &Module, session: CK_SESSION_HANDLE) -> Result {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use cryptoki_sys::{CKA_CLASS, CKA_TOKEN, CKO_CERTIFICATE, CKO_PUBLIC_KEY};
+    use cryptoki_sys::{CKA_CLASS, CKA_TOKEN, CKO_CERTIFICATE, CKO_DATA, CKO_PUBLIC_KEY};
 
     fn wanted(kind: CK_ULONG, value: &[u8]) -> Attribute {
         Attribute { kind, value: value.to_vec() }
@@ -134,6 +138,10 @@ mod tests {
         let public = wanted(CKA_CLASS, &attributes::ulong(CKO_PUBLIC_KEY));
         assert_eq!(query(&[]), Some(KeyQuery::All(None)));
         assert_eq!(query(std::slice::from_ref(&public)), Some(KeyQuery::All(None)));
+        let certificate = wanted(CKA_CLASS, &attributes::ulong(CKO_CERTIFICATE));
+        let subject = wanted(CKA_SUBJECT, &certificate::subject(&"alice/ethereum".parse().unwrap()));
+        let by_subject = query(&[certificate, subject]);
+        assert_eq!(by_subject, Some(KeyQuery::Label("alice/ethereum".parse().unwrap())));
         assert_eq!(query(&[public, label.clone()]), Some(KeyQuery::Label("alice/ethereum".parse().unwrap())));
         assert_eq!(query(&[label, id]), Some(KeyQuery::Id(KeyId::new([7; 16]))));
     }
@@ -142,7 +150,8 @@ mod tests {
     fn asks_nothing_where_nothing_can_match() {
         assert_eq!(query(&[wanted(CKA_LABEL, b"no key label")]), None);
         assert_eq!(query(&[wanted(CKA_ID, &[7; 15])]), None);
-        assert_eq!(query(&[wanted(CKA_CLASS, &attributes::ulong(CKO_CERTIFICATE))]), None);
+        assert_eq!(query(&[wanted(CKA_CLASS, &attributes::ulong(CKO_DATA))]), None);
         assert_eq!(query(&[wanted(CKA_TOKEN, &[0])]), None);
+        assert_eq!(query(&[wanted(CKA_SUBJECT, &certificate::issuer())]), None);
     }
 }

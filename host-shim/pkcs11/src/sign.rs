@@ -3,15 +3,16 @@
 //! The life of a signature here: `C_SignInit` opens an operation under a fresh random id. `C_Login` with
 //! `CKU_CONTEXT_SPECIFIC` has the HSM spend the code into a grant for that operation. `C_Sign` or `C_SignFinal`
 //! has the HSM use the grant up for the data. If the operation ends in any other way, the HSM is told to drop the
-//! grant. Whether there is a grant is the HSM's to say: a signature without a login is asked for like any other,
-//! and refused there.
+//! grant. Whether there is a grant, or an earlier approval of exactly this data, is the HSM's to say: a signature
+//! without a login is asked for like any other, and made or refused there.
 //!
 //! > A call to `C_Sign` always terminates the active signing operation unless it returns `CKR_BUFFER_TOO_SMALL` or
 //! > is a successful call (i.e., one which returns `CKR_OK`) to determine the length of the buffer needed to hold
 //! > the signature. (PKCS#11 v2.40 section 5.11)
 
-use crate::attributes::Half;
+use crate::attributes::Part;
 use crate::boundary::memory::{MechanismArgument, OutList};
+use crate::context_pin;
 use crate::failure::{Failure, Function, Result};
 use crate::mechanism;
 use crate::module::{Login, Module, not_an_answer};
@@ -21,13 +22,11 @@ use countersign_client::new_request_id;
 use countersign_wire::client::{
     Act, Answer, Approval, ContextLogin, ContextSign, Mechanism, Operation, Payload,
 };
-use countersign_wire::names::TypedCode;
 use countersign_wire::reason::Reason;
 use cryptoki_sys::{
     CK_OBJECT_HANDLE, CK_SESSION_HANDLE, CKR_DATA_LEN_RANGE, CKR_DEVICE_REMOVED,
-    CKR_KEY_FUNCTION_NOT_PERMITTED, CKR_KEY_HANDLE_INVALID, CKR_MECHANISM_INVALID,
-    CKR_MECHANISM_PARAM_INVALID, CKR_OPERATION_ACTIVE, CKR_OPERATION_NOT_INITIALIZED, CKR_PIN_INVALID,
-    CKR_USER_ALREADY_LOGGED_IN,
+    CKR_KEY_FUNCTION_NOT_PERMITTED, CKR_MECHANISM_INVALID, CKR_MECHANISM_PARAM_INVALID, CKR_OPERATION_ACTIVE,
+    CKR_OPERATION_NOT_INITIALIZED, CKR_USER_ALREADY_LOGGED_IN,
 };
 use serde_bytes::{ByteArray, ByteBuf};
 use std::sync::Arc;
@@ -147,8 +146,8 @@ pub(crate) fn init(
     if mechanism.parameter_bytes != 0 {
         return Err(CKR_MECHANISM_PARAM_INVALID.into());
     }
-    let object = objects::find(module, key).ok_or(CKR_KEY_HANDLE_INVALID)?;
-    if object.half != Half::Private {
+    let object = objects::find_key(module, key)?;
+    if object.part != Part::Private {
         return Err(CKR_KEY_FUNCTION_NOT_PERMITTED.into());
     }
     if !object.key.plan.mechanisms.contains(&made_for) {
@@ -164,6 +163,9 @@ pub(crate) fn init(
 /// Where an answer is lost, nobody here knows whether there is a grant. The next login is sent all the same: the HSM
 /// says yes to it without spending anything if the operation holds its grant.
 ///
+/// A login that points at an earlier approval makes no grant, so it changes nothing that is known of one: a code may
+/// still follow, and there is nothing to give back.
+///
 /// The session's lock is held while the HSM is asked, so that of two threads with a code each only one is spent.
 pub(crate) fn context_login(module: &Module, session: &Session, pin: &[u8]) -> Result {
     let mut state = session.lock()?;
@@ -171,15 +173,19 @@ pub(crate) fn context_login(module: &Module, session: &Session, pin: &[u8]) -> R
     if matches!(signing.grant, Grant::Held { .. }) {
         return Err(CKR_USER_ALREADY_LOGGED_IN.into());
     }
-    // An API key, which some clients repeat here, is longer than any code: it is never sent as one.
-    let text = core::str::from_utf8(pin).map_err(|_| CKR_PIN_INVALID)?;
-    let code = TypedCode::new(text).map_err(|_| CKR_PIN_INVALID)?;
-    let before = core::mem::replace(&mut signing.grant, Grant::Perhaps);
-    let operation = signing.operation.clone();
-    let act = Act::ContextLogin(ContextLogin { operation, approval: Approval::Code(code) });
+    let approval = context_pin::read(pin, &signing.login.api_key)?;
+    let before = signing.grant;
+    let held = match approval {
+        Approval::Prior => before,
+        Approval::Code(_) | Approval::Intent(_) => {
+            signing.grant = Grant::Perhaps;
+            Grant::Held { boot_count: signing.login.boot_count.load(Ordering::Relaxed) }
+        }
+    };
+    let act = Act::ContextLogin(ContextLogin { operation: signing.operation.clone(), approval });
     match module.ask(Some(&signing.login.api_key), Function::Other, act) {
         Ok(Answer::LoggedIn) => {
-            signing.grant = Grant::Held { boot_count: signing.login.boot_count.load(Ordering::Relaxed) };
+            signing.grant = held;
             Ok(())
         }
         Ok(_) => Err(not_an_answer()),

@@ -1,6 +1,7 @@
 //! The one slot and its token (PKCS#11 v2.40 section 5.5).
 
 use crate::boundary::memory::{Out, OutList};
+use crate::context_pin::PIN_MAX_BYTES;
 use crate::failure::Result;
 use crate::general::{LIBRARY, MANUFACTURER, padded};
 use crate::mechanism;
@@ -18,9 +19,6 @@ pub(crate) const SLOT: CK_SLOT_ID = 0;
 
 /// The token's label.
 pub(crate) const TOKEN_LABEL: &str = "countersign";
-
-/// The longest PIN that `C_Login` takes. It fits an approval that is sealed on the user's device.
-pub(crate) const PIN_MAX_BYTES: usize = 8192;
 
 /// The shortest PIN there is: a code of six digits.
 const PIN_MIN_BYTES: CK_ULONG = 6;

@@ -1,11 +1,13 @@
 //! The whole plugin over a firmware in memory: what is durable when, in which order, and what no failure may open.
 
 mod any_policy;
+mod approvals;
 mod calls;
 mod cleaning;
 mod device;
 mod faults;
 mod large;
+mod phone;
 mod policies;
 mod wallets;
 

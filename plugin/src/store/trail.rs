@@ -4,7 +4,7 @@
 use super::log::{Chain, Kind, RECORD_HEADER_BYTES, split_first};
 use super::nvram::Nvram;
 use super::seal::Sealer;
-pub use crate::audit::{Event, Signs, What};
+pub use crate::audit::{Event, Signs, Used, What};
 use crate::record::{Account, TenantState};
 
 /// What a sealed record holds.

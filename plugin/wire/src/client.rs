@@ -2,6 +2,10 @@
 //!
 //! One request gets one reply with the same id. Requests on one connection may be answered in any order.
 
+use crate::device::{
+    Approve, Decline, DeviceAct, EnrollSealed, EnrolledSealed, Identity, IntentApproval, IntentId,
+    IntentState, SignedStatement, ViewAccount, ViewIntent, ViewReceipt,
+};
 use crate::names::{AccountName, ApiKey, KeyLabel, KeyName, TypedCode};
 use crate::path::DerivationPath;
 use crate::reason::Refusal;
@@ -20,7 +24,7 @@ pub type KeyId = ByteArray<16>;
 pub struct Request {
     /// Returned in the reply.
     pub id: RequestId,
-    /// Needed for everything except [`Act::Status`].
+    /// Needed for everything except [`Act::Status`] and what a device asks ([`Act::is_of_device`]).
     pub api_key: Option<ApiKey>,
     /// What is to be done.
     pub act: Act,
@@ -59,6 +63,47 @@ pub enum Act {
     ContextSign(ContextSign),
     /// The PKCS#11 operation ended without a signature: drop its grant. Answers [`Answer::Ended`].
     ContextEnd(Operation),
+    /// A user's device may enrol a new account, sealed. Answers [`Answer::Invited`].
+    Invite(Enroll),
+    /// Something for the user to approve on a device. Answers [`Answer::Staged`].
+    Stage(Subject),
+    /// How a staged intent is. Answers [`Answer::Intent`].
+    ShowIntent(StagedIntent),
+    /// The receipt of one of an account's last signatures. Answers [`Answer::Receipt`].
+    FindReceipt(FindReceipt),
+    /// Of a device: the plugin's keys. Answers [`Answer::Identity`].
+    Identity,
+    /// Of a device: what it is asked to approve. Answers [`Answer::View`].
+    ViewIntent(ViewIntent),
+    /// Of a device: its account. Answers [`Answer::View`].
+    ViewAccount(ViewAccount),
+    /// Of a device: the receipt of an intent. Answers [`Answer::Receipt`].
+    ViewReceipt(ViewReceipt),
+    /// Of a device: it approves. Answers [`Answer::Approved`].
+    Approve(Approve),
+    /// Of a device: it refuses. Answers [`Answer::Declined`].
+    Decline(Decline),
+    /// Of a device: it enrols. Answers [`Answer::EnrolledSealed`].
+    EnrollSealed(Box<EnrollSealed>),
+    /// Of a device: it acts on its account. Answers [`Answer::CarriedOut`].
+    DeviceAct(DeviceAct),
+}
+
+impl Act {
+    /// Whether it is what a user's device asks, without an API key.
+    pub const fn is_of_device(&self) -> bool {
+        matches!(
+            self,
+            Self::Identity
+                | Self::ViewIntent(_)
+                | Self::ViewAccount(_)
+                | Self::ViewReceipt(_)
+                | Self::Approve(_)
+                | Self::Decline(_)
+                | Self::EnrollSealed(_)
+                | Self::DeviceAct(_)
+        )
+    }
 }
 
 /// The most random bytes one request may ask for.
@@ -131,6 +176,38 @@ impl Network {
     }
 }
 
+/// What a user approves with, weakest first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ApprovalKind {
+    /// A plain code: somebody is there.
+    #[default]
+    Code,
+    /// A code that was sealed on the user's device for one intent.
+    SealedCode,
+    /// A passkey's assertion for one intent.
+    Passkey,
+}
+
+impl ApprovalKind {
+    /// Every kind, weakest first.
+    pub const ALL: &[ApprovalKind] = &[ApprovalKind::Code, ApprovalKind::SealedCode, ApprovalKind::Passkey];
+
+    /// The word used on the wire, in rules, on the command line and in the documentation.
+    pub const fn word(self) -> &'static str {
+        match self {
+            ApprovalKind::Code => "code",
+            ApprovalKind::SealedCode => "sealed-code",
+            ApprovalKind::Passkey => "passkey",
+        }
+    }
+
+    /// The kind of this word.
+    pub fn of_word(word: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|kind| kind.word() == word)
+    }
+}
+
 /// What a key may sign and where it comes from; fixed when the key is made.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -141,12 +218,14 @@ pub struct KeyPlan {
     pub network: Option<Network>,
     /// Where it lies in the account's wallet; `None`: a key of its own, made by the keystore.
     pub path: Option<DerivationPath>,
+    /// The weakest approval that it takes.
+    pub floor: ApprovalKind,
 }
 
 impl KeyPlan {
     /// A key of its own for these mechanisms, none of them Bitcoin's.
     pub fn of(mechanisms: Vec<Mechanism>) -> Self {
-        Self { mechanisms, network: None, path: None }
+        Self { mechanisms, network: None, path: None, floor: ApprovalKind::Code }
     }
 }
 
@@ -163,6 +242,15 @@ pub enum TotpHash {
 }
 
 impl TotpHash {
+    /// The word used on the wire and in what is signed.
+    pub const fn word(self) -> &'static str {
+        match self {
+            TotpHash::Sha1 => "sha1",
+            TotpHash::Sha256 => "sha256",
+            TotpHash::Sha512 => "sha512",
+        }
+    }
+
     /// Length of the secret and of the hash, in bytes (RFC 4226 section 4, R6).
     pub const fn secret_bytes(self) -> usize {
         match self {
@@ -292,6 +380,10 @@ impl Payload {
 pub enum Approval {
     /// The code as the user typed it.
     Code(TypedCode),
+    /// What a device or a passkey made for one staged intent.
+    Intent(Box<IntentApproval>),
+    /// None now: the user approved before, on a device.
+    Prior,
 }
 
 /// Approve and sign in one request.
@@ -336,6 +428,94 @@ pub struct ContextSign {
     pub operation: Operation,
     /// What is to be signed; its mechanism is the operation's.
     pub payload: Payload,
+}
+
+/// What is staged for the user to approve.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Subject {
+    /// Something to be signed.
+    Sign(StageSign),
+    /// An address that the account is to know, or no longer.
+    Payee(StagePayee),
+}
+
+/// Something to be signed once the user has approved it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StageSign {
+    /// The key.
+    pub key: KeyLabel,
+    /// What is to be signed.
+    pub payload: Payload,
+}
+
+/// An address that the account is to know once the user has approved it, or no longer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StagePayee {
+    /// The account.
+    pub account: AccountName,
+    /// The address in its canonical form.
+    pub address: String,
+    /// Whether it is to be known.
+    pub known: bool,
+}
+
+/// Which staged intent.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StagedIntent {
+    /// The account.
+    pub account: AccountName,
+    /// The intent.
+    pub intent: IntentId,
+}
+
+/// Whose receipt: what was signed is given again, and is found among the account's last signatures.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FindReceipt {
+    /// The key that signed.
+    pub key: KeyLabel,
+    /// What it signed.
+    pub payload: Payload,
+}
+
+/// A device may enrol.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Invited {
+    /// What the device needs.
+    pub invitation: IntentId,
+    /// For how long it is good.
+    pub expires_in_secs: u64,
+}
+
+/// An intent is staged.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Staged {
+    /// What the device needs.
+    pub intent: IntentId,
+    /// What the user will be shown.
+    pub summary: String,
+    /// Every digest that will be signed, in order.
+    pub digests: Vec<ByteArray<32>>,
+    /// When it expires, by the HSM's clock.
+    pub expires_unix_secs: u64,
+}
+
+/// How a staged intent is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct IntentInfo {
+    /// Its state.
+    pub state: IntentState,
+    /// What approved it.
+    pub approval: Option<ApprovalKind>,
+    /// When it, or its approval, expires, by the HSM's clock.
+    pub expires_unix_secs: u64,
 }
 
 /// What the plugin answers.
@@ -389,6 +569,26 @@ pub enum Answer {
     LoggedIn,
     /// To [`Act::ContextEnd`].
     Ended,
+    /// To [`Act::Invite`].
+    Invited(Invited),
+    /// To [`Act::Stage`].
+    Staged(Staged),
+    /// To [`Act::ShowIntent`].
+    Intent(IntentInfo),
+    /// To [`Act::FindReceipt`] and [`Act::ViewReceipt`].
+    Receipt(SignedStatement),
+    /// To [`Act::Identity`].
+    Identity(Identity),
+    /// To [`Act::ViewIntent`] and [`Act::ViewAccount`].
+    View(SignedStatement),
+    /// To [`Act::Approve`].
+    Approved,
+    /// To [`Act::Decline`].
+    Declined,
+    /// To [`Act::EnrollSealed`].
+    EnrolledSealed(Box<EnrolledSealed>),
+    /// To [`Act::DeviceAct`].
+    CarriedOut,
 }
 
 /// Where the HSM's time comes from; fixed when the HSM was initialised.
@@ -490,6 +690,14 @@ pub struct AccountInfo {
     pub keys: Vec<KeyInfo>,
     /// The addresses that it is known to pay, ascending.
     pub payees: Vec<String>,
+    /// How many devices it was enrolled with.
+    pub devices: u8,
+    /// How many passkeys.
+    pub passkeys: u8,
+    /// Which freeze holds it: what the operator names to lift it.
+    pub frozen: Option<u64>,
+    /// How many signatures it made.
+    pub signatures: u64,
 }
 
 /// One key as the host may see it.

@@ -6,7 +6,8 @@
 //! in any order, except that at most one commit is under way at a time. Encoding: [`crate::encode_packed`].
 
 use crate::client::{ClockMode, TotpHash};
-use crate::names::TenantName;
+use crate::device::Identity;
+use crate::names::{AccountName, TenantName};
 use serde::{Deserialize, Serialize};
 use serde_bytes::{ByteArray, ByteBuf};
 use zeroize::Zeroize;
@@ -159,7 +160,21 @@ pub struct Tenant {
     pub accounts_max: Option<u32>,
     /// Its policy document; `None`: the plugin's own, for development.
     pub policy: Option<ByteBuf>,
+    /// The freezes that its operator has lifted.
+    pub lifted: Vec<Lifted>,
 }
+
+/// A freeze that was lifted: it does so once, since the next freeze has another number.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lifted {
+    /// The account.
+    pub account: AccountName,
+    /// The freeze's number.
+    pub freeze: u64,
+}
+
+/// The most freezes that stand as lifted, in one tenant.
+pub const LIFTED_MAX: usize = 256;
 
 /// The longest policy document.
 pub const POLICY_MAX_BYTES: usize = 64 * 1024;
@@ -261,6 +276,13 @@ pub enum Op {
         /// 1 to 8 counters; each is authenticated as 8 bytes, big-endian.
         counters: Vec<u64>,
     },
+    /// Have the HSM's root say that these are the keys of the image that it measured and runs. Gives [`Value::Endorsed`].
+    Endorse {
+        /// What the plugin signs with: P-256, SEC 1 uncompressed.
+        signing_key: ByteArray<65>,
+        /// What is sealed to the plugin with.
+        sealing_key: ByteArray<65>,
+    },
 }
 
 /// What came of an [`Op`].
@@ -285,6 +307,8 @@ pub enum Value {
     Wrapped(ByteBuf),
     /// One MAC for each counter, in order, each as long as the hash.
     Macs(Vec<Secret>),
+    /// The root's statement, with the HSM's id, the measurement and the clock mode as the firmware knows them.
+    Endorsed(Box<Identity>),
 }
 
 /// What went wrong in the firmware. The details are in the firmware's own log.

@@ -1,6 +1,7 @@
 //! The messages of Countersign, in two modules for two levels of trust.
 //!
 //! * [`client`]: between the untrusted host side and the plugin. Every byte the plugin receives here is hostile.
+//! * [`device`]: what users' devices say, through that side.
 //! * [`hal`]: between the plugin and the firmware of the HSM that runs it. Both ends are inside the boundary.
 //! * [`frame`]: how either kind of message is cut out of a byte stream.
 //! * [`names`]: the untrusted values that have exactly one constructor each: names, codes, API keys.
@@ -13,6 +14,7 @@
 #![forbid(unsafe_code)]
 
 pub mod client;
+pub mod device;
 pub mod frame;
 pub mod hal;
 pub mod names;

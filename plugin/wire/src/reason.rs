@@ -165,6 +165,105 @@ reasons! {
     /// Policy denies the intent.
     PolicyRefused, "policy-refused", Caller,
         "The custodian's policy does not permit this; no code was used up, unless policy was asked only after the login.";
+    /// The key takes no approval as weak as this.
+    BelowFloor, "approval-below-floor", Caller,
+        "This key takes no approval as weak as this one; approve on the user's device, where this key asks for more than a code.";
+    /// The account has no factor that could ever reach the floor, or its first key has a higher one.
+    FloorNotPossible, "floor-not-possible", Caller,
+        "The account has no factor for this floor, or its first key has a higher one; enrol with a device, or choose another floor.";
+    /// The account has no device that could approve.
+    NoDevice, "no-device", Caller,
+        "The account was enrolled without a device of the user's, so nothing can be staged for it; ask the user for a code.";
+    /// Nothing of that id waits for an approval.
+    UnknownIntent, "unknown-intent", Caller,
+        "Nothing like this is waiting to be approved: it expired, or the HSM was started anew; have it staged again.";
+    /// It was approved, signed or declined before.
+    IntentNotOpen, "intent-not-open", Caller,
+        "This was approved, signed or declined before; have it staged again if it is to be signed once more.";
+    /// The account has as many open intents as it can have.
+    TooManyIntents, "too-many-intents", Caller,
+        "Too much is waiting for this user's approval; approve or decline some of it, or wait until it expires.";
+    /// The expiry is past, or too far ahead.
+    ApprovalExpired, "approval-expired", Caller,
+        "The approval came too late, or its expiry is too far ahead; look at the account again and repeat it.";
+    /// The approval is for something else than what is to be signed.
+    ApprovalForOther, "approval-for-other", Caller,
+        "The approval is for something else than what is to be signed; nothing was signed; have the user approve this very transaction.";
+    /// No device of that id belongs to the account.
+    UnknownDevice, "unknown-device", Caller,
+        "This device is not one of the account's; use the device that the account was enrolled with.";
+    /// A device signature does not verify.
+    WrongDeviceSignature, "wrong-device-signature", Caller,
+        "The device's signature does not fit what it came with; something changed it on the way; start again from the device.";
+    /// A device signature is not in its only valid form.
+    MalformedDeviceSignature, "malformed-device-signature", Caller,
+        "The device's signature is not in its only valid form (r and s, s in the lower half); update the device's software.";
+    /// A device key is not a point on the curve.
+    MalformedDeviceKey, "malformed-device-key", Caller,
+        "A key of the device is not a P-256 public key; update the device's software.";
+    /// What was sealed does not open.
+    WrongSeal, "wrong-seal", Caller,
+        "What the device sealed cannot be opened: it was changed on the way, or sealed for another HSM or image; start again from the device.";
+    /// No invitation of that id is open.
+    UnknownInvitation, "unknown-invitation", Caller,
+        "The invitation is not known: it was used, it expired, or the HSM was started anew; ask for a new one.";
+    /// The account is frozen.
+    AccountFrozen, "account-frozen", Caller,
+        "The account is frozen by its user: nothing is signed and no code is checked until the HSM's operator lifts it.";
+    /// No recovery is under way.
+    NoRecovery, "no-recovery", Caller,
+        "No recovery of this account is under way; there is nothing to cancel.";
+    /// Nothing of what was asked for is among the last signatures.
+    UnknownReceipt, "unknown-receipt", Caller,
+        "There is no receipt for this: it is not among the account's last signatures made with this key.";
+    /// No passkey of that id belongs to the account.
+    UnknownPasskey, "unknown-passkey", Caller,
+        "This passkey is not one of the account's; use one that the account was enrolled with.";
+    /// Client or authenticator data cannot be read.
+    PasskeyMalformed, "passkey-malformed", Caller,
+        "What the passkey sent cannot be read; update the browser, or use another authenticator.";
+    /// A key stands twice in the client data.
+    PasskeyDuplicateKey, "passkey-duplicate-key", Caller,
+        "What the browser says of the passkey names something twice, which no browser does; nothing was approved.";
+    /// It is no assertion, or no registration.
+    PasskeyWrongType, "passkey-wrong-type", Caller,
+        "The passkey was asked for something else than this; start again from the page.";
+    /// It approves something else, or was used before.
+    PasskeyWrongChallenge, "passkey-wrong-challenge", Caller,
+        "The passkey approved something else than this transaction; nothing was signed; start again from the page.";
+    /// Another page asked for it.
+    PasskeyWrongOrigin, "passkey-wrong-origin", Caller,
+        "The passkey was used on another page than the one it was registered on; open the right page.";
+    /// A page within another page asked for it.
+    PasskeyCrossOrigin, "passkey-cross-origin", Caller,
+        "The passkey was used from within another page; open the page by itself.";
+    /// It belongs to another site.
+    PasskeyWrongRp, "passkey-wrong-rp", Caller,
+        "The passkey belongs to another site; use the one that the account was enrolled with.";
+    /// Nobody touched the authenticator.
+    PasskeyUserNotPresent, "passkey-user-not-present", Caller,
+        "Nobody touched the authenticator; touch it when it asks.";
+    /// The authenticator did not verify its user.
+    PasskeyUserNotVerified, "passkey-user-not-verified", Caller,
+        "The authenticator did not check who you are; use its PIN, fingerprint or face.";
+    /// Its signature is not in its only valid form.
+    PasskeyMalformedSignature, "passkey-malformed-signature", Caller,
+        "The passkey's signature is not in its only valid form (DER, s in the lower half); update the page.";
+    /// Its signature does not verify.
+    PasskeyWrongSignature, "passkey-wrong-signature", Caller,
+        "The passkey's signature does not fit; something changed it on the way, or it is another passkey's; start again.";
+    /// Its counter did not rise.
+    PasskeyCounter, "passkey-counter", Caller,
+        "The passkey's counter did not rise: it may have been copied; use another one, and tell the custodian.";
+    /// Its backup flags cannot be true.
+    PasskeyBackupFlags, "passkey-backup-flags", Caller,
+        "The passkey says of its backup what cannot be true; use another one, and tell the custodian.";
+    /// It has a key of another kind.
+    PasskeyUnsupportedKey, "passkey-unsupported-key", Caller,
+        "The passkey has a key of another kind than ES256; use another authenticator.";
+    /// The account has as many passkeys as it can have, or one twice.
+    TooManyPasskeys, "too-many-passkeys", Caller,
+        "An account is enrolled with at most 4 passkeys, each once; leave some out.";
     /// The request id was used for something else.
     RequestIdReused, "request-id-reused", Caller,
         "The request id was used for another request; use a fresh random id for each new request.";

@@ -30,6 +30,7 @@ pub struct Case {
     mechanisms: Vec<String>,
     network: Option<Network>,
     approval: Approval,
+    backed_up: bool,
     unix_secs: u64,
     facts: Facts,
     account_ledger: Ledger,
@@ -83,6 +84,9 @@ struct CaseToml {
     network: Option<Network>,
     #[serde(default = "default_approval")]
     approval: String,
+    /// Of a passkey: whether it was copied to other devices.
+    #[serde(default)]
+    backed_up: bool,
     at: Option<Datetime>,
     transaction: Option<String>,
     psbt: Option<String>,
@@ -194,6 +198,7 @@ impl CaseToml {
             }),
             approval: Approval::of_word(&self.approval)
                 .ok_or_else(|| format!("{:?} is no kind of approval", self.approval))?,
+            backed_up: self.backed_up,
             // 2026-01-01 was a Thursday.
             unix_secs: self.at.map_or(Ok(1_767_268_800), unix_secs)?,
             facts,
@@ -366,6 +371,7 @@ impl Case {
             account: &self.account,
             key: KeyUse { mechanisms: &mechanisms, network: self.network },
             approval: self.approval,
+            backed_up: self.backed_up,
             unix_secs: self.unix_secs,
             elapsed_secs: RUNNING_SECS,
             account_ledger: &self.account_ledger,

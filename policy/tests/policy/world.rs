@@ -120,6 +120,7 @@ impl World {
             key: KeyUse { mechanisms: &self.mechanisms, network: None },
             intent,
             approval: self.approval,
+            backed_up: false,
             unix_secs: self.unix_secs,
             elapsed_secs: self.elapsed_secs,
             account_ledger: &self.account,

@@ -113,6 +113,7 @@ impl Work for Reading<'_> {
             key: KeyUse { mechanisms: &[mechanism], network },
             intent: &intent,
             approval: Approval::Code,
+            backed_up: false,
             unix_secs: 1_767_268_800,
             elapsed_secs: 86_400,
             account_ledger: &Ledger::default(),

@@ -7,6 +7,7 @@
 //! What is measured ([`Part`]):
 //! * throughput and latency by number of clients: [`gated`] HSMs, their [`peers`], and the [`syncs`] and [`handovers`] alone; [`cleaning`] meanwhile;
 //! * [`growth`]: the same work with up to a million accounts, memory, disk and start times;
+//! * [`approvals`]: what a sealed code and a passkey cost beside a plain code;
 //! * [`intents`]: what it takes to read what is signed and to ask the policy;
 //! * [`instructions`] for one signature by station.
 //!
@@ -16,6 +17,7 @@
 //! * [`results`], [`targets`]: what was measured, and what was promised;
 //! * [`report`], [`plot`], [`record`]: tables, the plot, and the page that is kept.
 
+mod approvals;
 mod cleaning;
 mod gated;
 mod growth;
@@ -239,6 +241,7 @@ fn intents(results: &mut Results, size: Size, folder: &Path) {
     let mut contenders: Vec<Box<dyn Contender + '_>> =
         vec![Box::new(Gated::new(&bench, Way::Native, 32, size.signatures(32)))];
     contenders.extend(readings.into_iter().map(|reading| Box::new(reading) as Box<dyn Contender>));
+    contenders.extend(approvals::kinds(size.accounts).map(|kind| Box::new(kind) as Box<dyn Contender>));
     results.intents = Some(Section { figures: take_turns("intents", &contenders, size.rounds) });
 }
 

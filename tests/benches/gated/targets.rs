@@ -3,7 +3,7 @@
 use crate::growth::{self, Footprint, Users, megabytes};
 use crate::results::{Results, Section};
 use crate::rounds::Figures;
-use crate::{handovers, intents, syncs};
+use crate::{approvals, handovers, intents, syncs};
 use countersign_tests::Keystore;
 
 /// Which side of a bound is good.
@@ -67,6 +67,18 @@ const TARGETS: &[Target] = &[
         unit: "%",
         bound: Bound::AtMost(15.0),
         measure: |results| intents::share_percent(results.intents.as_ref()?, intents::PLAIN),
+    },
+    Target {
+        what: "a sealed code beside a plain one",
+        unit: "µs",
+        bound: Bound::AtMost(500.0),
+        measure: |results| approvals::us(results.intents.as_ref()?, approvals::SEALED_CODE),
+    },
+    Target {
+        what: "a passkey beside a plain code",
+        unit: "µs",
+        bound: Bound::AtMost(500.0),
+        measure: |results| approvals::us(results.intents.as_ref()?, approvals::PASSKEY),
     },
     Target {
         what: "longest turn of the plugin while its log is cleaned",

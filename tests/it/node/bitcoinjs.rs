@@ -27,7 +27,7 @@ struct Keys {
 
 fn create(hsm: &Hsm, user: &User, name: &str, network: Network, path: Option<&str>) -> KeyInfo {
     let path = path.map(|path| path.parse().expect("a path"));
-    hsm.create_key_as(user, name, KeyPlan { mechanisms: vec![Bitcoin], network: Some(network), path })
+    hsm.create_key_as(user, name, KeyPlan { network: Some(network), path, ..KeyPlan::of(vec![Bitcoin]) })
         .expect("a further key")
 }
 

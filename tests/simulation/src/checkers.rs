@@ -68,7 +68,10 @@ impl Ask {
             Act::ContextLogin(login) => Some(&login.approval),
             _ => None,
         }
-        .map(|Approval::Code(code)| code.expose())
+        .and_then(|approval| match approval {
+            Approval::Code(code) => Some(code.expose()),
+            Approval::Intent(_) | Approval::Prior => None,
+        })
     }
 }
 

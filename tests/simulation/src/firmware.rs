@@ -194,6 +194,9 @@ impl Hardware<'_> {
                 Ok(Value::Signature(ByteArray::new(signature)))
             }
             Op::WrapMacKey { secret, .. } => Ok(Value::Wrapped(keystore::wrap(secret.expose()).into())),
+            Op::Endorse { signing_key, sealing_key } => {
+                Ok(Value::Endorsed(Box::new(keystore::endorse(signing_key, sealing_key))))
+            }
             Op::Mac { wrapped, hash, counters } => keystore::macs(wrapped, *hash, counters).map(Value::Macs),
             Op::Commit { .. } | Op::Archive { .. } => unreachable!("these go step by step"),
         }

@@ -2,7 +2,11 @@
 //!
 //! A wrapped key is the key with a tag over it, so that a blob that this keystore did not make opens nothing.
 
+use crate::world::{HSM_ID, MEASUREMENT};
+use countersign_approvals::es256::{self, PublicKey};
+use countersign_approvals::statement::{self, Signed};
 use countersign_wire::client::TotpHash;
+use countersign_wire::device::Identity;
 use countersign_wire::hal::{Fault, Secret};
 use hmac::{Hmac, KeyInit, Mac};
 use k256::ecdsa::signature::hazmat::PrehashSigner;
@@ -25,6 +29,25 @@ pub fn wrap(secret: &[u8]) -> Vec<u8> {
 pub fn unwrap(wrapped: &[u8]) -> Result<&[u8], Fault> {
     let (secret, found) = wrapped.split_last_chunk().ok_or(Fault::Keystore)?;
     if *found == tag(secret) { Ok(secret) } else { Err(Fault::Keystore) }
+}
+
+/// The root's word that these are the keys of the one image there is.
+pub fn endorse(signing_key: &[u8; 65], sealing_key: &[u8; 65]) -> Identity {
+    let key = |bytes: &[u8; 65]| PublicKey::parse(bytes).expect("the plugin has keys");
+    let identity = statement::Identity {
+        hsm: HSM_ID,
+        measurement: MEASUREMENT,
+        clock: statement::ClockMode::Manual,
+        signing_key: key(signing_key),
+        sealing_key: key(sealing_key),
+    };
+    let root = es256::SigningKey::from_scalar(&[3; 32]).expect("a scalar");
+    let signed = Signed::sign(&root, &identity);
+    Identity {
+        statement: signed.statement.into(),
+        signature: signed.signature.into(),
+        root: (*root.public_key().as_bytes()).into(),
+    }
 }
 
 /// A key pair out of 32 random bytes: the wrapped private key and the public point.

@@ -49,6 +49,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// The HSM's id.
 pub const HSM_ID: [u8; 16] = [7; 16];
+
+/// The image that it runs.
+pub const MEASUREMENT: [u8; 48] = [5; 48];
 /// Its sealing key.
 pub const SEALING_KEY: [u8; 32] = [9; 32];
 
@@ -81,6 +84,7 @@ fn tenant(name: &str) -> Tenant {
         failures_per_hour: Some(tenant_failures_per_hour(name)),
         accounts_max: (name == "b").then_some(3),
         policy: (name == LIMITED_TENANT).then(|| money::policy().into()),
+        lifted: Vec::new(),
     }
 }
 
@@ -496,7 +500,7 @@ impl World {
         let boot = Boot {
             hsm_id: HSM_ID.into(),
             sealing_key: Secret::new(sealing_key.to_vec()),
-            measurement: [5; 48].into(),
+            measurement: MEASUREMENT.into(),
             clock,
             keystore: "simulated".to_owned(),
             nvram: nvram.map(Into::into),
@@ -525,5 +529,6 @@ fn word(answer: &Answer) -> &'static str {
         Answer::Signed(_) => "signed",
         Answer::LoggedIn => "logged-in",
         Answer::Ended => "ended",
+        _ => "of a device, or for one",
     }
 }

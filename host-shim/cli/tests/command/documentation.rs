@@ -35,7 +35,7 @@ fn the_table_of_reasons_lists_exactly_the_reasons_there_are() {
 #[test]
 fn every_command_and_every_option_is_documented() {
     let (place, text) = (Place::new(), documentation());
-    let commands: [&[&str]; 19] = [
+    let commands: &[&[&str]] = &[
         &["status"],
         &["clock", "show"],
         &["clock", "advance"],
@@ -54,11 +54,28 @@ fn every_command_and_every_option_is_documented() {
         &["key", "create"],
         &["key", "list"],
         &["sign"],
+        &["account", "invite"],
+        &["intent", "stage"],
+        &["intent", "payee"],
+        &["intent", "show"],
+        &["receipt", "find"],
+        &["receipt", "verify"],
+        &["identity"],
+        &["device", "enroll"],
+        &["device", "confirm"],
+        &["device", "approve"],
+        &["device", "decline"],
+        &["device", "history"],
+        &["device", "freeze"],
+        &["device", "unlock"],
+        &["device", "cancel-recovery"],
+        &["device", "show"],
+        &["relay"],
         &[],
     ];
     for command in commands {
         assert!(text.contains(&format!("countersign {}", command.join(" "))), "{command:?}");
-        let help = place.run(&[command, &["--help"]].concat()).stdout;
+        let help = place.run(&[*command, &["--help"]].concat()).stdout;
         let options = help.split_whitespace().filter(|word| {
             word.strip_prefix("--")
                 .is_some_and(|name| name.bytes().all(|b| b.is_ascii_lowercase() || b == b'-'))

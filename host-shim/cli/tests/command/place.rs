@@ -163,6 +163,7 @@ pub(crate) fn key_json(label: &str) -> Value {
         "public_key": format!("04{}", "ab".repeat(64)),
         "ethereum_address": "0x9d8A62f656a8d1615C1294fd71e9CFb3E4855A4F",
         "mechanisms": ["ethereum"],
+        "floor": "code",
     })
 }
 
@@ -176,6 +177,10 @@ pub(crate) fn account() -> AccountInfo {
         failures_left: 9,
         payees: Vec::new(),
         keys: vec![key("alice/ethereum")],
+        devices: 1,
+        passkeys: 2,
+        frozen: None,
+        signatures: 7,
     }
 }
 
@@ -189,5 +194,9 @@ pub(crate) fn account_json() -> Value {
         "failures_left": 9,
         "keys": [key_json("alice/ethereum")],
         "payees": [],
+        "devices": 1,
+        "passkeys": 2,
+        "frozen": null,
+        "signatures": 7,
     })
 }

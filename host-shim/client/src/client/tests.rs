@@ -3,8 +3,9 @@ use crate::fake_hsm::{FakeHsm, Reaction, done, framed, refused};
 use countersign_wire::client::{Approval, KeyId, KeyPlan};
 use countersign_wire::client::{
     ContextLogin, ContextSign, CreateKey, Enroll, KeyPage, KeyQuery, Mechanism, Operation, Payload, Sign,
-    TotpParameters, TwoCodes, Welcome,
+    StageSign, StagedIntent, Subject, TotpParameters, TwoCodes, Welcome,
 };
+use countersign_wire::device::Decline;
 use countersign_wire::names::TypedCode;
 use nix::sys::socket::{AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, connect, listen, socket};
 use serde_bytes::{ByteArray, ByteBuf};
@@ -77,6 +78,16 @@ fn acts() -> Vec<Act> {
         Act::ContextLogin(ContextLogin { operation: operation(), approval: Approval::Code(code()) }),
         Act::ContextSign(ContextSign { operation: operation(), payload: payload() }),
         Act::ContextEnd(operation()),
+        Act::Identity,
+        Act::ShowIntent(StagedIntent { account: "alice".parse().unwrap(), intent: RequestId::new([4; 16]) }),
+        Act::Stage(Subject::Sign(StageSign { key: "alice/k".parse().unwrap(), payload: payload() })),
+        Act::Decline(Decline {
+            tenant: "default".parse().unwrap(),
+            account: "alice".parse().unwrap(),
+            intent: RequestId::new([4; 16]),
+            device: ByteArray::new([5; 16]),
+            signature: ByteArray::new([6; 64]),
+        }),
     ]
 }
 
@@ -91,6 +102,43 @@ fn returns_the_answer_and_keeps_the_connection() {
     assert_eq!(hsm.connections(), 1);
     let ids: HashSet<_> = hsm.requests().iter().map(|request| request.id).collect();
     assert_eq!(ids.len(), 3, "a request id was used twice");
+}
+
+#[test]
+fn forwards_a_request_and_its_reply_byte_for_byte() {
+    let place = Place::new();
+    let refusal = Refusal { reason: Reason::Locked, retry_after_secs: Some(299) };
+    let hsm = FakeHsm::serve(&place.socket(), move |request| match request.act {
+        Act::Login => welcome(request),
+        _ => refused(request, refusal),
+    });
+    for act in acts() {
+        let request = Request { id: new_request_id(), api_key: None, act };
+        let reply: Reply = decode(&place.client().forward(encode(&request)).unwrap()).unwrap();
+        assert_eq!(reply.id, request.id);
+        assert_eq!(
+            matches!(reply.outcome, Outcome::Refused(found) if found == refusal),
+            request.act != Act::Login
+        );
+        assert_eq!(hsm.requests().last(), Some(&request));
+    }
+}
+
+#[test]
+fn forwards_no_payload_that_is_no_request_and_returns_no_reply_to_another() {
+    let place = Place::new();
+    let hsm = FakeHsm::serve(&place.socket(), |request| {
+        let id = RequestId::new([request.id[0] ^ 1; 16]);
+        framed(&Reply { id, outcome: Outcome::Done(Answer::Ended) })
+    });
+    let request = encode(&Request { id: new_request_id(), api_key: None, act: Act::Status });
+    let mut trailing = request.clone();
+    trailing.push(0);
+    for bad in [&[][..], b"{}", &trailing, &request[..request.len() - 1]] {
+        assert_eq!(place.client().forward(bad.to_vec()), Err(Reason::MalformedRequest.into()));
+    }
+    assert!(hsm.requests().is_empty());
+    assert_eq!(place.client().forward(request), Err(Reason::HsmUnreachable.into()));
 }
 
 #[test]
@@ -125,7 +173,13 @@ fn sends_again_under_the_same_id_only_where_that_is_harmless() {
         | Act::Random(_)
         | Act::ShowAccount(_)
         | Act::FindKeys(_)
-        | Act::ContextEnd(_) => true,
+        | Act::ContextEnd(_)
+        | Act::ShowIntent(_)
+        | Act::FindReceipt(_)
+        | Act::Identity
+        | Act::ViewIntent(_)
+        | Act::ViewAccount(_)
+        | Act::ViewReceipt(_) => true,
         // Each of these could count a typed code, or make something, a second time.
         Act::TrustPayee(_)
         | Act::Enroll(_)
@@ -134,7 +188,13 @@ fn sends_again_under_the_same_id_only_where_that_is_harmless() {
         | Act::CreateKey(_)
         | Act::Sign(_)
         | Act::ContextLogin(_)
-        | Act::ContextSign(_) => false,
+        | Act::ContextSign(_)
+        | Act::Invite(_)
+        | Act::Stage(_)
+        | Act::Approve(_)
+        | Act::Decline(_)
+        | Act::EnrollSealed(_)
+        | Act::DeviceAct(_) => false,
     };
     for act in acts() {
         let place = Place::new();

@@ -7,8 +7,8 @@ use crate::boundary::memory::{
     template as read_template,
 };
 use crate::boundary::process;
+use crate::context_pin::PIN_MAX_BYTES;
 use crate::mechanism::TRANSACTION_MAX_BYTES;
-use crate::slot_token::PIN_MAX_BYTES;
 use crate::{general, key_generation, objects, random, search, session, sign, slot_token, unsupported};
 use cryptoki_sys::{
     CK_ATTRIBUTE_PTR, CK_BBOOL, CK_BYTE_PTR, CK_C_INITIALIZE_ARGS, CK_FLAGS, CK_FUNCTION_LIST_PTR_PTR,
@@ -16,6 +16,7 @@ use cryptoki_sys::{
     CK_NOTIFY, CK_OBJECT_HANDLE, CK_OBJECT_HANDLE_PTR, CK_SESSION_HANDLE, CK_SESSION_HANDLE_PTR,
     CK_SESSION_INFO_PTR, CK_SLOT_ID, CK_SLOT_ID_PTR, CK_SLOT_INFO_PTR, CK_TOKEN_INFO_PTR, CK_ULONG,
     CK_ULONG_PTR, CK_USER_TYPE, CK_UTF8CHAR_PTR, CK_VOID_PTR, CKR_ARGUMENTS_BAD, CKR_PIN_LEN_RANGE,
+    CKU_CONTEXT_SPECIFIC,
 };
 
 // General, section 5.4.
@@ -120,8 +121,9 @@ c_functions! {
 
     /// Logs the application in with its API key, or the operation under way with the user's code.
     fn C_Login(session: CK_SESSION_HANDLE, user: CK_USER_TYPE, pin: CK_UTF8CHAR_PTR, length: CK_ULONG) with module {
-        if pin.is_null() {
-            // That would ask for a keypad of the token's own, which it has not.
+        if pin.is_null() && user != CKU_CONTEXT_SPECIFIC {
+            // That would ask for a keypad of the token's own, which it has not. A signature may have been approved on
+            // the user's device, though, and then no PIN says so.
             return Err(CKR_ARGUMENTS_BAD.into());
         }
         let pin = bytes(pin, length, PIN_MAX_BYTES)?;

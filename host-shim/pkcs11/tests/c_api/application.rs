@@ -226,7 +226,7 @@ impl Application {
         object: CK_OBJECT_HANDLE,
         kind: CK_ATTRIBUTE_TYPE,
     ) -> Result<Vec<u8>, CK_RV> {
-        let mut value = vec![0; 200];
+        let mut value = vec![0; 1000];
         let mut template = attribute(kind, &value);
         template.pValue = value.as_mut_ptr().cast();
         let rv = call!(self, C_GetAttributeValue(session, object, &raw mut template, 1));

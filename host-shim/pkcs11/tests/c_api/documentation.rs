@@ -3,9 +3,9 @@
 use countersign_pkcs11::boundary::lists::{NAMES_ADDED_BY_V3_0, NAMES_V2_40};
 use countersign_pkcs11::boundary::{functions, functions_v3};
 use countersign_pkcs11::{
-    CKA_COUNTERSIGN_DESCRIPTOR, CKA_COUNTERSIGN_ETHEREUM_ADDRESS, CKA_COUNTERSIGN_NETWORK,
-    CKA_COUNTERSIGN_PATH, CKA_COUNTERSIGN_XPUB, CKM_COUNTERSIGN_ETHEREUM, CKM_COUNTERSIGN_MESSAGE,
-    CKM_COUNTERSIGN_PSBT, CKM_COUNTERSIGN_TYPED_DATA,
+    CKA_COUNTERSIGN_DESCRIPTOR, CKA_COUNTERSIGN_ETHEREUM_ADDRESS, CKA_COUNTERSIGN_FLOOR,
+    CKA_COUNTERSIGN_NETWORK, CKA_COUNTERSIGN_PATH, CKA_COUNTERSIGN_XPUB, CKM_COUNTERSIGN_ETHEREUM,
+    CKM_COUNTERSIGN_MESSAGE, CKM_COUNTERSIGN_PSBT, CKM_COUNTERSIGN_TYPED_DATA,
 };
 use countersign_wire::reason::Reason;
 use std::collections::BTreeMap;
@@ -70,6 +70,7 @@ fn the_vendor_constants_stand_there_with_their_numbers() {
         ("CKA_COUNTERSIGN_NETWORK", CKA_COUNTERSIGN_NETWORK),
         ("CKA_COUNTERSIGN_XPUB", CKA_COUNTERSIGN_XPUB),
         ("CKA_COUNTERSIGN_DESCRIPTOR", CKA_COUNTERSIGN_DESCRIPTOR),
+        ("CKA_COUNTERSIGN_FLOOR", CKA_COUNTERSIGN_FLOOR),
     ] {
         let number = format!("0x{number:08x}");
         let stands = |line: &str| line.contains(&format!("`{name}`")) && line.contains(&number);

@@ -2,9 +2,10 @@
 //! as the module could get wrong. It keeps every request, so that a test sees what was asked and in which order.
 
 use countersign_wire::client::{
-    Act, Answer, ClockMode, ContextLogin, ContextSign, CreateKey, KeyInfo, KeyPage, KeyPlan, KeyQuery,
-    Mechanism, Operation, Outcome, Payload, Reply, Request, Signed, Status, Welcome,
+    Act, Answer, Approval, ClockMode, ContextLogin, ContextSign, CreateKey, KeyId, KeyInfo, KeyPage, KeyPlan,
+    KeyQuery, Mechanism, Operation, Outcome, Payload, Reply, Request, Signed, Status, Welcome,
 };
+use countersign_wire::device::IntentApproval;
 use countersign_wire::frame::{self, CLIENT_MAX_BYTES, HEADER_BYTES};
 use countersign_wire::names::{ApiKey, TenantName, TypedCode};
 use countersign_wire::reason::{Reason, Refusal};
@@ -26,6 +27,14 @@ pub(crate) fn api_key() -> ApiKey {
     ApiKey::from_random(&[0xab; 32], &TenantName::parse("default").unwrap())
 }
 
+/// The public key of every key: the generator of secp256k1 (SEC 2 section 2.4.1).
+pub(crate) const POINT: [u8; 65] = [
+    4, 0x79, 0xbe, 0x66, 0x7e, 0xf9, 0xdc, 0xbb, 0xac, 0x55, 0xa0, 0x62, 0x95, 0xce, 0x87, 0x0b, 0x07, 0x02,
+    0x9b, 0xfc, 0xdb, 0x2d, 0xce, 0x28, 0xd9, 0x59, 0xf2, 0x81, 0x5b, 0x16, 0xf8, 0x17, 0x98, 0x48, 0x3a,
+    0xda, 0x77, 0x26, 0xa3, 0xc4, 0x65, 0x5d, 0xa4, 0xfb, 0xfc, 0x0e, 0x11, 0x08, 0xa8, 0xfd, 0x17, 0xb4,
+    0x48, 0xa6, 0x85, 0x54, 0x19, 0x9c, 0x47, 0xd0, 0x8f, 0xfb, 0x10, 0xd4, 0xb8,
+];
+
 /// The key that the HSM has under that number: even ones sign digests, odd ones transactions.
 pub(crate) fn key(number: u8) -> KeyInfo {
     let (name, mechanism) = match number % 2 {
@@ -35,7 +44,7 @@ pub(crate) fn key(number: u8) -> KeyInfo {
     KeyInfo {
         label: format!("user-{:04}/{name}", number / 2).parse().unwrap(),
         id: ByteArray::new([number + 1; 16]),
-        public_key: ByteArray::new([4; 65]),
+        public_key: ByteArray::new(POINT),
         ethereum_address: format!("0x{number:040x}"),
         plan: KeyPlan::of(vec![mechanism]),
         watch: None,
@@ -76,7 +85,19 @@ pub(crate) fn word(act: &Act) -> &'static str {
         | Act::Unlock(_)
         | Act::ShowAccount(_)
         | Act::TrustPayee(_)
-        | Act::Sign(_) => "not-pkcs11",
+        | Act::Sign(_)
+        | Act::Invite(_)
+        | Act::Stage(_)
+        | Act::ShowIntent(_)
+        | Act::FindReceipt(_)
+        | Act::Identity
+        | Act::ViewIntent(_)
+        | Act::ViewAccount(_)
+        | Act::ViewReceipt(_)
+        | Act::Approve(_)
+        | Act::Decline(_)
+        | Act::EnrollSealed(_)
+        | Act::DeviceAct(_) => "not-pkcs11",
     }
 }
 
@@ -85,6 +106,10 @@ struct State {
     /// Codes that are right and unused.
     codes: BTreeSet<String>,
     used: BTreeSet<String>,
+    /// Approvals of staged intents that are right and unused.
+    approvals: Vec<IntentApproval>,
+    /// What users approved on their devices, and nobody has signed yet.
+    approved: Vec<(KeyId, Payload)>,
     grants: BTreeSet<Operation>,
     acts: Vec<Act>,
     refusals: VecDeque<Refusal>,
@@ -117,6 +142,8 @@ impl FakeHsm {
             keys: (0..4).map(key).collect(),
             codes: BTreeSet::new(),
             used: BTreeSet::new(),
+            approvals: Vec::new(),
+            approved: Vec::new(),
             grants: BTreeSet::new(),
             acts: Vec::new(),
             refusals: VecDeque::new(),
@@ -141,6 +168,16 @@ impl FakeHsm {
     /// From here on, that code is right, once.
     pub(crate) fn allow_code(&self, code: &str) {
         self.state().codes.insert(code.to_owned());
+    }
+
+    /// From here on, that approval of a staged intent is right, once.
+    pub(crate) fn allow_approval(&self, approval: &IntentApproval) {
+        self.state().approvals.push(approval.clone());
+    }
+
+    /// The user approves exactly that on a device: it may be signed once with that key.
+    pub(crate) fn approve_before(&self, key: KeyId, payload: Payload) {
+        self.state().approved.push((key, payload));
     }
 
     pub(crate) fn add_keys(&self, keys: impl IntoIterator<Item = KeyInfo>) {
@@ -351,8 +388,23 @@ impl State {
         if self.grants.contains(&login.operation) {
             return Ok(Answer::LoggedIn);
         }
-        let countersign_wire::client::Approval::Code(code) = &login.approval;
-        let code = TypedCode::expose(code);
+        match &login.approval {
+            Approval::Code(code) => self.spend_code(TypedCode::expose(code))?,
+            Approval::Intent(approval) => {
+                let at = self.approvals.iter().position(|right| right == &**approval);
+                self.approvals.remove(at.ok_or(Reason::UnknownIntent)?);
+            }
+            // No grant: what may be signed is what was approved, and nothing else.
+            Approval::Prior => {
+                let any = self.approved.iter().any(|(key, _)| *key == login.operation.key);
+                return if any { Ok(Answer::LoggedIn) } else { Err(Reason::MalformedCode) };
+            }
+        }
+        self.grants.insert(login.operation.clone());
+        Ok(Answer::LoggedIn)
+    }
+
+    fn spend_code(&mut self, code: &str) -> Result<(), Reason> {
         if code.len() != 6 || !code.bytes().all(|byte| byte.is_ascii_digit()) {
             return Err(Reason::MalformedCode);
         }
@@ -363,13 +415,14 @@ impl State {
             return Err(Reason::WrongCode);
         }
         self.used.insert(code.to_owned());
-        self.grants.insert(login.operation.clone());
-        Ok(Answer::LoggedIn)
+        Ok(())
     }
 
     fn sign(&mut self, sign: &ContextSign) -> Result<Answer, Reason> {
         if !self.grants.remove(&sign.operation) {
-            return Err(Reason::ApprovalMissing);
+            let is = |(key, payload): &(_, _)| *key == sign.operation.key && *payload == sign.payload;
+            let at = self.approved.iter().position(is).ok_or(Reason::ApprovalMissing)?;
+            self.approved.remove(at);
         }
         assert_eq!(sign.payload.mechanism(), sign.operation.mechanism);
         let signature = signature(&sign.operation, &sign.payload);

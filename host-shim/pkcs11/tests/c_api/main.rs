@@ -4,10 +4,13 @@
 #![allow(clippy::unwrap_used, reason = "whatever is wrong here fails the test, with the line it is in")]
 
 mod application;
+mod approvals;
+mod certificates;
 mod documentation;
 mod fake_hsm;
 mod general;
 mod key_pairs;
+mod lengths;
 mod objects;
 mod processes;
 mod refusals;

@@ -17,13 +17,15 @@ fn without_a_login_there_is_nothing_to_find() {
 }
 
 #[test]
-fn finds_both_halves_of_every_key_page_by_page() {
+fn finds_both_halves_and_the_certificate_of_every_key_page_by_page() {
     let (application, session) = Application::logged_in();
     application.hsm.add_keys((4..8).map(key));
-    assert_eq!(application.find(session, &mut []).len(), 16);
+    assert_eq!(application.find(session, &mut []).len(), 24);
     assert_eq!(application.hsm.asked(), ["find-keys"; 3]);
-    let class = CKO_PRIVATE_KEY.to_ne_bytes();
-    assert_eq!(application.find(session, &mut [attribute(CKA_CLASS, &class)]).len(), 8);
+    for class in [CKO_PRIVATE_KEY, CKO_PUBLIC_KEY, CKO_CERTIFICATE] {
+        let class = class.to_ne_bytes();
+        assert_eq!(application.find(session, &mut [attribute(CKA_CLASS, &class)]).len(), 8);
+    }
 }
 
 #[test]
@@ -56,7 +58,7 @@ fn a_label_or_an_id_is_asked_for_directly_and_the_rest_is_filtered_here() {
     let label = wanted.label.to_string();
     let found = application.find(session, &mut [attribute(CKA_LABEL, label.as_bytes())]);
     let by_id = application.find(session, &mut [attribute(CKA_ID, wanted.id.as_slice())]);
-    assert_eq!((found.len(), &found), (2, &by_id), "the same key has the same handles");
+    assert_eq!((found.len(), &found), (3, &by_id), "the same key has the same handles");
     let acts = application.hsm.acts();
     assert!(
         matches!(&acts[..], [Act::FindKeys(KeyQuery::Label(_)), Act::FindKeys(KeyQuery::Id(_))]),
@@ -79,9 +81,9 @@ fn a_label_or_an_id_is_asked_for_directly_and_the_rest_is_filtered_here() {
 #[test]
 fn what_cannot_match_is_not_asked_for() {
     let (application, session) = Application::logged_in();
-    let (certificate, long) = (CKO_CERTIFICATE.to_ne_bytes(), vec![b'a'; 1 << 20]);
+    let (data, long) = (CKO_DATA.to_ne_bytes(), vec![b'a'; 1 << 20]);
     for template in [
-        attribute(CKA_CLASS, &certificate),
+        attribute(CKA_CLASS, &data),
         attribute(CKA_TOKEN, &[CK_FALSE]),
         attribute(CKA_LABEL, b"my key"),
         attribute(CKA_LABEL, &long),

@@ -239,7 +239,7 @@ fn sessions_do_not_wait_for_each_other() {
         let waiting = scope.spawn(|| application.give_code(session, CODE));
         application.hsm.wait_for_held(1);
         let other = application.open();
-        assert_eq!(application.find(other, &mut []).len(), 8);
+        assert_eq!(application.find(other, &mut []).len(), 12);
         application.begin_digest(other);
         assert_eq!(application.sign(other, &[7; 32]), Err(CKR_USER_NOT_LOGGED_IN));
         assert_eq!(call!(application, C_CloseSession(other)), CKR_OK);

@@ -1,10 +1,11 @@
 //! Signing, and the login each signature needs.
 
 use crate::application::{Application, CODE, attribute, call, mechanism};
-use crate::fake_hsm::{api_key, key, signature};
+use crate::fake_hsm::{key, signature};
 use crate::key_pairs::{SECP256K1, generate};
 use countersign_pkcs11::{CKA_COUNTERSIGN_NETWORK, CKM_COUNTERSIGN_ETHEREUM, CKM_COUNTERSIGN_PSBT};
 use countersign_wire::client::{Act, KeyInfo, KeyPlan, Mechanism, Payload};
+use countersign_wire::names::{ApiKey, TenantName};
 use countersign_wire::reason::Reason;
 use cryptoki_sys::*;
 use serde_bytes::{ByteArray, ByteBuf};
@@ -102,8 +103,8 @@ fn a_second_login_spends_no_second_code() {
 fn what_cannot_be_a_code_never_leaves_the_process() {
     let (application, session) = Application::logged_in();
     application.begin_digest(session);
-    let pin = api_key();
-    for bytes in [pin.expose().as_bytes(), b"\xff\xff\xff\xff\xff\xff", &[b'1'; 65]] {
+    let other = ApiKey::from_random(&[0xcd; 32], &TenantName::parse("default").unwrap());
+    for bytes in [other.expose().as_bytes(), b"\xff\xff\xff\xff\xff\xff", &[b'1'; 65]] {
         assert_eq!(application.login_as(session, CKU_CONTEXT_SPECIFIC, bytes), CKR_PIN_INVALID);
     }
     assert_eq!(application.login_as(session, CKU_CONTEXT_SPECIFIC, &[b'1'; 8193]), CKR_PIN_LEN_RANGE);

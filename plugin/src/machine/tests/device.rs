@@ -2,7 +2,10 @@
 //! append, and can be told to fail. It answers only when asked to, so that a test decides what finishes when.
 
 use super::super::Plugin;
+use countersign_approvals::es256::{self, PublicKey};
+use countersign_approvals::statement::{self, Signed};
 use countersign_wire::client::{Act, Answer, ClockMode, Outcome, Reply, Request, TotpHash};
+use countersign_wire::device::Identity;
 use countersign_wire::hal::{
     APPEND_MAX_BYTES, Boot, Delivery, Event, Extent, Fault, NVRAM_MAX_BYTES, Op, Output, READ_MAX_BYTES,
     Secret, Tenant, Time, Value,
@@ -17,6 +20,7 @@ use sha2::{Digest, Sha256, Sha512};
 use std::collections::{BTreeMap, VecDeque};
 
 /// What survives the plugin: store, NVRAM, keystore and clock.
+#[allow(clippy::struct_excessive_bools, reason = "each is one fault that a test switches on")]
 pub(super) struct Device {
     /// The log, from the offset `begin` on.
     pub(super) store: Vec<u8>,
@@ -54,6 +58,11 @@ pub(super) fn api_key(tenant: &str) -> ApiKey {
     ApiKey::from_random(&Sha256::digest(tenant.as_bytes()).into(), &TenantName::parse(tenant).unwrap())
 }
 
+/// What users' devices have pinned.
+pub(super) fn root() -> es256::SigningKey {
+    es256::SigningKey::from_scalar(&[3; 32]).unwrap()
+}
+
 pub(super) fn tenant(name: &str) -> Tenant {
     Tenant {
         name: TenantName::parse(name).unwrap(),
@@ -62,6 +71,7 @@ pub(super) fn tenant(name: &str) -> Tenant {
         failures_per_hour: None,
         accounts_max: None,
         policy: None,
+        lifted: Vec::new(),
     }
 }
 
@@ -213,6 +223,14 @@ impl Device {
         self.reply(ticket).expect("every request is answered").map_err(|refusal| refusal.reason)
     }
 
+    /// One request without an API key.
+    pub(super) fn ask_plainly(&mut self, act: Act) -> Result<Answer, Reason> {
+        let id = u128::from(self.last_ticket + 1).to_be_bytes().into();
+        let ticket = self.send(&Request { id, api_key: None, act });
+        self.settle();
+        self.reply(ticket).expect("every request is answered").map_err(|refusal| refusal.reason)
+    }
+
     /// Hands one request of a tenant in without working on it.
     pub(super) fn begin_as(&mut self, tenant: &str, act: Act) -> u64 {
         let id = u128::from(self.last_ticket + 1).to_be_bytes().into();
@@ -310,6 +328,26 @@ impl Device {
                     counters.iter().map(|counter| mac(hash, &wrapped, *counter ^ shift)).collect(),
                 ))
             }
+            Op::Endorse { signing_key, sealing_key } => {
+                Ok(Value::Endorsed(Box::new(self.endorse(&signing_key, &sealing_key))))
+            }
+        }
+    }
+
+    fn endorse(&self, signing_key: &[u8; 65], sealing_key: &[u8; 65]) -> Identity {
+        let identity = statement::Identity {
+            hsm: [self.hsm_id; 16],
+            measurement: [5; 48],
+            clock: statement::ClockMode::Manual,
+            signing_key: PublicKey::parse(signing_key).unwrap(),
+            sealing_key: PublicKey::parse(sealing_key).unwrap(),
+        };
+        let root = root();
+        let signed = Signed::sign(&root, &identity);
+        Identity {
+            statement: signed.statement.into(),
+            signature: signed.signature.into(),
+            root: (*root.public_key().as_bytes()).into(),
         }
     }
 
@@ -348,5 +386,6 @@ fn name(op: &Op) -> &'static str {
         Op::SignDigest { .. } => "sign",
         Op::WrapMacKey { .. } => "wrap",
         Op::Mac { .. } => "mac",
+        Op::Endorse { .. } => "endorse",
     }
 }

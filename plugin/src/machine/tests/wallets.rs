@@ -7,7 +7,7 @@ use countersign_wire::client::Network;
 use sha2::{Digest, Sha256};
 
 fn wallet_plan(mechanisms: &[Mechanism], network: Option<Network>, path: &str) -> KeyPlan {
-    KeyPlan { mechanisms: mechanisms.to_vec(), network, path: Some(path.parse().unwrap()) }
+    KeyPlan { network, path: Some(path.parse().unwrap()), ..KeyPlan::of(mechanisms.to_vec()) }
 }
 
 fn create(device: &mut Device, label: &str, plan: KeyPlan) -> Result<KeyInfo, Reason> {
@@ -215,7 +215,7 @@ fn i10_a_psbt_of_another_users_wallet_has_nothing_to_sign() {
 fn a_keystore_key_signs_psbts_too_and_only_with_its_network() {
     let mut device = Device::ready();
     let user = enroll(&mut device, "alice");
-    let plan = KeyPlan { mechanisms: vec![Mechanism::Bitcoin], network: Some(Network::Regtest), path: None };
+    let plan = KeyPlan { network: Some(Network::Regtest), ..KeyPlan::of(vec![Mechanism::Bitcoin]) };
     let key = create(&mut device, "alice/btc", plan).unwrap();
     assert!(key.watch.is_none());
     let digest = Payload::Digest([1; 32].into());

@@ -7,6 +7,7 @@
 
 pub mod seeds;
 
+use countersign_approvals::properties as approvals;
 use countersign_intent::{bip32, bitcoin, ethereum};
 use countersign_plugin::store;
 use countersign_simulator::properties as firmware;
@@ -35,6 +36,16 @@ macro_rules! targets {
 }
 
 targets! {
+    /// What browsers and authenticators say of passkeys, and their signatures.
+    approvals_passkeys(bytes) {
+        approvals::check_client_data(bytes) | approvals::check_authenticator_data(bytes) | approvals::check_der(bytes)
+    }
+
+    /// What devices and the plugin sign and seal.
+    approvals_statements(bytes) {
+        approvals::check_statement(bytes) | approvals::check_codes(bytes) | approvals::check_public_key(bytes)
+    }
+
     /// PSBTs, version 0 and 2, and their reviews.
     bitcoin_psbt(bytes) { bitcoin::properties::check_psbt(bytes) }
 

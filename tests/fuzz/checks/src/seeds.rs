@@ -20,6 +20,8 @@ use serde_bytes::{ByteArray, ByteBuf};
 /// The seeds of a target; none where the vectors of standards serve.
 pub fn of(target: &str) -> Vec<Vec<u8>> {
     match target {
+        "approvals_passkeys" => vectors(&["client_data_json", "authenticator_data"], &[], &["assertion"]),
+        "approvals_statements" => vectors(&[], &["statement"], &[]).into_iter().chain(codes()).collect(),
         "bitcoin_psbt" => countersign_intent::bitcoin::properties::psbts(),
         "firmware_files" => countersign_simulator::properties::files(),
         "plugin_records" => countersign_plugin::properties::records(),
@@ -31,6 +33,34 @@ pub fn of(target: &str) -> Vec<Vec<u8>> {
         "wire_hal" => hal(),
         _ => Vec::new(),
     }
+}
+
+/// What is sealed of one code and of two, behind the digest that it is for.
+fn codes() -> Vec<Vec<u8>> {
+    let digest = [7; 32];
+    let plaintext = |codes: &[&str]| countersign_approvals::sealed::encode_codes(&digest, codes).to_vec();
+    [plaintext(&["123456"]), plaintext(&["123456", "654321"])]
+        .map(|bytes| [&digest[..], &bytes].concat())
+        .into()
+}
+
+/// Of the protocol's vectors that are accepted: these fields of all, the bytes of these kinds, and the signatures of those.
+fn vectors(fields: &[&str], whole: &[&str], signed: &[&str]) -> Vec<Vec<u8>> {
+    let text = include_str!("../../../../docs/approvals-vectors.json");
+    let file: serde_json::Value = serde_json::from_str(text).expect("the vectors are JSON");
+    let accepted = file["vectors"].as_array().expect("a list").iter().filter(|one| one["must"] == "accept");
+    let texts = accepted.flat_map(|one| {
+        let is_among = |kinds: &[&str]| kinds.iter().any(|kind| one["kind"] == *kind);
+        let whole = is_among(whole).then(|| one["bytes"].as_str()).flatten();
+        let signature = is_among(signed).then(|| one["signature"].as_str()).flatten();
+        let parts = fields.iter().filter_map(|field| one["fields"][field].as_str());
+        parts.chain(whole).chain(signature).collect::<Vec<_>>()
+    });
+    let mut seeds: Vec<Vec<u8>> =
+        texts.filter_map(|text| data_encoding::HEXLOWER.decode(text.as_bytes()).ok()).collect();
+    seeds.sort();
+    seeds.dedup();
+    seeds
 }
 
 fn request(act: Act) -> Vec<u8> {
@@ -49,7 +79,7 @@ fn acts() -> Vec<Act> {
         mechanism: Mechanism::Ethereum,
     };
     let path = "m/84h/1h/0h".parse().ok();
-    let wallet = KeyPlan { mechanisms: vec![Mechanism::Bitcoin], network: Some(Network::Test), path };
+    let wallet = KeyPlan { network: Some(Network::Test), path, ..KeyPlan::of(vec![Mechanism::Bitcoin]) };
     let plan = KeyPlan::of(vec![Mechanism::Ethereum, Mechanism::Message]);
     let codes = TwoCodes { account: account(), first: code(), second: code() };
     let sign = |payload| Act::Sign(Sign { key: key(), payload, approval: Some(approval()) });

@@ -6,7 +6,7 @@ use crate::{keystore, money};
 use countersign_plugin::ecdsa;
 use countersign_plugin::record::Account;
 use countersign_plugin::store::nvram::Nvram;
-use countersign_plugin::store::trail::{Signs, What};
+use countersign_plugin::store::trail::{Signs, Used, What};
 use countersign_wire::client::{Act, Answer, Outcome};
 use countersign_wire::encode;
 use countersign_wire::hal::Op;
@@ -24,8 +24,10 @@ struct Spend {
 fn spends(seen: &Seen<'_>) -> Vec<Spend> {
     let spend = |event: &countersign_plugin::store::trail::Event| {
         let (step, key, digest) = match &event.what {
-            What::Granted { key, step, signs } => (*step, key.into_array(), Some(the_one(signs))),
-            What::LoggedIn { key, step } => (*step, key.into_array(), None),
+            What::Granted { key, used: Used::Step(step), signs, .. } => {
+                (*step, key.into_array(), Some(the_one(signs)))
+            }
+            What::LoggedIn { key, used: Used::Step(step) } => (*step, key.into_array(), None),
             _ => return None,
         };
         Some(Spend { who: seen.who(event, Some(&key))?, step, key, digest })

@@ -1,0 +1,269 @@
+//! What is staged for users to approve, and who was invited to enrol. In memory alone: it lives minutes, and whoever staged it
+//! can do so again. What was approved is durable; see [`crate::record::Prior`].
+
+use crate::machine::Core;
+use countersign_approvals::digest::{Approved, Purpose};
+use countersign_wire::client::{ApprovalKind, Enroll, Subject};
+use countersign_wire::device::{IntentId, IntentState};
+use countersign_wire::names::{AccountName, KeyLabel, TenantName};
+use countersign_wire::reason::Reason;
+use std::collections::BTreeMap;
+
+/// How long a staged intent waits for its approval.
+pub(crate) const OPEN_SECS: u64 = 600;
+
+/// How long an approval waits for its signature.
+pub(crate) const APPROVED_SECS: u64 = 300;
+
+/// How long it is remembered what became of an intent.
+const REMEMBERED_SECS: u64 = 600;
+
+/// How long an invitation is good.
+pub(crate) const INVITED_SECS: u64 = 1800;
+
+/// The most intents of an account that wait for their approval or their signature.
+const ACCOUNT_MAX: usize = 4;
+
+/// How many sealed messages are tried for one intent. Locks come long before.
+const TRIED_MAX: usize = 16;
+
+/// What all intents may take in memory, about, in bytes. Each tenant has its share.
+const INTENTS_MAX_BYTES: usize = 8 * 1024 * 1024;
+
+/// The most invitations that are open. Each tenant has its share.
+const INVITATIONS_MAX: usize = 4096;
+
+/// The key that a staged intent is for.
+#[derive(Clone, Debug)]
+pub(crate) struct StagedKey {
+    pub(crate) label: KeyLabel,
+    pub(crate) id: [u8; 16],
+}
+
+/// One staged intent.
+#[derive(Clone, Debug)]
+pub(crate) struct StagedIntent {
+    pub(crate) tenant: TenantName,
+    pub(crate) account: AccountName,
+    pub(crate) subject: Subject,
+    /// `None`: it is about a payee.
+    pub(crate) key: Option<StagedKey>,
+    /// The weakest approval that it takes.
+    pub(crate) floor: ApprovalKind,
+    /// How it is signed; `payee` for one.
+    pub(crate) mechanism: &'static str,
+    pub(crate) digests: Vec<[u8; 32]>,
+    pub(crate) summary: String,
+    pub(crate) hash: [u8; 32],
+    pub(crate) nonce: [u8; 32],
+    /// Part of what is approved.
+    pub(crate) expires_unix_secs: u64,
+    pub(crate) state: IntentState,
+    pub(crate) by: Option<ApprovalKind>,
+    /// Once it was signed, the statement of its receipt.
+    pub(crate) receipt: Option<Vec<u8>>,
+    /// Until when the state lasts.
+    pub(crate) until_elapsed_secs: u64,
+}
+
+impl StagedIntent {
+    /// What its approval is for.
+    pub(crate) fn purpose(&self) -> Purpose {
+        if self.key.is_some() { Purpose::Sign } else { Purpose::Payee }
+    }
+
+    /// What somebody approves, or declines.
+    pub(crate) fn digest(&self, core: &Core, purpose: Purpose) -> [u8; 32] {
+        let key_id: &[u8] = self.key.as_ref().map_or(&[], |key| key.id.as_slice());
+        let approved = Approved {
+            purpose,
+            hsm: &core.boot.hsm_id.into_array(),
+            tenant: self.tenant.as_str(),
+            account: self.account.as_str(),
+            key_id,
+            intent_hash: &self.hash,
+            expires_unix_secs: self.expires_unix_secs,
+            nonce: &self.nonce,
+        };
+        approved.digest()
+    }
+
+    fn waits(&self) -> bool {
+        matches!(self.state, IntentState::Open | IntentState::Approved)
+    }
+
+    fn memory_bytes(&self) -> usize {
+        let payload = match &self.subject {
+            Subject::Sign(sign) => countersign_wire::encode(&sign.payload).len(),
+            Subject::Payee(payee) => payee.address.len(),
+        };
+        size_of::<Self>() + 256 + payload + 2 * self.summary.len() + 64 * self.digests.len()
+    }
+}
+
+/// An account that a device may enrol.
+#[derive(Clone, Debug)]
+pub(crate) struct Invitation {
+    pub(crate) tenant: TenantName,
+    pub(crate) enroll: Enroll,
+    until_elapsed_secs: u64,
+}
+
+/// All of them.
+#[derive(Default)]
+pub(crate) struct StagedIntents {
+    intents: BTreeMap<[u8; 16], (StagedIntent, usize)>,
+    /// What was tried for them.
+    tried: BTreeMap<[u8; 16], Vec<[u8; 32]>>,
+    invitations: BTreeMap<[u8; 16], Invitation>,
+}
+
+impl StagedIntents {
+    /// Keeps a new intent, if there is room for it.
+    pub(crate) fn put(
+        &mut self,
+        id: [u8; 16],
+        intent: StagedIntent,
+        elapsed_secs: u64,
+        tenants: usize,
+    ) -> Result<(), Reason> {
+        self.intents.retain(|_, (held, _)| held.until_elapsed_secs > elapsed_secs);
+        self.tried.retain(|id, _| self.intents.contains_key(id));
+        let bytes = intent.memory_bytes();
+        let held = || self.intents.values();
+        let of_tenant = || held().filter(|(held, _)| held.tenant == intent.tenant);
+        let waiting = of_tenant().filter(|(held, _)| held.account == intent.account && held.waits()).count();
+        if waiting >= ACCOUNT_MAX {
+            return Err(Reason::TooManyIntents);
+        }
+        if sum(of_tenant()) + bytes > INTENTS_MAX_BYTES / tenants.max(1) {
+            return Err(Reason::Busy);
+        }
+        self.intents.insert(id, (intent, bytes));
+        Ok(())
+    }
+
+    /// The intent of this id of this account. Foreign and unknown ones are the same miss.
+    pub(crate) fn get(
+        &self,
+        tenant: &TenantName,
+        account: &AccountName,
+        id: &IntentId,
+        elapsed_secs: u64,
+    ) -> Result<&StagedIntent, Reason> {
+        let held = self.of_tenant(tenant, id, elapsed_secs)?;
+        if held.account == *account { Ok(held) } else { Err(Reason::UnknownIntent) }
+    }
+
+    /// The intent of this id, whoever's it is in this tenant.
+    pub(crate) fn of_tenant(
+        &self,
+        tenant: &TenantName,
+        id: &IntentId,
+        elapsed_secs: u64,
+    ) -> Result<&StagedIntent, Reason> {
+        let held = self.intents.get(&id.into_array()).map(|(held, _)| held);
+        held.filter(|held| held.tenant == *tenant && held.until_elapsed_secs > elapsed_secs)
+            .ok_or(Reason::UnknownIntent)
+    }
+
+    /// Those of an account that are remembered.
+    pub(crate) fn of_account(
+        &self,
+        tenant: &TenantName,
+        account: &AccountName,
+        elapsed_secs: u64,
+    ) -> impl Iterator<Item = ([u8; 16], &StagedIntent)> {
+        let of_account = move |held: &StagedIntent| {
+            held.tenant == *tenant && held.account == *account && held.until_elapsed_secs > elapsed_secs
+        };
+        self.intents.iter().map(|(id, (held, _))| (*id, held)).filter(move |(_, held)| of_account(held))
+    }
+
+    /// What became of an intent.
+    pub(crate) fn become_of(
+        &mut self,
+        id: &IntentId,
+        state: IntentState,
+        by: Option<ApprovalKind>,
+        receipt: Option<Vec<u8>>,
+        elapsed_secs: u64,
+    ) {
+        let Some((held, _)) = self.intents.get_mut(&id.into_array()) else { return };
+        held.state = state;
+        held.by = by.or(held.by);
+        held.receipt = receipt.or(held.receipt.take());
+        let lasts = if state == IntentState::Approved { APPROVED_SECS } else { REMEMBERED_SECS };
+        held.until_elapsed_secs = elapsed_secs.saturating_add(lasts);
+    }
+
+    /// Takes one out again.
+    pub(crate) fn remove(&mut self, id: &IntentId) {
+        self.intents.remove(&id.into_array());
+    }
+
+    /// Whether this sealed message is tried for the first time, as far as there is room to know.
+    pub(crate) fn try_once(&mut self, id: &IntentId, sealed: [u8; 32]) -> bool {
+        let tried = self.tried.entry(id.into_array()).or_default();
+        let is_new = tried.len() < TRIED_MAX && !tried.contains(&sealed);
+        if is_new {
+            tried.push(sealed);
+        }
+        is_new
+    }
+
+    /// Whatever waits in an account is refused: its user froze it.
+    pub(crate) fn decline_all(&mut self, tenant: &TenantName, account: &AccountName, elapsed_secs: u64) {
+        for (held, _) in self.intents.values_mut() {
+            if held.tenant == *tenant && held.account == *account && held.waits() {
+                held.state = IntentState::Declined;
+                held.until_elapsed_secs = elapsed_secs.saturating_add(REMEMBERED_SECS);
+            }
+        }
+    }
+
+    /// Keeps an invitation, if there is room for it.
+    pub(crate) fn invite(
+        &mut self,
+        id: [u8; 16],
+        tenant: &TenantName,
+        enroll: &Enroll,
+        elapsed_secs: u64,
+        tenants: usize,
+    ) -> Result<(), Reason> {
+        self.invitations.retain(|_, held| held.until_elapsed_secs > elapsed_secs);
+        let of_tenant = self.invitations.values().filter(|held| held.tenant == *tenant).count();
+        if of_tenant >= INVITATIONS_MAX / tenants.max(1) {
+            return Err(Reason::Busy);
+        }
+        let until_elapsed_secs = elapsed_secs.saturating_add(INVITED_SECS);
+        let invitation = Invitation { tenant: tenant.clone(), enroll: enroll.clone(), until_elapsed_secs };
+        self.invitations.insert(id, invitation);
+        Ok(())
+    }
+
+    /// The invitation of this id to this account.
+    pub(crate) fn invitation(
+        &self,
+        tenant: &TenantName,
+        account: &AccountName,
+        id: &IntentId,
+        elapsed_secs: u64,
+    ) -> Result<&Invitation, Reason> {
+        let is_it = |held: &&Invitation| {
+            held.tenant == *tenant
+                && held.enroll.account == *account
+                && held.until_elapsed_secs > elapsed_secs
+        };
+        self.invitations.get(&id.into_array()).filter(is_it).ok_or(Reason::UnknownInvitation)
+    }
+
+    /// It was used.
+    pub(crate) fn use_invitation(&mut self, id: &IntentId) {
+        self.invitations.remove(&id.into_array());
+    }
+}
+
+fn sum<'a>(intents: impl Iterator<Item = &'a (StagedIntent, usize)>) -> usize {
+    intents.map(|(_, bytes)| bytes).sum()
+}
