@@ -6,7 +6,7 @@
 //! * it has no API key, and passes on no request that has one;
 //! * it passes on what a device asks ([`Act::is_of_device`](countersign_wire::client::Act::is_of_device)) and nothing else,
 //!   strictly decoded;
-//! * sizes, times, connections and rates are bounded, for each client address and in total;
+//! * sizes, times and connections are bounded in total, rates for each client address and in total;
 //! * it keeps nothing, and writes no line about what it carried.
 //!
 //! Modules:
