@@ -1,0 +1,225 @@
+//! What devices see of an account and do to it, and what everybody else learns of it: nothing.
+
+use super::*;
+
+#[test]
+fn a_frozen_account_signs_nothing_and_checks_nothing_until_the_operator_lifts_that_freeze() {
+    let mut device = Device::ready();
+    let mut owner = owner(&mut device, ApprovalKind::Code);
+    let (intent, view) = seen(&mut device, &mut owner, 1);
+    let act = owner.approve(intent, by_code(&device, &owner, &view));
+    assert_eq!(device.ask_plainly(act), Ok(Answer::Approved));
+    device.advance(30);
+    let (open, open_view) = seen(&mut device, &mut owner, 2);
+    assert_eq!(owner.account(&mut device).unwrap().state, AccountState::Confirmed);
+    let mut freeze = owner.act(&device, DevicePurpose::Freeze, None);
+    let Act::DeviceAct(act) = &mut freeze else { unreachable!() };
+    act.expires_unix_secs += 1;
+    assert_eq!(device.ask_plainly(freeze).unwrap_err(), Reason::ApprovalExpired, "too far ahead");
+    let freeze = owner.act(&device, DevicePurpose::Freeze, None);
+    let mut other = freeze.clone();
+    let Act::DeviceAct(act) = &mut other else { unreachable!() };
+    act.purpose = DevicePurpose::CancelRecovery;
+    assert_eq!(device.ask_plainly(other).unwrap_err(), Reason::WrongDeviceSignature);
+    assert_eq!(device.ask_plainly(freeze.clone()), Ok(Answer::CarriedOut));
+
+    device.ops.clear();
+    let code = Approval::Code(typed(&owner.code(device.time.unix_secs)));
+    assert_eq!(sign_with(&mut device, &owner, 3, code.clone()).unwrap_err(), Reason::AccountFrozen);
+    assert_eq!(c_sign(&mut device, &owner, 1).unwrap_err(), Reason::ApprovalMissing);
+    assert_eq!(owner.view(&mut device, open).unwrap().state, StateWord::Declined);
+    let late = owner.approve(open, by_code(&device, &owner, &open_view));
+    assert_eq!(device.ask_plainly(late).unwrap_err(), Reason::IntentNotOpen);
+    let login = ContextLogin { operation: operation(&mut device, &owner, 6), approval: code.clone() };
+    assert_eq!(device.ask(Act::ContextLogin(login)).unwrap_err(), Reason::AccountFrozen);
+    assert_eq!(stage_digest(&mut device, &owner, 4).unwrap_err(), Reason::AccountFrozen);
+    assert!(!device.ops.contains(&"mac") && !device.ops.contains(&"sign"));
+    assert_eq!(owner.account(&mut device).unwrap().state, AccountState::Frozen);
+    assert!(device.boot());
+    assert_eq!(sign_with(&mut device, &owner, 3, code.clone()).unwrap_err(), Reason::AccountFrozen);
+
+    let Answer::Account(info) = device.ask(Act::ShowAccount("alice".parse().unwrap())).unwrap() else {
+        panic!("no account")
+    };
+    let number = info.frozen.unwrap();
+    let lifted = |freeze| countersign_wire::hal::Lifted { account: "alice".parse().unwrap(), freeze };
+    device.tenants[0].lifted = vec![lifted(number + 1)];
+    assert!(device.boot());
+    assert_eq!(owner.account(&mut device).unwrap().state, AccountState::Frozen, "another freeze's number");
+    device.tenants[0].lifted = vec![lifted(number)];
+    assert!(device.boot());
+    assert!(sign_with(&mut device, &owner, 3, code).is_ok());
+    assert_eq!(c_sign(&mut device, &owner, 1).unwrap_err(), Reason::ApprovalMissing, "it was void");
+    // The old freeze does not come back, and the next one is not lifted by the old number.
+    assert_eq!(device.ask_plainly(freeze).unwrap_err(), Reason::WrongDeviceSignature);
+    owner.account(&mut device).unwrap();
+    let again = owner.act(&device, DevicePurpose::Freeze, None);
+    assert_eq!(device.ask_plainly(again), Ok(Answer::CarriedOut));
+    assert!(device.boot());
+    assert_eq!(owner.account(&mut device).unwrap().state, AccountState::Frozen);
+}
+
+#[test]
+fn a_device_unlocks_its_account_and_finds_no_recovery_to_cancel() {
+    let mut device = Device::ready();
+    let mut owner = owner(&mut device, ApprovalKind::Code);
+    for _ in 0..5 {
+        let wrong = Approval::Code(typed("000000"));
+        let _ = sign_with(&mut device, &owner, 1, wrong);
+    }
+    assert!(owner.account(&mut device).unwrap().locked_for_secs > 0);
+    device.advance(30);
+    let now = device.time.unix_secs;
+    let codes = [owner.code(now - 30), owner.code(now)];
+    let unlock = owner.act(&device, DevicePurpose::Unlock, Some(&[&codes[0], &codes[1]]));
+    assert_eq!(device.ask_plainly(unlock), Ok(Answer::CarriedOut));
+    assert_eq!(owner.account(&mut device).unwrap().locked_for_secs, 0);
+    let cancel = owner.act(&device, DevicePurpose::CancelRecovery, None);
+    assert_eq!(device.ask_plainly(cancel).unwrap_err(), Reason::NoRecovery);
+}
+
+#[test]
+fn receipts_and_history_tell_every_signature() {
+    let mut device = Device::ready();
+    let mut owner = owner(&mut device, ApprovalKind::Code);
+    let code = Approval::Code(typed(&owner.code(device.time.unix_secs)));
+    sign_with(&mut device, &owner, 9, code).unwrap();
+    device.advance(30);
+    let (intent, view) = seen(&mut device, &mut owner, 1);
+    assert_eq!(owner.receipt_of(&mut device, intent).unwrap_err(), Reason::UnknownReceipt);
+    let touched = owner.assertion(&view);
+    assert_eq!(device.ask_plainly(owner.approve(intent, touched)), Ok(Answer::Approved));
+    assert_eq!(owner.receipt_of(&mut device, intent).unwrap_err(), Reason::UnknownReceipt);
+    c_sign(&mut device, &owner, 1).unwrap();
+    let receipt = owner.receipt_of(&mut device, intent).unwrap();
+    assert_eq!((receipt.counter, receipt.approval.word()), (2, "passkey"));
+    assert_eq!((&receipt.digests, &receipt.summary), (&vec![[1; 32]], &view.summary));
+    assert_eq!((receipt.measurement, receipt.time_unix_secs), ([5; 48], device.time.unix_secs));
+
+    let account = owner.account(&mut device).unwrap();
+    let told: Vec<_> = account.history.iter().map(|entry| (entry.counter, entry.approval.word())).collect();
+    assert_eq!((account.signatures, &told[..]), (2, &[(1, "code"), (2, "passkey")][..]));
+    assert_eq!(account.history[1].intent_hash, view.intent_hash());
+    assert!(view.summary.contains(&account.history[1].headline));
+
+    // Found again by what was signed, also after a restart; nothing else has one.
+    assert!(device.boot());
+    let label = owner.label();
+    let find = |byte| Act::FindReceipt(FindReceipt { key: label.clone(), payload: payload(byte) });
+    let Answer::Receipt(found) = device.ask(find(1)).unwrap() else { panic!("no receipt") };
+    assert_eq!(owner.verified::<countersign_approvals::statement::Receipt>(&found), receipt);
+    assert_eq!(device.ask(find(2)).unwrap_err(), Reason::UnknownReceipt);
+    for number in 0..6 {
+        device.advance(30);
+        let code = Approval::Code(typed(&owner.code(device.time.unix_secs)));
+        sign_with(&mut device, &owner, 20 + number, code).unwrap();
+    }
+    let account = owner.account(&mut device).unwrap();
+    let counters: Vec<_> = account.history.iter().map(|entry| entry.counter).collect();
+    assert_eq!((account.signatures, counters), (8, vec![5, 6, 7, 8]));
+    assert_eq!(device.ask(find(1)).unwrap_err(), Reason::UnknownReceipt, "it is not among the last");
+}
+
+#[test]
+fn i9_devices_and_backends_of_others_meet_the_same_miss() {
+    let mut device = Device::ready();
+    let mut owner = owner(&mut device, ApprovalKind::SealedCode);
+    let (intent, view) = seen(&mut device, &mut owner, 1);
+    let show =
+        Act::ShowIntent(countersign_wire::client::StagedIntent { account: "alice".parse().unwrap(), intent });
+    assert_eq!(device.ask_as("b", show).unwrap_err(), Reason::UnknownIntent);
+    let mut act = owner.approve(intent, by_code(&device, &owner, &view));
+    let Act::Approve(approve) = &mut act else { unreachable!() };
+    approve.tenant = "b".parse().unwrap();
+    assert_eq!(device.ask_plainly(act.clone()).unwrap_err(), Reason::UnknownIntent);
+    let Act::Approve(approve) = &mut act else { unreachable!() };
+    approve.tenant = "nobody".parse().unwrap();
+    assert_eq!(device.ask_plainly(act).unwrap_err(), Reason::UnknownIntent);
+    nobody_is_told_who_has_an_account(&mut device, &owner);
+    // A backend asks as a backend, a device as a device.
+    let approve = owner.approve(intent, by_code(&device, &owner, &view));
+    assert_eq!(device.ask(approve).unwrap_err(), Reason::MalformedRequest);
+    let subject = Subject::Sign(StageSign { key: owner.label(), payload: payload(2) });
+    assert_eq!(device.ask_plainly(Act::Stage(subject)).unwrap_err(), Reason::WrongApiKey);
+    // One account's intent is not another's.
+    let bob = Owner::enrolled(&mut device, "bob", 61, plan(&[Mechanism::Digest], ApprovalKind::SealedCode));
+    let mut stolen = bob.approve(intent, by_code(&device, &bob, &view));
+    assert_eq!(device.ask_plainly(stolen.clone()).unwrap_err(), Reason::UnknownIntent);
+    let Act::Approve(approve) = &mut stolen else { unreachable!() };
+    approve.account = "alice".parse().unwrap();
+    assert_eq!(device.ask_plainly(stolen).unwrap_err(), Reason::UnknownDevice);
+}
+
+/// There and not there are the same to whoever has no device of the account.
+fn nobody_is_told_who_has_an_account(device: &mut Device, owner: &Owner) {
+    let mut thief = Owner::meets(device, "alice", 71);
+    let mut nobody = Owner::meets(device, "nobody", 71);
+    let reasons = [&mut thief, &mut nobody].map(|one| one.account(device).unwrap_err());
+    assert_eq!(reasons, [Reason::UnknownDevice; 2]);
+    for purpose in [DevicePurpose::Freeze, DevicePurpose::CancelRecovery] {
+        let acts = [&thief, &nobody].map(|one| one.act(device, purpose, None));
+        for mut act in acts {
+            assert_eq!(device.ask_plainly(act.clone()).unwrap_err(), Reason::UnknownDevice);
+            let Act::DeviceAct(old) = &mut act else { unreachable!() };
+            old.expires_unix_secs = 0;
+            assert_eq!(device.ask_plainly(act).unwrap_err(), Reason::UnknownDevice);
+        }
+    }
+    let _ = owner;
+}
+
+#[test]
+fn i8_plain_codes_do_not_unlock_an_account_that_takes_none() {
+    let mut device = Device::ready();
+    let owner = owner(&mut device, ApprovalKind::SealedCode);
+    let now = device.time.unix_secs;
+    device.ops.clear();
+    let unlock = Act::Unlock(TwoCodes {
+        account: "alice".parse().unwrap(),
+        first: typed(&owner.code(now - 30)),
+        second: typed(&owner.code(now)),
+    });
+    assert_eq!(device.ask(unlock).unwrap_err(), Reason::BelowFloor);
+    assert!(!device.ops.contains(&"mac"));
+}
+
+#[test]
+fn i14_refusals_of_strangers_do_not_fill_the_trail() {
+    let mut device = Device::ready();
+    let mut owner = owner(&mut device, ApprovalKind::SealedCode);
+    let (intent, view) = seen(&mut device, &mut owner, 1);
+    let thief = Owner::meets(&mut device, "alice", 41);
+    let before: usize = device.written.iter().map(Vec::len).sum();
+    for _ in 0..500 {
+        let forged = thief.sealed_code(&view, "000000");
+        assert_eq!(device.ask_plainly(owner.approve(intent, forged)).unwrap_err(), Reason::UnknownDevice);
+    }
+    let written = device.written.iter().map(Vec::len).sum::<usize>() - before;
+    assert!(written < 60 * 1024, "{written} bytes for 500 refusals");
+    assert_eq!(told(&device), (60, 0));
+    // What the user's own device said is recorded all the same, and with it how many were not.
+    let wrong = owner.sealed_code(&view, "000000");
+    assert_eq!(device.ask_plainly(owner.approve(intent, wrong)).unwrap_err(), Reason::WrongCode);
+    assert_eq!(told(&device), (61, 440));
+}
+
+/// How many refused approvals the trail has, and how many it says that it has not.
+fn told(device: &Device) -> (usize, u64) {
+    use crate::store::trail::{Content, Reader, What};
+    let mut reader = Reader::new(&[9; 32], [7; 16]);
+    let entries = device.written.iter().filter_map(|entry| reader.entry(entry).ok());
+    let records: Vec<_> = entries.flat_map(|(records, _)| records).collect();
+    let events = records.iter().filter_map(|record| match &record.content {
+        Content::Events(events) => Some(events),
+        _ => None,
+    });
+    let (mut refused, mut not_recorded) = (0, 0);
+    for event in events.flatten() {
+        match &event.what {
+            What::Refused { act, .. } if act == "approve" => refused += 1,
+            What::DevicesRefused { count } => not_recorded += count,
+            _ => {}
+        }
+    }
+    (refused, not_recorded)
+}
