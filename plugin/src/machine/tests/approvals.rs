@@ -3,6 +3,7 @@
 mod account;
 mod enrolment;
 mod evidence;
+mod faults;
 
 use super::phone::{Authenticator, Owner, invite, stage};
 use super::policies::{document, transfer};
