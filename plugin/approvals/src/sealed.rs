@@ -4,6 +4,7 @@
 //! A device seals its user's codes to the HSM; the HSM seals the otpauth URI to the device.
 
 mod codes;
+mod receive;
 
 pub use codes::{BadCodes, CODE_MAX_BYTES, decode_codes, encode_codes};
 
@@ -13,7 +14,9 @@ use hpke::aead::AesGcm256;
 use hpke::kdf::HkdfSha256;
 use hpke::kem::DhP256HkdfSha256;
 use hpke::rand_core::{TryCryptoRng, TryRng};
-use hpke::{Deserializable, Kem, OpModeR, OpModeS, Serializable};
+use hpke::{Deserializable, Kem, OpModeS, Serializable};
+use p256::SecretKey;
+use p256::elliptic_curve::sec1::ToSec1Point;
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
@@ -64,7 +67,7 @@ pub fn sealed_hash(encapsulated: &[u8; 65], ciphertext: &[u8]) -> [u8; 32] {
 
 /// A private key that opens what was sealed to its public key. Never printed, never copied, erased when dropped.
 pub struct OpeningKey {
-    private: <DhP256HkdfSha256 as Kem>::PrivateKey,
+    private: SecretKey,
     public: PublicKey,
 }
 
@@ -80,18 +83,15 @@ impl OpeningKey {
             .expand(label.as_bytes(), material.as_mut_slice())
             .expect("HKDF-SHA256 gives up to 8,160 bytes");
         let (private, _) = DhP256HkdfSha256::derive_keypair(material.as_slice());
-        Self::new(private)
+        let scalar = Zeroizing::new(private.to_bytes().into());
+        Self::from_scalar(&scalar).expect("it is a private key")
     }
 
     /// A key that is known already: 32 bytes, big-endian, from 1 to n − 1.
     pub fn from_scalar(scalar: &[u8; 32]) -> Result<Self, NotAScalar> {
-        let private = <DhP256HkdfSha256 as Kem>::PrivateKey::from_bytes(scalar);
-        private.map(Self::new).map_err(|_| NotAScalar)
-    }
-
-    fn new(private: <DhP256HkdfSha256 as Kem>::PrivateKey) -> Self {
-        let public = PublicKey::parse(&DhP256HkdfSha256::sk_to_pk(&private).to_bytes());
-        Self { private, public: public.expect("a scalar from 1 to n − 1 has a public key") }
+        let private = SecretKey::from_bytes(&(*scalar).into()).map_err(|_| NotAScalar)?;
+        let public = PublicKey::parse(private.public_key().to_sec1_point(false).as_bytes());
+        Ok(Self { private, public: public.expect("a scalar from 1 to n − 1 has a public key") })
     }
 
     /// Whom others seal to.
@@ -120,19 +120,7 @@ impl OpeningKey {
         if !(TAG_BYTES..=CIPHERTEXT_MAX_BYTES).contains(&ciphertext.len()) {
             return Err(Unsealed);
         }
-        // RFC 9180 section 7.1.4: the point is validated when it is read.
-        PublicKey::parse(encapsulated).map_err(|_| Unsealed)?;
-        let encapsulated =
-            <DhP256HkdfSha256 as Kem>::EncappedKey::from_bytes(encapsulated).map_err(|_| Unsealed)?;
-        let opened = hpke::single_shot_open::<AesGcm256, HkdfSha256, DhP256HkdfSha256>(
-            &OpModeR::Base,
-            &self.private,
-            &encapsulated,
-            info,
-            ciphertext,
-            associated,
-        );
-        opened.map(Zeroizing::new).map_err(|_| Unsealed)
+        receive::open((&self.private, &self.public), info, associated, encapsulated, ciphertext)
     }
 }
 

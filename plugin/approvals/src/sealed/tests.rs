@@ -143,3 +143,14 @@ fn refuses_other_plaintexts() {
     }
     assert_eq!(decoded(&bytes(&with("81 6131").replace(' ', "")), &[1; 32]).unwrap(), ["1"]);
 }
+
+#[test]
+fn what_the_library_seals_opens_at_every_length() {
+    let key = OpeningKey::derive(&[3; 32], "lengths");
+    for length in [0, 1, 15, 16, 17, 31, 32, 33, 255, 1024, CIPHERTEXT_MAX_BYTES - TAG_BYTES] {
+        let (plain, info) = (vec![0x5a; length], vec![0xc3; length % 97]);
+        let random = [u8::try_from(length % 251).unwrap(); 32];
+        let sealed = seal(&key.public_key(), &info, &plain, &plain, &random);
+        assert_eq!(key.open(&info, &plain, &sealed).unwrap().as_slice(), plain, "{length}");
+    }
+}
