@@ -1,7 +1,7 @@
 //! The receiver's half of HPKE's base mode (RFC 9180 section 5.1), for the one suite that is used here.
 //!
 //! Opening is on the path of signatures. The library works the receiver's public key out from the private one each time
-//! (section 4.1, `Decap`), which costs as much as all the rest but the key agreement; here it is known. Everything else about HPKE stays
+//! (section 4.1, `Decap`), a seventh of what an approval by a sealed code costs; here it is known. Everything else about HPKE stays
 //! the library's, whose sender the tests check this against, beside the RFC's own vectors.
 
 use super::Unsealed;
