@@ -4,7 +4,7 @@ use crate::audit::What;
 use crate::machine::Core;
 use crate::signing::Refused;
 use crate::store::Change;
-use crate::{VERSION, device_acts, enrolment, invitation, keys, receipts, signing, staging};
+use crate::{VERSION, attestation, device_acts, enrolment, invitation, keys, receipts, signing, staging};
 use countersign_wire::client::{
     Act, Answer, KeyId, Outcome, RANDOM_MAX_BYTES, Reply, Request, RequestId, Status, Subject, Welcome,
 };
@@ -185,6 +185,7 @@ async fn dispatch(core: &Core, tenant: &TenantName, request: &Request) -> Result
         Act::Stage(subject) => Answer::Staged(staging::stage(core, tenant, subject).await?),
         Act::ShowIntent(named) => Answer::Intent(staging::show(core, tenant, named)?),
         Act::FindReceipt(find) => Answer::Receipt(receipts::find(core, tenant, find).await?),
+        Act::Attest(nonce) => Answer::Attested(attestation::attest(core, tenant, nonce).await?),
         Act::Identity
         | Act::ViewIntent(_)
         | Act::ViewAccount(_)

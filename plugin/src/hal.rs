@@ -8,7 +8,7 @@ use crate::grant::Permit;
 use core::cell::{Cell, RefCell};
 use countersign_wire::client::TotpHash;
 use countersign_wire::device::Identity;
-use countersign_wire::hal::{Fault, Op, Output, Secret, Value};
+use countersign_wire::hal::{Fault, Op, Output, PluginClaims, Secret, Value};
 use countersign_wire::reason::Reason;
 use futures_channel::oneshot;
 use serde_bytes::{ByteArray, ByteBuf};
@@ -127,6 +127,14 @@ impl Hal {
                 Value::Signature(signature) => Ok(signature.into_array()),
                 _ => Err(HalError(Fault::Keystore)),
             }
+        }
+    }
+
+    /// Has the HSM attest itself and this image.
+    pub async fn attest(&self, nonce: ByteBuf, claims: PluginClaims) -> Result<ByteBuf, HalError> {
+        match self.call(Op::Attest { nonce, claims: Box::new(claims) }).await? {
+            Value::Attested(attestation) => Ok(attestation),
+            _ => Err(HalError(Fault::Keystore)),
         }
     }
 

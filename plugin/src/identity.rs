@@ -50,6 +50,11 @@ impl Identity {
         &self.endorsed
     }
 
+    /// What it signs with, and what is sealed to it with: SEC 1 uncompressed.
+    pub(crate) fn keys(&self) -> ([u8; 65], [u8; 65]) {
+        (*self.signing.public_key().as_bytes(), *self.opening.public_key().as_bytes())
+    }
+
     /// What is sealed to the plugin.
     pub(crate) fn opening(&self) -> &OpeningKey {
         &self.opening

@@ -172,7 +172,11 @@ fn receipt(
         account: account.name.as_str().to_owned(),
         device_nonce: request.device_nonce.into_array(),
         now_unix_secs: core.now().unix_secs,
-        policy: core.tenants.policy_sha256(&account.tenant).unwrap_or_default(),
+        policy: core
+            .tenants
+            .policy_mark(&account.tenant)
+            .map(|mark| mark.sha256.into_array())
+            .unwrap_or_default(),
         factors,
         keys: keys.collect::<Result<_, _>>()?,
         sealed: sealed.hash(),

@@ -37,10 +37,12 @@
 //! | `turns` | strict order of requests on one account |
 //! | `retry` | the same request again gets the same signature |
 //! | `audit` | what is recorded of every decision |
+//! | `attestation` | what the plugin says of itself when the HSM attests |
 
 #![forbid(unsafe_code)]
 
 mod approval;
+mod attestation;
 mod audit;
 pub mod clock;
 mod device_acts;

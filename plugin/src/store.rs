@@ -268,6 +268,12 @@ impl Store {
         self.state.borrow().boot_count
     }
 
+    /// The newest head of the chain that is durable, and how many entries it has.
+    pub(crate) fn head(&self) -> ([u8; 32], u64) {
+        let state = self.state.borrow();
+        (state.head.head(), state.sequence)
+    }
+
     /// The name of a tenant's record on the disk.
     pub(crate) fn tenant_id(&self, tenant: &TenantName) -> [u8; 8] {
         self.sealer.borrow().fingerprint(b"tenant", tenant.as_str(), "")

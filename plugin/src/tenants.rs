@@ -3,7 +3,7 @@
 use crate::clock::Moment;
 use crate::limits::{BucketSize, TenantBudget, UnderWay};
 use crate::machine::IN_FLIGHT_MAX;
-use crate::record::TenantState;
+use crate::record::{PolicyMark, TenantState};
 use core::cell::RefCell;
 use countersign_policy::{Booking, FitsNoMore, Ledger, Policy};
 use countersign_wire::hal::{ACCOUNTS_MAX_DEFAULT, Tenant};
@@ -163,10 +163,9 @@ impl Tenants {
         tenants.get(tenant).map(|slot| (Rc::clone(&slot.policy), slot.ledger.clone()))
     }
 
-    /// SHA-256 of the policy document in force, if the tenant was given one.
-    pub(crate) fn policy_sha256(&self, tenant: &TenantName) -> Option<[u8; 32]> {
-        let tenants = self.0.borrow();
-        tenants.get(tenant)?.state.policy.map(|mark| mark.sha256.into_array())
+    /// Which policy document is in force, if the tenant was given one.
+    pub(crate) fn policy_mark(&self, tenant: &TenantName) -> Option<PolicyMark> {
+        self.0.borrow().get(tenant)?.state.policy
     }
 
     /// How many there are.

@@ -98,6 +98,11 @@ impl Fuses {
         SigningKey::derive(&self.device_secret, "countersign simulator root v1")
     }
 
+    /// What the HSM attests with. The root says that it is this HSM's.
+    pub fn attestation_key(&self) -> SigningKey {
+        SigningKey::derive(&self.device_secret, "countersign simulator attestation v1")
+    }
+
     pub(crate) fn encode(&self) -> Zeroizing<Vec<u8>> {
         let mut bytes = Zeroizing::new(Vec::with_capacity(FUSES_BYTES));
         bytes.extend_from_slice(MAGIC);

@@ -16,8 +16,10 @@
 //! * [`image`]: packs, checks and seals the image; [`sandbox`]: runs it with nothing but a socket.
 //! * [`listener`] and [`control`]: the sockets; [`relay`] and [`link`]: between clients, plugin and workers.
 //! * [`ops`]: does what the plugin asks, over [`keystore`], [`store`], [`nvram`] and [`clock`]; usable in process.
+//! * [`attestation`]: what the HSM says of itself, signed down from its root.
 //! * [`fuses`]: what is fixed at initialisation; [`durable`]: files that are on the disk when a call returns.
 
+pub mod attestation;
 pub mod ceremony;
 pub mod cli;
 pub mod clock;

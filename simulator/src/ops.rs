@@ -7,13 +7,14 @@ use crate::home::{Claim, Home, HomeLock};
 use crate::keystore::{self, Keystore, KeystoreError, WRAPPED_MAX_BYTES};
 use crate::nvram::{STATE_SLOT_BYTES, Slots};
 use crate::store::{Store, StoreFault};
-use crate::{HsmError, ceremony, log};
+use crate::{HsmError, attestation, ceremony, log};
 use countersign_approvals::es256::PublicKey;
 use countersign_approvals::statement::{self, Signed};
 use countersign_wire::client::{ClockMode, RANDOM_MAX_BYTES, TotpHash};
 use countersign_wire::device::Identity;
 use countersign_wire::hal::{
-    APPEND_MAX_BYTES, Boot, Fault, NVRAM_MAX_BYTES, Op, READ_MAX_BYTES, Secret, Time, Value,
+    APPEND_MAX_BYTES, Boot, Fault, NONCE_MAX_BYTES, NONCE_MIN_BYTES, NVRAM_MAX_BYTES, Op, PluginClaims,
+    READ_MAX_BYTES, Secret, Time, Value,
 };
 use serde_bytes::{ByteArray, ByteBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -127,6 +128,7 @@ impl Hardware {
             }
             Op::Mac { wrapped, hash, counters } => self.mac(&wrapped, hash, &counters),
             Op::Endorse { signing_key, sealing_key } => self.endorse(&signing_key, &sealing_key),
+            Op::Attest { nonce, claims } => self.attest(nonce.into_vec(), *claims),
         }
     }
 
@@ -150,6 +152,20 @@ impl Hardware {
             signature: ByteArray::new(signature),
             root: ByteArray::new(*root.public_key().as_bytes()),
         })))
+    }
+
+    /// Attests this HSM and the image that it runs. Of what the plugin says only the form is checked.
+    fn attest(&self, nonce: Vec<u8>, said: PluginClaims) -> Result<Value, Fault> {
+        if !(NONCE_MIN_BYTES..=NONCE_MAX_BYTES).contains(&nonce.len()) {
+            return Err(Fault::Limits);
+        }
+        let facts = attestation::Facts {
+            fuses: &self.fuses,
+            keystore: self.keystore.name(),
+            missing_layers: &self.missing_sandbox_layers,
+            unix_secs: self.now().unix_secs,
+        };
+        Ok(Value::Attested(facts.attest(nonce, said).into()))
     }
 
     fn read_store(&self, offset: u64, length_bytes: u32) -> Result<Value, Fault> {
@@ -321,6 +337,44 @@ mod tests {
         assert_eq!(said.clock, statement::ClockMode::Manual);
         assert!(signed.verify::<statement::Identity>(&signing).is_err());
         assert_eq!(hardware.perform(endorse(&[4; 65])), Err(Fault::Limits), "not a point");
+    }
+
+    fn said() -> PluginClaims {
+        PluginClaims {
+            version: "1.2.3".into(),
+            boot_count: 4,
+            tenant: "default".parse().unwrap(),
+            policy: None,
+            officers_sha256: None,
+            statement_key: ByteArray::new([1; 65]),
+            sealing_key: ByteArray::new([2; 65]),
+            store_head: ByteArray::new([3; 32]),
+            store_sequence: 5,
+            clock_sure: false,
+        }
+    }
+
+    #[test]
+    fn attests_what_the_firmware_knows_itself_beside_what_the_image_says() {
+        let (_folder, home) = fresh();
+        let hardware = open(&home, vec!["tsc".into()]).unwrap();
+        let attest = |length| Op::Attest { nonce: vec![6; length].into(), claims: Box::new(said()) };
+        let Ok(Value::Attested(attestation)) = hardware.perform(attest(NONCE_MAX_BYTES)) else {
+            panic!("not attested")
+        };
+        let root = hardware.fuses().root().public_key().fingerprint();
+        let found = countersign_attestation::verify(&attestation, &root).unwrap();
+        assert_ne!(found.attestation_key, found.root);
+        let claims = found.claims;
+        assert_eq!((claims.nonce, claims.hsm_id), (vec![6; NONCE_MAX_BYTES], hardware.fuses().hsm_id));
+        assert_eq!((claims.measurement, claims.clock.as_str()), ([7; 48], "manual"));
+        assert_eq!(claims.missing_layers, ["tsc"]);
+        assert!(claims.layers.len() == 4 && !claims.layers.contains(&"tsc".to_owned()));
+        assert_eq!((claims.plugin.version.as_str(), claims.plugin.boot_count), ("1.2.3", 4));
+        assert_eq!((claims.plugin.store_head, claims.plugin.clock_sure), ([3; 32], false));
+        for length in [0, NONCE_MIN_BYTES - 1, NONCE_MAX_BYTES + 1] {
+            assert_eq!(hardware.perform(attest(length)), Err(Fault::Limits));
+        }
     }
 
     #[test]

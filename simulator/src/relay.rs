@@ -189,9 +189,11 @@ impl Needs {
     fn of(op: &Op) -> Self {
         match op {
             Op::Mac { .. } => Self::Mac,
-            Op::SignDigest { .. } | Op::GenerateKeyPair | Op::WrapMacKey { .. } | Op::Endorse { .. } => {
-                Self::Signer
-            }
+            Op::SignDigest { .. }
+            | Op::GenerateKeyPair
+            | Op::WrapMacKey { .. }
+            | Op::Endorse { .. }
+            | Op::Attest { .. } => Self::Signer,
             Op::Random { .. }
             | Op::ReadStore { .. }
             | Op::CutStore { .. }

@@ -3,6 +3,7 @@
 //! Each module holds the tests of one subject; each test runs HSMs of its own.
 
 mod approvals;
+mod attestation;
 mod cli;
 mod crash;
 mod devices;

@@ -16,13 +16,15 @@ const DIRECTIONS: &[(&str, &[&str])] = &[
     ("countersign-intent", &["countersign-wire"]),
     // Devices outside link it too: it knows nothing else of the house.
     ("countersign-approvals", &[]),
+    // The firmware makes attestations and the command line reads them; nothing of it is inside.
+    ("countersign-attestation", &["countersign-approvals"]),
     ("countersign-policy", &["countersign-intent", "countersign-wire"]),
     (
         "countersign-plugin",
         &["countersign-approvals", "countersign-intent", "countersign-policy", "countersign-wire"],
     ),
     ("countersign-image", &["countersign-plugin", "countersign-wire"]),
-    ("countersign-simulator", &["countersign-approvals", "countersign-wire"]),
+    ("countersign-simulator", &["countersign-approvals", "countersign-attestation", "countersign-wire"]),
     // A device checks what the HSM signed and works addresses out with the very code that runs inside.
     ("countersign-client", &["countersign-approvals", "countersign-intent", "countersign-wire"]),
     ("countersign-web", &["countersign-client", "countersign-wire"]),
@@ -30,6 +32,7 @@ const DIRECTIONS: &[(&str, &[&str])] = &[
     (
         "countersign-cli",
         &[
+            "countersign-attestation",
             "countersign-client",
             "countersign-intent",
             "countersign-policy",

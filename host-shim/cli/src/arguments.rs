@@ -1,6 +1,7 @@
 //! The commands, their options and their help.
 //!
 //! * `account`: accounts and what their first keys may sign;
+//! * `attest`: attestations;
 //! * `device`: what a user does on a device of his own;
 //! * `intent`: what is staged for users, receipts, the HSM's identity;
 //! * `key`: keys, addresses, wallets;
@@ -10,6 +11,7 @@
 //! * `word`: words and numbers as they are typed.
 
 mod account;
+mod attest;
 mod device;
 mod intent;
 mod key;
@@ -21,6 +23,7 @@ mod word;
 pub(crate) use account::{
     AccountCommand, EnrollArguments, InviteArguments, NewAccountArguments, QrArguments, TwoCodesArguments,
 };
+pub(crate) use attest::{AttestArguments, AttestCommand, VerifyArguments};
 pub(crate) use device::{
     ApproveArguments, DeviceCommand, DeviceEnrollArguments, DeviceTwoCodesArguments, WhereArguments,
 };
@@ -134,6 +137,9 @@ Examples:
         #[arg(long, value_name = "FINGERPRINT")]
         root: Option<Root>,
     },
+    /// Have the HSM attest the image that it runs, or verify such an attestation offline.
+    #[command(after_long_help = attest::HELP)]
+    Attest(AttestArguments),
     /// Be a user's device: enrol, see what is to be approved, approve it, freeze. Needs no API key.
     #[command(subcommand, after_long_help = device::HELP)]
     Device(DeviceCommand),

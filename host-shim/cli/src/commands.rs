@@ -10,7 +10,7 @@ use crate::session::{Session, expect_answer};
 use crate::show::account::{AccountShown, EnrolledShown};
 use crate::show::{self, Advanced, ClockShown, KeyShown, KeysShown, SignedShown, StatusShown};
 use crate::wallet::{self, WalletShown};
-use crate::{codes, device, intents, payload, policy, receipts, relay};
+use crate::{attest, codes, device, intents, payload, policy, receipts, relay};
 use countersign_client::{advance_clock, new_request_id};
 use countersign_wire::client::{
     Act, Answer, Approval, ApprovalKind, CreateKey, Enroll, KeyInfo, KeyQuery, Sign, TotpParameters,
@@ -30,6 +30,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Zeroizing<String>, Failure> {
         Command::Policy(command) => policy::run(command, json),
         Command::Relay(arguments) => relay::run(arguments, config),
         Command::Device(command) => device::run(command, config, json),
+        Command::Attest(arguments) => attest::run(arguments, config, json),
         Command::Receipt(ReceiptCommand::Verify { file, root }) => {
             Ok(show::text(&receipts::verify(file, root)?, json))
         }
@@ -43,6 +44,7 @@ fn ask(session: &Session, arguments: &Arguments, json: bool) -> Result<Zeroizing
         Command::Policy(_)
         | Command::Relay(_)
         | Command::Device(_)
+        | Command::Attest(_)
         | Command::Receipt(ReceiptCommand::Verify { .. }) => {
             unreachable!("these have no session: they are carried out before")
         }

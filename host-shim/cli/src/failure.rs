@@ -1,6 +1,7 @@
 //! What can go wrong, how it is told, and the exit codes.
 
 use anstyle::{AnsiColor, Style};
+use countersign_attestation::Refused;
 use countersign_client::device::{DeviceError, Distrust};
 use countersign_client::{ConfigError, ControlError};
 use countersign_wire::names::BadName;
@@ -27,6 +28,8 @@ pub(crate) enum Failure {
     Refused(Refusal),
     /// What came back is not what this device trusts.
     Distrusted(Distrust),
+    /// An attestation is not believed, or not what was expected.
+    Attestation(Refused),
     /// The passphrase does not open the device's file.
     WrongPassphrase,
     /// The device's file cannot be used.
@@ -87,6 +90,12 @@ impl From<Distrust> for Failure {
     }
 }
 
+impl From<Refused> for Failure {
+    fn from(refused: Refused) -> Self {
+        Self::Attestation(refused)
+    }
+}
+
 impl From<ControlError> for Failure {
     fn from(error: ControlError) -> Self {
         Self::Clock(error)
@@ -111,15 +120,15 @@ struct Told {
 }
 
 impl Told {
-    /// What this device itself refuses.
-    fn by_the_device(word: &'static str, message: &str) -> Self {
+    /// What is refused here, not by the HSM.
+    fn by(who: &'static str, word: &'static str, message: &str) -> Self {
         Self {
             exit_code: EXIT_REFUSED,
             refused: Some(word),
             error: None,
             message: message.to_owned(),
             retry_after_secs: None,
-            by: Some("device"),
+            by: Some(who),
         }
     }
 
@@ -160,8 +169,10 @@ impl Told {
                 retry_after_secs: None,
                 by: None,
             },
-            Failure::Distrusted(distrust) => Self::by_the_device(distrust.word(), distrust.sentence()),
-            Failure::WrongPassphrase => Self::by_the_device(
+            Failure::Distrusted(distrust) => Self::by("device", distrust.word(), distrust.sentence()),
+            Failure::Attestation(refused) => Self::by("verifier", refused.word(), refused.sentence()),
+            Failure::WrongPassphrase => Self::by(
+                "device",
                 "wrong-passphrase",
                 "The passphrase does not open the device's file; type it again, or name another file with --keys.",
             ),

@@ -22,6 +22,7 @@
 //! * `wallet`: addresses, from what the HSM says of keys.
 
 mod arguments;
+mod attest;
 mod codes;
 mod commands;
 mod device;

@@ -1,9 +1,11 @@
 //! What is shown for each answer: the JSON shape for programs, and a text for people.
 //!
 //! * `account`: accounts and enrolments;
+//! * `attest`: attestations;
 //! * `intent`: staged intents, receipts, identities.
 
 pub(crate) mod account;
+pub(crate) mod attest;
 pub(crate) mod intent;
 
 use anstyle::{AnsiColor, Style};

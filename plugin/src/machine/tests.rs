@@ -2,6 +2,7 @@
 
 mod any_policy;
 mod approvals;
+mod attestation;
 mod calls;
 mod cleaning;
 mod device;

@@ -71,6 +71,9 @@ pub enum Act {
     ShowIntent(StagedIntent),
     /// The receipt of one of an account's last signatures. Answers [`Answer::Receipt`].
     FindReceipt(FindReceipt),
+    /// The HSM's word for itself and the image that it runs, for a nonce of [`NONCE_MIN_BYTES`](crate::hal::NONCE_MIN_BYTES) to
+    /// [`NONCE_MAX_BYTES`](crate::hal::NONCE_MAX_BYTES). Answers [`Answer::Attested`].
+    Attest(ByteBuf),
     /// Of a device: the plugin's keys. Answers [`Answer::Identity`].
     Identity,
     /// Of a device: what it is asked to approve. Answers [`Answer::View`].
@@ -577,6 +580,8 @@ pub enum Answer {
     Intent(IntentInfo),
     /// To [`Act::FindReceipt`] and [`Act::ViewReceipt`].
     Receipt(SignedStatement),
+    /// To [`Act::Attest`]: a COSE_Sign1, encoded.
+    Attested(ByteBuf),
     /// To [`Act::Identity`].
     Identity(Identity),
     /// To [`Act::ViewIntent`] and [`Act::ViewAccount`].

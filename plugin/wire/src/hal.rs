@@ -283,6 +283,53 @@ pub enum Op {
         /// What is sealed to the plugin with.
         sealing_key: ByteArray<65>,
     },
+    /// Have the HSM attest itself and the image that it measured and runs. Gives [`Value::Attested`].
+    Attest {
+        /// Chosen by whoever asks: [`NONCE_MIN_BYTES`] to [`NONCE_MAX_BYTES`].
+        nonce: ByteBuf,
+        /// What the plugin says of itself.
+        claims: Box<PluginClaims>,
+    },
+}
+
+/// The shortest nonce of an attestation, in bytes.
+pub const NONCE_MIN_BYTES: usize = 8;
+
+/// The longest.
+pub const NONCE_MAX_BYTES: usize = 64;
+
+/// What the plugin says in an attestation; the firmware knows the rest itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PluginClaims {
+    /// Version of the plugin.
+    pub version: String,
+    /// How often it was started.
+    pub boot_count: u64,
+    /// Whose API key asked.
+    pub tenant: TenantName,
+    /// The policy document of that tenant; `None`: it has none of its own.
+    pub policy: Option<PolicyClaim>,
+    /// SHA-256 of the officers' list; `None`: there are no officers.
+    pub officers_sha256: Option<ByteArray<32>>,
+    /// What the plugin signs statements and receipts with: P-256, SEC 1 uncompressed.
+    pub statement_key: ByteArray<65>,
+    /// What is sealed to the plugin with.
+    pub sealing_key: ByteArray<65>,
+    /// The newest head of the store's chain.
+    pub store_head: ByteArray<32>,
+    /// How many entries that chain has.
+    pub store_sequence: u64,
+    /// Whether the clock can be believed.
+    pub clock_sure: bool,
+}
+
+/// Which policy document is in force.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PolicyClaim {
+    /// The document's version.
+    pub version: u64,
+    /// SHA-256 of the document.
+    pub sha256: ByteArray<32>,
 }
 
 /// What came of an [`Op`].
@@ -309,6 +356,8 @@ pub enum Value {
     Macs(Vec<Secret>),
     /// The root's statement, with the HSM's id, the measurement and the clock mode as the firmware knows them.
     Endorsed(Box<Identity>),
+    /// The attestation: a COSE_Sign1, encoded.
+    Attested(ByteBuf),
 }
 
 /// What went wrong in the firmware. The details are in the firmware's own log.

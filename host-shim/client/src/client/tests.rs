@@ -176,6 +176,7 @@ fn sends_again_under_the_same_id_only_where_that_is_harmless() {
         | Act::ContextEnd(_)
         | Act::ShowIntent(_)
         | Act::FindReceipt(_)
+        | Act::Attest(_)
         | Act::Identity
         | Act::ViewIntent(_)
         | Act::ViewAccount(_)

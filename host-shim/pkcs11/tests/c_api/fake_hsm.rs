@@ -90,6 +90,7 @@ pub(crate) fn word(act: &Act) -> &'static str {
         | Act::Stage(_)
         | Act::ShowIntent(_)
         | Act::FindReceipt(_)
+        | Act::Attest(_)
         | Act::Identity
         | Act::ViewIntent(_)
         | Act::ViewAccount(_)

@@ -12,7 +12,7 @@ use countersign_wire::hal::{
 };
 use countersign_wire::names::{ApiKey, TenantName};
 use countersign_wire::reason::{Reason, Refusal};
-use countersign_wire::{decode, encode};
+use countersign_wire::{decode, encode, encode_packed};
 use hmac::{Hmac, KeyInit, Mac};
 use k256::ecdsa::signature::hazmat::PrehashSigner;
 use k256::ecdsa::{Signature, SigningKey};
@@ -328,6 +328,8 @@ impl Device {
                     counters.iter().map(|counter| mac(hash, &wrapped, *counter ^ shift)).collect(),
                 ))
             }
+            // What the plugin says goes back as it came: the firmware's own tests show what it makes of it.
+            Op::Attest { nonce, claims } => Ok(Value::Attested(encode_packed(&(nonce, claims)).into())),
             Op::Endorse { signing_key, sealing_key } => {
                 Ok(Value::Endorsed(Box::new(self.endorse(&signing_key, &sealing_key))))
             }
@@ -387,5 +389,6 @@ fn name(op: &Op) -> &'static str {
         Op::WrapMacKey { .. } => "wrap",
         Op::Mac { .. } => "mac",
         Op::Endorse { .. } => "endorse",
+        Op::Attest { .. } => "attest",
     }
 }

@@ -1,0 +1,206 @@
+//! Attestations.
+
+use super::{Show, headline, hex, line, utc, warning};
+use countersign_attestation::claims::Claims;
+use countersign_attestation::expect::weaknesses;
+use countersign_attestation::{Attestation, Expected, Refused};
+use data_encoding::BASE64URL_NOPAD;
+use serde::Serialize;
+use std::path::Path;
+
+/// `attest`.
+#[derive(Serialize)]
+pub(crate) struct AttestedShown {
+    nonce: String,
+    attestation: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    file: Option<String>,
+}
+
+impl AttestedShown {
+    pub(crate) fn new(nonce: &[u8], attestation: &[u8], file: Option<&Path>) -> Self {
+        Self {
+            nonce: hex(nonce),
+            attestation: BASE64URL_NOPAD.encode(attestation),
+            file: file.map(|file| file.display().to_string()),
+        }
+    }
+}
+
+impl Show for AttestedShown {
+    fn for_people(&self, out: &mut String) {
+        line(out, "Nonce", &self.nonce);
+        match &self.file {
+            Some(file) => line(out, "Attestation", file),
+            None => {
+                out.push_str(&self.attestation);
+                out.push('\n');
+            }
+        }
+        out.push_str(
+            "Nothing of it is checked yet: countersign attest verify does that, with the HSM's root.\n",
+        );
+    }
+}
+
+/// `attest verify`.
+#[derive(Serialize)]
+pub(crate) struct AttestationShown {
+    hsm_id: String,
+    root_fingerprint: String,
+    measurement: String,
+    version: String,
+    development: bool,
+    unix_time: u64,
+    clock: String,
+    clock_sure: bool,
+    keystore: String,
+    boundary: String,
+    sandbox_layers: Vec<String>,
+    missing_sandbox_layers: Vec<String>,
+    hardware_model: String,
+    firmware_version: String,
+    lineage: LineageShown,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    release_keys: Option<ReleaseKeysShown>,
+    tenant: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    policy: Option<PolicyShown>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    officers: Option<String>,
+    boot_count: u64,
+    store_head: String,
+    store_sequence: u64,
+    statement_key: String,
+    sealing_key: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    log_key: Option<String>,
+    attestation_key: String,
+    /// Whether the nonce was checked, and whether the measurement was.
+    fresh: bool,
+    measurement_expected: bool,
+    weaknesses: Vec<&'static str>,
+    #[serde(skip)]
+    told: Vec<&'static str>,
+}
+
+#[derive(Serialize)]
+struct LineageShown {
+    first: String,
+    upgrades: u64,
+}
+
+#[derive(Serialize)]
+struct ReleaseKeysShown {
+    sha256: String,
+    threshold: u64,
+}
+
+#[derive(Serialize)]
+struct PolicyShown {
+    version: u64,
+    sha256: String,
+}
+
+impl AttestationShown {
+    pub(crate) fn new(found: &Attestation, expected: &Expected) -> Self {
+        let Claims { plugin, .. } = &found.claims;
+        let claims = &found.claims;
+        let weaknesses = weaknesses(claims);
+        let sentence = |word: &str| {
+            let refused = Refused::ALL.iter().find(|refused| refused.word() == word);
+            refused.map_or("", |refused| refused.sentence())
+        };
+        Self {
+            hsm_id: hex(&claims.hsm_id),
+            root_fingerprint: hex(&found.root.fingerprint()),
+            measurement: hex(&claims.measurement),
+            version: plugin.version.clone(),
+            development: weaknesses.contains(&countersign_attestation::Allowed::DevelopmentImage),
+            unix_time: claims.issued_unix_secs,
+            clock: claims.clock.clone(),
+            clock_sure: plugin.clock_sure,
+            keystore: claims.keystore.clone(),
+            boundary: claims.boundary.clone(),
+            sandbox_layers: claims.layers.clone(),
+            missing_sandbox_layers: claims.missing_layers.clone(),
+            hardware_model: claims.hardware_model.clone(),
+            firmware_version: claims.firmware_version.clone(),
+            lineage: LineageShown { first: hex(&claims.lineage.first), upgrades: claims.lineage.upgrades },
+            release_keys: claims
+                .release_keys
+                .map(|keys| ReleaseKeysShown { sha256: hex(&keys.sha256), threshold: keys.threshold }),
+            tenant: plugin.tenant.clone(),
+            policy: plugin.policy.map(|(version, sha256)| PolicyShown { version, sha256: hex(&sha256) }),
+            officers: plugin.officers.map(|officers| hex(&officers)),
+            boot_count: plugin.boot_count,
+            store_head: hex(&plugin.store_head),
+            store_sequence: plugin.store_sequence,
+            statement_key: hex(&plugin.statement_key),
+            sealing_key: hex(&plugin.sealing_key),
+            log_key: plugin.log_key.map(|key| hex(&key)),
+            attestation_key: hex(found.attestation_key.as_bytes()),
+            fresh: expected.nonce.is_some(),
+            measurement_expected: !expected.measurements.is_empty(),
+            told: weaknesses.iter().map(|weakness| sentence(weakness.word())).collect(),
+            weaknesses: weaknesses.iter().map(|weakness| weakness.word()).collect(),
+        }
+    }
+
+    fn who(&self, out: &mut String) {
+        line(out, "HSM", &self.hsm_id);
+        line(out, "Root", &self.root_fingerprint);
+        line(out, "Hardware", &format!("{} {}", self.hardware_model, self.firmware_version));
+        line(out, "Time", &utc(self.unix_time));
+        let sure = if self.clock_sure { "" } else { ", in doubt" };
+        line(out, "Clock", &format!("{}{sure}", self.clock));
+        line(out, "Keystore", &self.keystore);
+        line(out, "Boundary", &format!("{}: {}", self.boundary, self.sandbox_layers.join(", ")));
+        if !self.missing_sandbox_layers.is_empty() {
+            line(out, "Missing", &self.missing_sandbox_layers.join(", "));
+        }
+    }
+
+    fn what_runs(&self, out: &mut String) {
+        line(out, "Image", &self.version);
+        line(out, "Measurement", &self.measurement);
+        match self.lineage.upgrades {
+            0 => line(out, "Lineage", "its first image"),
+            upgrades => line(out, "Lineage", &format!("{upgrades} upgrades since {}", self.lineage.first)),
+        }
+        match &self.release_keys {
+            Some(keys) => line(out, "Releases", &format!("by {} people of {}", keys.threshold, keys.sha256)),
+            None => line(out, "Releases", "unsigned: for development"),
+        }
+        line(out, "Tenant", &self.tenant);
+        match &self.policy {
+            Some(policy) => line(out, "Policy", &format!("version {}, {}", policy.version, policy.sha256)),
+            None => line(out, "Policy", "development: permits every transfer"),
+        }
+        line(out, "Officers", self.officers.as_deref().unwrap_or("none"));
+        line(out, "Starts", &self.boot_count.to_string());
+        line(out, "Store", &format!("{} entries, head {}", self.store_sequence, self.store_head));
+        line(out, "Receipt key", &self.statement_key);
+        line(out, "Sealing key", &self.sealing_key);
+        if let Some(key) = &self.log_key {
+            line(out, "Log key", key);
+        }
+    }
+}
+
+impl Show for AttestationShown {
+    fn for_people(&self, out: &mut String) {
+        headline(out, "The root that you trust stands behind this attestation.");
+        for told in &self.told {
+            warning(out, told);
+        }
+        if !self.fresh {
+            warning(out, "No nonce was given: it may be old.");
+        }
+        if !self.measurement_expected {
+            warning(out, "No measurement was given: compare the one below with the releases.");
+        }
+        self.who(out);
+        self.what_runs(out);
+    }
+}

@@ -1,0 +1,143 @@
+use super::*;
+use crate::claims::{DebugStatus, Lineage, ReleaseKeys};
+use crate::expect::weaknesses;
+use countersign_approvals::es256::SigningKey;
+use proptest::prelude::*;
+
+pub(crate) fn claims() -> Claims {
+    Claims {
+        nonce: vec![7; 32],
+        hsm_id: [1; 16],
+        issued_unix_secs: 1_790_000_000,
+        hardware_model: claims::SIMULATOR.to_owned(),
+        firmware_version: "0.1.0".to_owned(),
+        debug: DebugStatus::DisabledPermanently,
+        measurement: [2; 48],
+        clock: "system".to_owned(),
+        keystore: "embedded".to_owned(),
+        layers: ["seccomp", "landlock"].map(str::to_owned).to_vec(),
+        missing_layers: Vec::new(),
+        boundary: "process".to_owned(),
+        lineage: Lineage { first: [3; 48], upgrades: 2 },
+        release_keys: Some(ReleaseKeys { sha256: [4; 32], threshold: 2 }),
+        plugin: PluginClaims {
+            version: "0.1.0".to_owned(),
+            boot_count: 9,
+            tenant: "acme".to_owned(),
+            policy: Some((3, [5; 32])),
+            officers: None,
+            statement_key: [6; 65],
+            sealing_key: [7; 65],
+            log_key: Some([8; 32]),
+            store_head: [9; 32],
+            store_sequence: 77,
+            clock_sure: true,
+        },
+    }
+}
+
+fn keys() -> (SigningKey, SigningKey) {
+    (SigningKey::derive(&[1; 32], "attestation"), SigningKey::derive(&[2; 32], "root"))
+}
+
+fn issued() -> (Vec<u8>, [u8; 32]) {
+    let (key, root) = keys();
+    (issue(&claims(), &key, &root), root.public_key().fingerprint())
+}
+
+#[test]
+fn what_was_attested_is_what_is_read() {
+    let (token, root) = issued();
+    let found = verify(&token, &root).unwrap();
+    assert_eq!((found.claims, found.attestation_key), (claims(), keys().0.public_key()));
+    assert!(token.len() < ATTESTATION_MAX_BYTES / 4, "{}", token.len());
+}
+
+#[test]
+fn refuses_another_root_and_a_key_that_the_root_does_not_know() {
+    let (key, root) = keys();
+    let fingerprint = root.public_key().fingerprint();
+    let token = issue(&claims(), &key, &root);
+    assert_eq!(verify(&token, &[0; 32]).err(), Some(Refused::WrongRoot));
+    let other = SigningKey::derive(&[3; 32], "root");
+    assert_eq!(verify(&issue(&claims(), &key, &other), &fingerprint).err(), Some(Refused::WrongRoot));
+}
+
+#[test]
+fn refuses_every_changed_byte_and_every_cut() {
+    let (token, root) = issued();
+    for at in 0..token.len() {
+        let mut changed = token.clone();
+        changed[at] ^= 1;
+        assert!(verify(&changed, &root).is_err(), "byte {at}");
+        assert!(verify(&token[..at], &root).is_err(), "cut at {at}");
+    }
+    assert_eq!(verify(&[token.as_slice(), &[0]].concat(), &root).err(), Some(Refused::Malformed));
+    assert_eq!(verify(&vec![0; ATTESTATION_MAX_BYTES + 1], &root).err(), Some(Refused::Malformed));
+}
+
+#[test]
+fn refuses_what_was_not_expected_by_name() {
+    let good = claims();
+    let nonce = Some(vec![7; 32]);
+    let expected =
+        Expected { nonce, measurements: vec![[2; 48]], hsm_id: Some([1; 16]), allowed: Vec::new() };
+    assert_eq!(expected.check(&good), Ok(()));
+    assert!(weaknesses(&good).is_empty());
+    let refused = |change: &dyn Fn(&mut Claims)| {
+        let mut claims = claims();
+        change(&mut claims);
+        let refused = expected.check(&claims);
+        let allowed = Expected { allowed: Allowed::ALL.to_vec(), ..expected.clone() };
+        (refused, allowed.check(&claims))
+    };
+    for (change, expected) in [
+        (&(|claims: &mut Claims| claims.nonce[0] = 0) as &dyn Fn(&mut Claims), Refused::WrongNonce),
+        (&|claims: &mut Claims| claims.hsm_id[0] = 0, Refused::UnexpectedHsm),
+        (&|claims: &mut Claims| claims.measurement[0] = 0, Refused::UnexpectedMeasurement),
+    ] {
+        assert_eq!(refused(change), (Err(expected), Err(expected)));
+    }
+    for (change, expected) in [
+        (
+            &(|claims: &mut Claims| claims.debug = DebugStatus::Enabled) as &dyn Fn(&mut Claims),
+            Refused::DevelopmentImage,
+        ),
+        (&|claims: &mut Claims| claims.release_keys = None, Refused::DevelopmentImage),
+        (&|claims: &mut Claims| claims.clock = "manual".to_owned(), Refused::ManualClock),
+        (&|claims: &mut Claims| claims.clock = "sundial".to_owned(), Refused::ManualClock),
+        (&|claims: &mut Claims| claims.missing_layers = vec!["tsc".to_owned()], Refused::WeakSandbox),
+        (&|claims: &mut Claims| claims.plugin.clock_sure = false, Refused::ClockInDoubt),
+        (&|claims: &mut Claims| claims.plugin.policy = None, Refused::NoPolicy),
+    ] {
+        assert_eq!(refused(change), (Err(expected), Ok(())));
+    }
+}
+
+#[test]
+fn words_are_stable_and_each_has_one_meaning() {
+    for (at, one) in Refused::ALL.iter().enumerate() {
+        assert!(Refused::ALL[at + 1..].iter().all(|other| other.word() != one.word()), "{one:?}");
+        assert!(one.sentence().ends_with('.'));
+    }
+    for weakness in Allowed::ALL {
+        assert_eq!(weakness.word().parse(), Ok(*weakness));
+    }
+    assert!("anything".parse::<Allowed>().is_err());
+}
+
+proptest! {
+    #[test]
+    fn no_byte_of_any_token_can_change(at in any::<usize>(), by in 1_u8.., boots in any::<u64>(), officers in any::<Option<[u8; 32]>>()) {
+        let mut claims = claims();
+        (claims.plugin.boot_count, claims.plugin.officers) = (boots, officers);
+        properties::claims_have_one_encoding(&claims.to_bytes());
+        properties::no_byte_of_a_token_can_change(&claims, at, by);
+    }
+
+    #[test]
+    fn no_bytes_make_the_verifier_panic(bytes in proptest::collection::vec(any::<u8>(), 0..400)) {
+        properties::tokens_are_read_safely(&bytes);
+        properties::claims_have_one_encoding(&bytes);
+    }
+}

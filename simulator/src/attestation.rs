@@ -1,0 +1,63 @@
+//! What the HSM attests: what the firmware knows of itself, and what the image says that it measured and runs. The form is
+//! that of `countersign-attestation`.
+
+use crate::fuses::Fuses;
+use crate::sandbox::Layer;
+use countersign_attestation::claims::{DebugStatus, Lineage, SIMULATOR};
+use countersign_attestation::{Claims, PluginClaims, issue};
+use countersign_wire::hal;
+
+/// What the firmware knows.
+pub struct Facts<'a> {
+    /// What is fixed.
+    pub fuses: &'a Fuses,
+    /// Name of the keystore.
+    pub keystore: &'a str,
+    /// Sandbox layers that the operator allowed to be missing.
+    pub missing_layers: &'a [String],
+    /// The HSM's time.
+    pub unix_secs: u64,
+}
+
+impl Facts<'_> {
+    /// The attestation, for this nonce.
+    pub fn attest(&self, nonce: Vec<u8>, said: hal::PluginClaims) -> Vec<u8> {
+        let fuses = self.fuses;
+        let measurement = *fuses.measurement.as_bytes();
+        let in_force = Layer::ALL.into_iter().map(|layer| layer.word().to_owned());
+        let claims = Claims {
+            nonce,
+            hsm_id: fuses.hsm_id,
+            issued_unix_secs: self.unix_secs,
+            hardware_model: SIMULATOR.to_owned(),
+            firmware_version: env!("CARGO_PKG_VERSION").to_owned(),
+            debug: DebugStatus::Enabled,
+            measurement,
+            clock: fuses.clock.word().to_owned(),
+            keystore: self.keystore.to_owned(),
+            layers: in_force.filter(|layer| !self.missing_layers.contains(layer)).collect(),
+            missing_layers: self.missing_layers.to_vec(),
+            boundary: "process".to_owned(),
+            lineage: Lineage { first: measurement, upgrades: 0 },
+            release_keys: None,
+            plugin: of_plugin(said),
+        };
+        issue(&claims, &fuses.attestation_key(), &fuses.root())
+    }
+}
+
+fn of_plugin(said: hal::PluginClaims) -> PluginClaims {
+    PluginClaims {
+        version: said.version,
+        boot_count: said.boot_count,
+        tenant: said.tenant.to_string(),
+        policy: said.policy.map(|policy| (policy.version, policy.sha256.into_array())),
+        officers: said.officers_sha256.map(serde_bytes::ByteArray::into_array),
+        statement_key: said.statement_key.into_array(),
+        sealing_key: said.sealing_key.into_array(),
+        log_key: None,
+        store_head: said.store_head.into_array(),
+        store_sequence: said.store_sequence,
+        clock_sure: said.clock_sure,
+    }
+}
