@@ -1,16 +1,22 @@
 //! What the HSM attests: what the firmware knows of itself, and what the image says that it measured and runs. The form is
 //! that of `countersign-attestation`.
 
-use crate::fuses::Fuses;
+use crate::fuses::{Fuses, Purpose};
 use crate::sandbox::Layer;
-use countersign_attestation::claims::{DebugStatus, Lineage, SIMULATOR};
+use countersign_attestation::claims::{self, DebugStatus, ReleaseKeys, SIMULATOR};
 use countersign_attestation::{Claims, PluginClaims, issue};
+use countersign_release::Release;
+use countersign_release::lineage::Lineage;
 use countersign_wire::hal;
 
 /// What the firmware knows.
 pub struct Facts<'a> {
     /// What is fixed.
     pub fuses: &'a Fuses,
+    /// The image that runs.
+    pub release: &'a Release,
+    /// The images that had the state.
+    pub lineage: &'a Lineage,
     /// Name of the keystore.
     pub keystore: &'a str,
     /// Sandbox layers that the operator allowed to be missing.
@@ -23,7 +29,13 @@ impl Facts<'_> {
     /// The attestation, for this nonce.
     pub fn attest(&self, nonce: Vec<u8>, said: hal::PluginClaims) -> Vec<u8> {
         let fuses = self.fuses;
-        let measurement = *fuses.measurement.as_bytes();
+        let (debug, release_keys) = match fuses.purpose {
+            Purpose::Development => (DebugStatus::Enabled, None),
+            Purpose::Release { keys_sha256, threshold } => (
+                DebugStatus::DisabledPermanently,
+                Some(ReleaseKeys { sha256: keys_sha256, threshold: threshold.into() }),
+            ),
+        };
         let in_force = Layer::ALL.into_iter().map(|layer| layer.word().to_owned());
         let claims = Claims {
             nonce,
@@ -31,15 +43,20 @@ impl Facts<'_> {
             issued_unix_secs: self.unix_secs,
             hardware_model: SIMULATOR.to_owned(),
             firmware_version: env!("CARGO_PKG_VERSION").to_owned(),
-            debug: DebugStatus::Enabled,
-            measurement,
+            debug,
+            measurement: *self.release.measurement.as_bytes(),
+            image_version: self.release.version.to_string(),
             clock: fuses.clock.word().to_owned(),
             keystore: self.keystore.to_owned(),
             layers: in_force.filter(|layer| !self.missing_layers.contains(layer)).collect(),
             missing_layers: self.missing_layers.to_vec(),
             boundary: "process".to_owned(),
-            lineage: Lineage { first: measurement, upgrades: 0 },
-            release_keys: None,
+            lineage: claims::Lineage {
+                first: *self.lineage.root().measurement.as_bytes(),
+                upgrades: self.lineage.steps().into(),
+                head: self.lineage.head_with(self.lineage.current()),
+            },
+            release_keys,
             plugin: of_plugin(said),
         };
         issue(&claims, &fuses.attestation_key(), &fuses.root())

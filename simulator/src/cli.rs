@@ -2,14 +2,16 @@
 
 use crate::ceremony::{self, TenantTerms, TermsChange};
 use crate::home::{Home, Initialisation, Initialised};
-use crate::image::{self, SealedImage};
+use crate::image::SealedImage;
 use crate::keystore::KeystoreKind;
 use crate::keystore::softhsm_token::{CONFIGURATION_VARIABLE, TokenFiles};
 use crate::sandbox::{self, Layer, Layers, stages};
 use crate::supervisor::{self, RunPlan};
+use crate::trust::{self, Plan, Upgraded};
 use crate::{HsmError, hardening};
 use anyhow::Result;
 use clap::{Parser, Subcommand, ValueEnum};
+use countersign_release::Release;
 use countersign_wire::client::ClockMode;
 use countersign_wire::names::{AccountName, TenantName};
 use data_encoding::HEXLOWER;
@@ -21,8 +23,8 @@ use std::process::{Command as Process, ExitCode};
 
 /// The HSM simulator: measures the Countersign image, runs it in a sandbox, and serves it.
 ///
-/// Exit codes: 0 done; 1 it failed; 2 usage; 3 the image is not the pinned one; 4 the store or NVRAM was refused;
-/// 5 a layer of the sandbox is missing.
+/// Exit codes: 0 done; 1 it failed; 2 usage; 3 the image was refused, and one line of JSON on standard output says by
+/// which word; 4 the store or NVRAM was refused; 5 a layer of the sandbox is missing.
 #[derive(Debug, Parser)]
 #[command(name = "countersign-hsm", version, max_term_width = 100)]
 pub struct Cli {
@@ -32,9 +34,6 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Pack or inspect an image file
-    #[command(subcommand)]
-    Image(ImageCommand),
     /// Make a new HSM in a folder; prints its id, measurement and API keys, which are shown only here
     Init(InitArguments),
     /// Manage the tenants of a stopped HSM
@@ -42,6 +41,16 @@ enum Command {
     Tenant(TenantCommand),
     /// Run an HSM in the foreground; prints one line of JSON when it serves
     Run(RunArguments),
+    /// Move the state of a stopped HSM to a newer image: signed by enough people, of a higher version, and made to
+    /// succeed the image that has the state now
+    Upgrade {
+        /// The folder of the HSM
+        #[arg(long, value_name = "DIR")]
+        home: PathBuf,
+        /// The new image; its signatures lie beside it, in a file of its name and .sig
+        #[arg(long, value_name = "FILE")]
+        image: PathBuf,
+    },
     /// Say which layers of the sandbox this machine has
     Sandbox,
     #[command(hide = true)]
@@ -52,38 +61,24 @@ enum Command {
     Probe { layer: Layer },
 }
 
-#[derive(Debug, Subcommand)]
-enum ImageCommand {
-    /// Pack a static executable into an image file
-    Pack {
-        /// The static executable
-        #[arg(long, value_name = "FILE")]
-        elf: PathBuf,
-        /// Version of the plugin
-        #[arg(long)]
-        version: String,
-        /// Target triple that it was built for
-        #[arg(long)]
-        target: String,
-        /// Where to write the image
-        #[arg(long, value_name = "FILE")]
-        out: PathBuf,
-    },
-    /// Check an image file and print its manifest and measurement
-    Inspect {
-        /// The image file
-        file: PathBuf,
-    },
-}
-
 #[derive(Debug, clap::Args)]
+#[command(group = clap::ArgGroup::new("purpose").required(true).args(["release_keys", "development"]))]
 struct InitArguments {
     /// The folder; it must not exist, or be empty
     #[arg(long, value_name = "DIR")]
     home: PathBuf,
-    /// The image that this HSM will run, and no other
+    /// The image that this HSM will run first; with --development, and no other
     #[arg(long, value_name = "FILE")]
     image: PathBuf,
+    /// Run images for release, signed by these people: a list in the form of ssh-keygen's ALLOWED SIGNERS
+    #[arg(long, value_name = "FILE", requires = "threshold")]
+    release_keys: Option<PathBuf>,
+    /// How many people must sign an image
+    #[arg(long, value_name = "K", requires = "release_keys", value_parser = clap::value_parser!(u8).range(1..))]
+    threshold: Option<u8>,
+    /// Run this image for development, unsigned, for ever. Keep no money there
+    #[arg(long)]
+    development: bool,
     /// Where keys are used
     #[arg(long, value_enum, default_value = "embedded")]
     keystore: KeystoreChoice,
@@ -201,7 +196,7 @@ struct RunArguments {
     /// The folder of the HSM
     #[arg(long, value_name = "DIR")]
     home: PathBuf,
-    /// The image; only the one that the HSM was initialised with is run
+    /// The image: the one that has the HSM's state
     #[arg(long, value_name = "FILE")]
     image: PathBuf,
     /// Start although layers of the sandbox are missing; the HSM's status names them
@@ -234,10 +229,10 @@ impl Cli {
     /// Does what the command line asks.
     pub fn act(self) -> Result<ExitCode> {
         match self.command {
-            Command::Image(command) => image_command(&command)?,
             Command::Init(arguments) => init(&arguments)?,
             Command::Tenant(command) => tenant(&command)?,
             Command::Run(arguments) => run(arguments)?,
+            Command::Upgrade { home, image } => upgrade(&home, &image)?,
             Command::Sandbox => return Ok(print_layers(&sandbox::probe()?)),
             Command::Launch(stage) => return Ok(stages::launch(&Layers::of(&stage.layers))?.into()),
             Command::Confine(stage) => match stages::confine(&Layers::of(&stage.layers))? {},
@@ -245,22 +240,6 @@ impl Cli {
         }
         Ok(ExitCode::SUCCESS)
     }
-}
-
-fn image_command(command: &ImageCommand) -> Result<(), HsmError> {
-    match command {
-        ImageCommand::Pack { elf, version, target, out } => {
-            let image = image::pack(&image::read_file(elf)?, version, target)?;
-            std::fs::write(out, &image).map_err(HsmError::io(format!("write {}", out.display())))?;
-            println!("{}", json!({ "image": out, "measurement": image::measure(&image).to_hex() }));
-        }
-        ImageCommand::Inspect { file } => {
-            let image = image::read_file(file)?;
-            let (manifest, _) = image::parse(&image)?;
-            println!("{}", json!({ "manifest": manifest, "measurement": image::measure(&image).to_hex() }));
-        }
-    }
-    Ok(())
 }
 
 fn init(arguments: &InitArguments) -> Result<(), HsmError> {
@@ -272,9 +251,12 @@ fn init(arguments: &InitArguments) -> Result<(), HsmError> {
     };
     with_softhsm_configured(&home, keystore)?;
     let image = SealedImage::load(&arguments.image)?;
+    let plan = arguments.plan()?;
+    plan.trust(image.release().measurement)?.admit(&image, &arguments.image)?;
     let policy = arguments.policy.as_deref().map(read_document).transpose()?;
     let Initialised { hsm_id, root_fingerprint, api_keys } = home.initialise(&Initialisation {
-        measurement: image.measurement(),
+        first: image.release(),
+        plan,
         keystore,
         softhsm_module: arguments.softhsm_module.clone(),
         clock: match arguments.clock {
@@ -286,12 +268,34 @@ fn init(arguments: &InitArguments) -> Result<(), HsmError> {
     })?;
     let api_keys: serde_json::Map<_, _> =
         api_keys.iter().map(|(name, key)| (name.to_string(), key.expose().into())).collect();
-    let (hsm_id, measurement) = (HEXLOWER.encode(&hsm_id), image.measurement().to_hex());
-    let root_fingerprint = HEXLOWER.encode(&root_fingerprint);
+    let Release { measurement, version, channel } = image.release();
+    let (hsm_id, root_fingerprint) = (HEXLOWER.encode(&hsm_id), HEXLOWER.encode(&root_fingerprint));
     println!(
         "{}",
-        json!({ "hsm_id": hsm_id, "measurement": measurement, "root_fingerprint": root_fingerprint,
-            "api_keys": api_keys })
+        json!({ "hsm_id": hsm_id, "measurement": measurement, "version": version, "channel": channel,
+            "root_fingerprint": root_fingerprint, "api_keys": api_keys })
+    );
+    Ok(())
+}
+
+impl InitArguments {
+    fn plan(&self) -> Result<Plan, HsmError> {
+        match (&self.release_keys, self.threshold) {
+            (Some(keys), Some(threshold)) => Ok(Plan::Release { keys: read_document(keys)?, threshold }),
+            _ => Ok(Plan::Development),
+        }
+    }
+}
+
+fn upgrade(home: &Path, image: &Path) -> Result<(), HsmError> {
+    hardening::harden()?;
+    let home = Home::at(home)?;
+    let claim = home.claim()?;
+    let Upgraded { from, to, steps, people } = trust::upgrade(&home, &claim, image)?;
+    println!(
+        "{}",
+        json!({ "from": from.measurement, "measurement": to.measurement, "version": to.version, "steps": steps,
+            "signed_by": people })
     );
     Ok(())
 }

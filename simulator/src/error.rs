@@ -2,6 +2,7 @@
 
 use crate::sandbox::MissingLayer;
 use core::fmt;
+use countersign_release::Refusal;
 
 /// Why the HSM does not start, or cannot go on. Each prints as a sentence for the operator, without secrets.
 #[derive(Debug)]
@@ -10,15 +11,8 @@ pub enum HsmError {
     Home(String),
     /// The operator's folder inside the home is not readable as such.
     Ceremony(String),
-    /// The image file is not an image.
-    Image(String),
-    /// The image is not the one that was pinned when the HSM was initialised.
-    NotPinned {
-        /// SHA-384 that was pinned, in hex.
-        pinned: String,
-        /// SHA-384 of the file that was offered, in hex.
-        measured: String,
-    },
+    /// The image is not one that this HSM takes.
+    Refused(Refusal),
     /// Store or NVRAM were refused when the HSM started.
     StoreRefused(String),
     /// Layers of the sandbox are not available here.
@@ -40,7 +34,7 @@ impl HsmError {
     /// The exit code of `countersign-hsm`.
     pub const fn exit_code(&self) -> u8 {
         match self {
-            HsmError::Image(_) | HsmError::NotPinned { .. } => 3,
+            HsmError::Refused(_) => 3,
             HsmError::StoreRefused(_) => 4,
             HsmError::SandboxIncomplete(_) => 5,
             _ => 1,
@@ -59,15 +53,10 @@ impl fmt::Display for HsmError {
         match self {
             HsmError::Home(text)
             | HsmError::Ceremony(text)
-            | HsmError::Image(text)
             | HsmError::StoreRefused(text)
             | HsmError::Plugin(text)
             | HsmError::Keystore(text) => f.write_str(text),
-            HsmError::NotPinned { pinned, measured } => write!(
-                f,
-                "this is not the image that the HSM was initialised with: its measurement is {measured}, \
-                 and the fuses pin {pinned}; start the HSM with the pinned image"
-            ),
+            HsmError::Refused(refusal) => refusal.fmt(f),
             HsmError::SandboxIncomplete(missing) => {
                 f.write_str("the sandbox is not complete, so the plugin was not started")?;
                 for layer in missing {

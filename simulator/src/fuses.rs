@@ -2,19 +2,23 @@
 //!
 //! ```text
 //! offset  size  what
-//! 0       8     "CSFUSES1"
+//! 0       8     "CSFUSES2"
 //! 8       16    HSM id
 //! 24      32    device secret
 //! 56      1     clock mode: 0 system, 1 manual
 //! 57      1     keystore: 0 embedded, 1 SoftHSM
-//! 58      48    pinned measurement: SHA-384 of the only image that this HSM runs
-//! 106     32    SHA-256 of everything before it
+//! 58      1     what it is for: 0 development, 1 release
+//! 59      1     how many people must sign an image; 0 for development
+//! 60      32    SHA-256 of the list of release keys; zeros for development
+//! 92      48    measurement of the first image: the root of the lineage; for development, the only image
+//! 140     32    SHA-256 of everything before it
 //! ```
 
-use crate::image::Measurement;
 use crate::keystore::KeystoreKind;
 use crate::{HsmError, durable};
 use countersign_approvals::es256::SigningKey;
+use countersign_release::Measurement;
+use countersign_release::lineage::{HEAD_BYTES, Member};
 use countersign_wire::client::ClockMode;
 use countersign_wire::hal::Secret;
 use hkdf::Hkdf;
@@ -22,23 +26,42 @@ use sha2::{Digest, Sha256};
 use std::path::Path;
 use zeroize::Zeroizing;
 
-const MAGIC: &[u8; 8] = b"CSFUSES1";
-pub(crate) const CHECKSUM_AT: usize = 106;
+const MAGIC: &[u8; 8] = b"CSFUSES2";
+pub(crate) const CHECKSUM_AT: usize = 140;
 
 /// Length of the fuses in bytes.
 pub const FUSES_BYTES: usize = CHECKSUM_AT + 32;
+
+/// Length of a key in bytes.
+pub const KEY_BYTES: usize = 32;
+
+/// Which images an HSM takes. Fixed for its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// The development image that it was initialised with, unsigned.
+    Development,
+    /// Images for release that enough people signed.
+    Release {
+        /// SHA-256 of the list of their keys.
+        keys_sha256: [u8; 32],
+        /// How many people it takes, 1 or more.
+        threshold: u8,
+    },
+}
 
 /// The fuses of one HSM.
 pub struct Fuses {
     /// Which HSM this is.
     pub hsm_id: [u8; 16],
-    device_secret: Zeroizing<[u8; 32]>,
+    device_secret: Zeroizing<[u8; KEY_BYTES]>,
     /// Where time comes from.
     pub clock: ClockMode,
     /// Which keystore holds its keys.
     pub keystore: KeystoreKind,
-    /// The only image that it runs.
-    pub measurement: Measurement,
+    /// Which images it takes.
+    pub purpose: Purpose,
+    /// The image that it was initialised with.
+    pub first_image: Measurement,
 }
 
 impl core::fmt::Debug for Fuses {
@@ -55,10 +78,11 @@ impl Fuses {
     pub fn generate(
         clock: ClockMode,
         keystore: KeystoreKind,
-        measurement: Measurement,
+        purpose: Purpose,
+        first_image: Measurement,
     ) -> Result<Self, getrandom::Error> {
-        let mut fuses =
-            Self { hsm_id: [0; 16], device_secret: Zeroizing::new([0; 32]), clock, keystore, measurement };
+        let device_secret = Zeroizing::new([0; KEY_BYTES]);
+        let mut fuses = Self { hsm_id: [0; 16], device_secret, clock, keystore, purpose, first_image };
         getrandom::fill(&mut fuses.hsm_id)?;
         getrandom::fill(fuses.device_secret.as_mut_slice())?;
         Ok(fuses)
@@ -78,18 +102,29 @@ impl Fuses {
             .ok_or_else(|| HsmError::Home(format!("the fuses in {} are damaged", path.display())))
     }
 
-    /// The key that seals the plugin's records: bound to this device, this image and this clock mode.
-    pub fn sealing_key(&self) -> Secret {
-        let mut info = Vec::with_capacity(128);
-        info.extend_from_slice(b"countersign/simulator/sealing-key/1\0");
-        info.extend_from_slice(self.measurement.as_bytes());
-        info.push(clock_code(self.clock));
-        info.extend_from_slice(&self.hsm_id);
-        let mut key = vec![0; 32];
-        Hkdf::<Sha256>::new(None, self.device_secret.as_slice())
-            .expand(&info, &mut key)
+    /// The key under which the state key lies in NVRAM while the lineage has this head. A head that ends with another image
+    /// gives another key, so the state key opens to the image that was measured and to no other.
+    pub fn lineage_key(&self, head: &[u8; HEAD_BYTES]) -> Zeroizing<[u8; KEY_BYTES]> {
+        self.derive(&[], b"countersign/simulator/lineage-key/1\0", &[head])
+    }
+
+    /// The key that seals the plugin's records: bound to this device, to the state key that its lineage carries on, to the
+    /// lineage's root and to the clock mode.
+    pub fn sealing_key(&self, state_key: &[u8; KEY_BYTES], root: &Member) -> Secret {
+        let parts = [root.measurement.as_bytes().as_slice(), &root.version.to_bytes()];
+        let key = self.derive(state_key, b"countersign/simulator/sealing-key/2\0", &parts);
+        Secret::new(key.to_vec())
+    }
+
+    /// HKDF-SHA256 with the device secret and `more` as input. The info is the label, the parts, the clock mode, the HSM id.
+    fn derive(&self, more: &[u8], label: &[u8], parts: &[&[u8]]) -> Zeroizing<[u8; KEY_BYTES]> {
+        let input = Zeroizing::new([self.device_secret.as_slice(), more].concat());
+        let info = [label, &parts.concat(), &[clock_code(self.clock)], &self.hsm_id].concat();
+        let mut key = Zeroizing::new([0; KEY_BYTES]);
+        Hkdf::<Sha256>::new(None, &input)
+            .expand(&info, key.as_mut_slice())
             .expect("32 bytes are within HKDF's limit");
-        Secret::new(key)
+        key
     }
 
     /// The root: what this HSM says of the images that it runs, whichever they are. Its public key is shown when the HSM is
@@ -110,7 +145,13 @@ impl Fuses {
         bytes.extend_from_slice(self.device_secret.as_slice());
         bytes.push(clock_code(self.clock));
         bytes.push(self.keystore.code());
-        bytes.extend_from_slice(self.measurement.as_bytes());
+        let (code, threshold, keys_sha256) = match self.purpose {
+            Purpose::Development => (0, 0, [0; 32]),
+            Purpose::Release { keys_sha256, threshold } => (1, threshold, keys_sha256),
+        };
+        bytes.extend_from_slice(&[code, threshold]);
+        bytes.extend_from_slice(&keys_sha256);
+        bytes.extend_from_slice(self.first_image.as_bytes());
         let checksum = Sha256::digest(bytes.as_slice());
         bytes.extend_from_slice(&checksum);
         bytes
@@ -126,12 +167,19 @@ impl Fuses {
             1 => ClockMode::Manual,
             _ => return None,
         };
+        let keys_sha256: [u8; 32] = body[60..92].try_into().ok()?;
+        let purpose = match (body[58], body[59]) {
+            (0, 0) if keys_sha256 == [0; 32] => Purpose::Development,
+            (1, threshold @ 1..) => Purpose::Release { keys_sha256, threshold },
+            _ => return None,
+        };
         Some(Self {
             hsm_id: body[8..24].try_into().ok()?,
             device_secret: Zeroizing::new(body[24..56].try_into().ok()?),
             clock,
             keystore: KeystoreKind::from_code(body[57])?,
-            measurement: Measurement::from_bytes(body[58..CHECKSUM_AT].try_into().ok()?),
+            purpose,
+            first_image: Measurement::from_bytes(body[92..CHECKSUM_AT].try_into().ok()?),
         })
     }
 }
@@ -144,35 +192,44 @@ fn clock_code(clock: ClockMode) -> u8 {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
+    use countersign_release::Version;
 
-    fn fuses(clock: ClockMode, measurement: u8) -> Fuses {
+    pub(crate) fn fuses(clock: ClockMode) -> Fuses {
         Fuses {
             hsm_id: [1; 16],
             device_secret: Zeroizing::new([2; 32]),
             clock,
             keystore: KeystoreKind::Softhsm,
-            measurement: Measurement::from_bytes([measurement; 48]),
+            purpose: Purpose::Release { keys_sha256: [4; 32], threshold: 2 },
+            first_image: Measurement::from_bytes([3; 48]),
         }
+    }
+
+    fn root(byte: u8, major: u32) -> Member {
+        Member { measurement: Measurement::from_bytes([byte; 48]), version: Version::new(major, 0, 0) }
     }
 
     #[test]
     fn fuses_come_back_as_they_were_burnt_and_are_burnt_once() {
         let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("fuses");
-        let burnt = fuses(ClockMode::Manual, 3);
-        burnt.burn(&path).unwrap();
-        let read = Fuses::read(&path).unwrap();
-        assert_eq!(read.encode().as_slice(), burnt.encode().as_slice());
-        assert_eq!(std::fs::read(&path).unwrap().len(), FUSES_BYTES);
-        assert!(burnt.burn(&path).is_err());
-        assert!(!format!("{read:?}").contains("secret"));
+        for purpose in [Purpose::Development, fuses(ClockMode::Manual).purpose] {
+            let path = folder.path().join(format!("{purpose:?}"));
+            let burnt = Fuses { purpose, ..fuses(ClockMode::Manual) };
+            burnt.burn(&path).unwrap();
+            let read = Fuses::read(&path).unwrap();
+            assert_eq!(read.encode().as_slice(), burnt.encode().as_slice());
+            assert_eq!(read.purpose, purpose);
+            assert_eq!(std::fs::read(&path).unwrap().len(), FUSES_BYTES);
+            assert!(burnt.burn(&path).is_err());
+            assert!(!format!("{read:?}").contains("secret"));
+        }
     }
 
     #[test]
     fn refuses_fuses_with_any_byte_changed() {
-        let good = fuses(ClockMode::System, 3).encode();
+        let good = fuses(ClockMode::System).encode();
         assert!(Fuses::decode(&good).is_some());
         for at in 0..good.len() {
             let mut bad = good.clone();
@@ -183,11 +240,33 @@ mod tests {
     }
 
     #[test]
-    fn another_image_or_clock_mode_gets_another_sealing_key() {
-        let key = fuses(ClockMode::System, 3).sealing_key();
+    fn refuses_a_purpose_that_is_neither_one_nor_the_other() {
+        let patched = |code: u8, threshold: u8, key: u8| {
+            let mut bytes = fuses(ClockMode::System).encode();
+            (bytes[58], bytes[59]) = (code, threshold);
+            bytes[60..92].fill(key);
+            let checksum = Sha256::digest(&bytes[..CHECKSUM_AT]);
+            bytes[CHECKSUM_AT..].copy_from_slice(&checksum);
+            Fuses::decode(&bytes)
+        };
+        assert!(patched(1, 2, 4).is_some() && patched(0, 0, 0).is_some());
+        for (code, threshold, key) in [(1, 0, 4), (0, 1, 0), (0, 0, 4), (2, 2, 4)] {
+            assert!(patched(code, threshold, key).is_none(), "{code} {threshold} {key}");
+        }
+    }
+
+    #[test]
+    fn i12_another_head_state_root_or_clock_mode_gets_another_key() {
+        let (system, manual) = (fuses(ClockMode::System), fuses(ClockMode::Manual));
+        let key = system.sealing_key(&[5; 32], &root(3, 1));
         assert_eq!(key.expose().len(), 32);
-        assert_eq!(key, fuses(ClockMode::System, 3).sealing_key());
-        assert_ne!(key, fuses(ClockMode::Manual, 3).sealing_key());
-        assert_ne!(key, fuses(ClockMode::System, 4).sealing_key());
+        assert_eq!(key, system.sealing_key(&[5; 32], &root(3, 1)));
+        assert_ne!(key, manual.sealing_key(&[5; 32], &root(3, 1)));
+        assert_ne!(key, system.sealing_key(&[6; 32], &root(3, 1)));
+        assert_ne!(key, system.sealing_key(&[5; 32], &root(4, 1)));
+        assert_ne!(key, system.sealing_key(&[5; 32], &root(3, 2)));
+        assert_eq!(system.lineage_key(&[7; 32]), system.lineage_key(&[7; 32]));
+        assert_ne!(system.lineage_key(&[7; 32]), system.lineage_key(&[8; 32]));
+        assert_ne!(system.lineage_key(&[7; 32]), manual.lineage_key(&[7; 32]));
     }
 }

@@ -5,11 +5,13 @@
 use crate::ceremony::{self, TenantTerms};
 use crate::clock::Clock;
 use crate::fuses::Fuses;
-use crate::image::Measurement;
 use crate::keystore::{self, KeystoreKind};
+use crate::lineage;
 use crate::nvram::{STATE_SLOT_BYTES, Slots};
 use crate::store::Store;
+use crate::trust::Plan;
 use crate::{HsmError, durable};
+use countersign_release::Release;
 use countersign_wire::client::ClockMode;
 use countersign_wire::names::{ApiKey, TenantName};
 use std::fs::{File, TryLockError};
@@ -31,8 +33,10 @@ pub struct Home {
 /// What is decided when an HSM is initialised.
 #[derive(Debug)]
 pub struct Initialisation {
-    /// The only image that it will run.
-    pub measurement: Measurement,
+    /// The first image that it runs, admitted already.
+    pub first: Release,
+    /// Which images it takes.
+    pub plan: Plan,
     /// Which keystore holds its keys.
     pub keystore: KeystoreKind,
     /// SoftHSM's library, if not where Debian puts it.
@@ -90,6 +94,11 @@ impl Home {
         self.root.join("nvram/state")
     }
 
+    /// Whose state this is, and its key.
+    pub fn nvram_lineage(&self) -> PathBuf {
+        self.root.join("nvram/lineage")
+    }
+
     /// The value of a manual clock.
     pub fn nvram_clock(&self) -> PathBuf {
         self.root.join("nvram/clock")
@@ -103,6 +112,11 @@ impl Home {
     /// The operator's list of tenants.
     pub fn tenants(&self) -> PathBuf {
         self.root.join("ceremony/tenants.toml")
+    }
+
+    /// The list of release keys.
+    pub fn release_keys(&self) -> PathBuf {
+        self.root.join("ceremony/release-keys")
     }
 
     /// The folder on the untrusted disk.
@@ -141,8 +155,12 @@ impl Home {
             }
         }
         keystore::create(plan.keystore, &self.keystore(), plan.softhsm_module.as_deref())?;
-        let fuses = Fuses::generate(plan.clock, plan.keystore, plan.measurement)
+        if let Some(keys) = plan.plan.keys() {
+            durable::create_file(&self.release_keys(), keys)?;
+        }
+        let fuses = Fuses::generate(plan.clock, plan.keystore, plan.plan.purpose(), plan.first.measurement)
             .map_err(HsmError::io("make the device secret"))?;
+        lineage::create(&self.nvram_lineage(), &fuses, &plan.first)?;
         fuses.burn(&self.fuses())?;
         let root_fingerprint = fuses.root().public_key().fingerprint();
         Ok(Initialised { hsm_id: fuses.hsm_id, root_fingerprint, api_keys })
@@ -196,12 +214,18 @@ impl Home {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
+    use countersign_release::{Channel, Measurement, Version};
 
-    fn plan() -> Initialisation {
+    pub(crate) fn plan() -> Initialisation {
         Initialisation {
-            measurement: Measurement::from_bytes([7; 48]),
+            first: Release {
+                measurement: Measurement::from_bytes([7; 48]),
+                version: Version::new(1, 0, 0),
+                channel: Channel::Development,
+            },
+            plan: Plan::Development,
             keystore: KeystoreKind::Embedded,
             softhsm_module: None,
             clock: ClockMode::Manual,

@@ -13,7 +13,8 @@
 //! Modules, from the outside in:
 //! * [`cli`]: the command line; [`ceremony`]: what the operator sets up; [`home`]: the folder of one HSM.
 //! * [`supervisor`]: starts the plugin, watches it, starts it again; [`hardening`] of the firmware itself.
-//! * [`image`]: packs, checks and seals the image; [`sandbox`]: runs it with nothing but a socket.
+//! * [`trust`]: which images this HSM takes; [`lineage`]: whose state it has, and to which image its key opens.
+//! * [`image`]: seals the image; [`sandbox`]: runs it with nothing but a socket.
 //! * [`listener`] and [`control`]: the sockets; [`relay`] and [`link`]: between clients, plugin and workers.
 //! * [`ops`]: does what the plugin asks, over [`keystore`], [`store`], [`nvram`] and [`clock`]; usable in process.
 //! * [`attestation`]: what the HSM says of itself, signed down from its root.
@@ -31,6 +32,7 @@ pub mod hardening;
 pub mod home;
 pub mod image;
 pub mod keystore;
+pub mod lineage;
 pub mod link;
 pub mod listener;
 pub mod log;
@@ -42,5 +44,6 @@ pub mod relay;
 pub mod sandbox;
 pub mod store;
 pub mod supervisor;
+pub mod trust;
 
 pub use error::HsmError;

@@ -3,6 +3,8 @@
 use clap::Parser;
 use countersign_simulator::cli::Cli;
 use countersign_simulator::{HsmError, log};
+use serde_json::json;
+use std::io::Write;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
@@ -19,7 +21,13 @@ fn main() -> ExitCode {
         Ok(code) => code,
         Err(error) => {
             log::line(format_args!("{error:#}"));
-            ExitCode::from(error.downcast_ref::<HsmError>().map_or(1, HsmError::exit_code))
+            let error = error.downcast_ref::<HsmError>();
+            if let Some(HsmError::Refused(refusal)) = error {
+                let told = json!({ "refused": refusal.word(), "message": refusal.to_string() });
+                // Nobody may be listening; the exit code says it, too.
+                let _ = writeln!(std::io::stdout(), "{told}");
+            }
+            ExitCode::from(error.map_or(1, HsmError::exit_code))
         }
     }
 }

@@ -1,4 +1,4 @@
-//! NVRAM: at most 4 KiB that the boundary trusts, in two files of two slots each.
+//! NVRAM: at most 4 KiB that the boundary trusts, in files of two slots each.
 //!
 //! One slot, big-endian:
 //! ```text
@@ -10,8 +10,8 @@
 //! slot - 32   32    SHA-256 of everything before it in the slot
 //! ```
 //! A write goes to the slot with the older sequence and is synced before it counts, so that a torn write leaves
-//! the newer slot as it was. Slots begin on sectors of 512 bytes. Opening takes the valid slot with the highest
-//! sequence, and refuses when there is none.
+//! the newer slot as it was. Slots begin on sectors of 512 bytes, except those of the manual clock, which exists for tests and
+//! development alone. Opening takes the valid slot with the highest sequence, and refuses when there is none.
 
 use crate::{HsmError, durable};
 use sha2::{Digest, Sha256};
@@ -26,16 +26,24 @@ const SECTOR_BYTES: usize = 512;
 /// Length of one slot of the plugin's NVRAM.
 pub const STATE_SLOT_BYTES: usize = 2 * SECTOR_BYTES;
 
-/// Length of one slot of the manual clock.
-pub const CLOCK_SLOT_BYTES: usize = SECTOR_BYTES;
+/// Length of one slot of the lineage.
+pub const LINEAGE_SLOT_BYTES: usize = SECTOR_BYTES;
 
-/// What changes of the HSM's NVRAM: both files together.
-pub const SLOTS_BYTES: usize = 2 * (STATE_SLOT_BYTES + CLOCK_SLOT_BYTES);
+/// Length of one slot of the manual clock.
+pub const CLOCK_SLOT_BYTES: usize = SECTOR_BYTES / 2;
+
+/// What changes of the HSM's NVRAM: all files together.
+pub const SLOTS_BYTES: usize = 2 * (STATE_SLOT_BYTES + LINEAGE_SLOT_BYTES + CLOCK_SLOT_BYTES);
 
 /// The most that the fuses take.
-pub const FUSES_MAX_BYTES: usize = 1024;
+pub const FUSES_MAX_BYTES: usize = 512;
 
 const _: () = assert!(SLOTS_BYTES + FUSES_MAX_BYTES <= 4096, "the boundary has 4 KiB of NVRAM");
+const _: () = assert!(crate::fuses::FUSES_BYTES <= FUSES_MAX_BYTES, "the fuses fit what is left");
+const _: () = assert!(
+    HEADER_BYTES + crate::lineage::KEPT_BYTES + CHECKSUM_BYTES <= LINEAGE_SLOT_BYTES,
+    "a lineage and its key fit their slot"
+);
 const _: () = assert!(
     HEADER_BYTES + countersign_wire::hal::NVRAM_MAX_BYTES + CHECKSUM_BYTES <= STATE_SLOT_BYTES,
     "what the plugin may keep fits its slot"
@@ -130,7 +138,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    const SLOT: usize = CLOCK_SLOT_BYTES;
+    const SLOT: usize = LINEAGE_SLOT_BYTES;
 
     fn fresh(content: &[u8]) -> (tempfile::TempDir, std::path::PathBuf) {
         let folder = tempfile::tempdir().unwrap();

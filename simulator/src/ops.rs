@@ -5,11 +5,13 @@ use crate::clock::Clock;
 use crate::fuses::Fuses;
 use crate::home::{Claim, Home, HomeLock};
 use crate::keystore::{self, Keystore, KeystoreError, WRAPPED_MAX_BYTES};
+use crate::lineage::Kept;
 use crate::nvram::{STATE_SLOT_BYTES, Slots};
 use crate::store::{Store, StoreFault};
 use crate::{HsmError, attestation, ceremony, log};
 use countersign_approvals::es256::PublicKey;
 use countersign_approvals::statement::{self, Signed};
+use countersign_release::{Lineage, Release};
 use countersign_wire::client::{ClockMode, RANDOM_MAX_BYTES, TotpHash};
 use countersign_wire::device::Identity;
 use countersign_wire::hal::{
@@ -27,6 +29,9 @@ pub const COUNTERS_MAX: usize = 8;
 pub struct Hardware {
     home: Home,
     fuses: Fuses,
+    release: Release,
+    lineage: Lineage,
+    sealing_key: Secret,
     clock: Clock,
     store: Store,
     nvram: Mutex<Slots>,
@@ -38,10 +43,22 @@ pub struct Hardware {
 }
 
 impl Hardware {
-    /// Opens the HSM in this home, which this process has claimed.
-    pub fn open(home: &Home, claim: Claim, missing_sandbox_layers: Vec<String>) -> Result<Self, HsmError> {
+    /// Opens the HSM in this home, which this process has claimed, for the image that runs, which was measured. The state opens to
+    /// that one where it is what the lineage has come to, and to no other.
+    pub fn open(
+        home: &Home,
+        claim: Claim,
+        release: Release,
+        missing_sandbox_layers: Vec<String>,
+    ) -> Result<Self, HsmError> {
         let Claim { fuses, lock } = claim;
+        let kept = Kept::open(&home.nvram_lineage(), &fuses)?;
+        let lineage = kept.lineage().clone();
+        let state_key = kept.state_key(&fuses, &release)?;
         Ok(Self {
+            sealing_key: fuses.sealing_key(state_key.expose(), &lineage.root()),
+            release,
+            lineage,
             clock: Clock::open(fuses.clock, &home.nvram_clock())?,
             store: Store::open(&home.store())?,
             nvram: Mutex::new(Slots::open(&home.nvram_state(), STATE_SLOT_BYTES)?),
@@ -66,8 +83,8 @@ impl Hardware {
         }
         Ok(Boot {
             hsm_id: ByteArray::new(self.fuses.hsm_id),
-            sealing_key: self.fuses.sealing_key(),
-            measurement: ByteArray::new(*self.fuses.measurement.as_bytes()),
+            sealing_key: self.sealing_key.clone(),
+            measurement: ByteArray::new(*self.release.measurement.as_bytes()),
             clock: self.fuses.clock,
             keystore: self.keystore.name().into(),
             nvram: (!nvram.is_empty()).then(|| ByteBuf::from(nvram)),
@@ -91,6 +108,16 @@ impl Hardware {
     /// The fuses.
     pub fn fuses(&self) -> &Fuses {
         &self.fuses
+    }
+
+    /// The image that runs: measurement, version, and whether it is for development or for release.
+    pub fn release(&self) -> &Release {
+        &self.release
+    }
+
+    /// The images that had this HSM's state, up to the one that runs.
+    pub fn lineage(&self) -> &Lineage {
+        &self.lineage
     }
 
     /// Whether store or NVRAM failed, so that nothing is believed until the HSM is started again.
@@ -137,7 +164,7 @@ impl Hardware {
         let key = |bytes: &[u8; 65]| PublicKey::parse(bytes).map_err(|_| Fault::Limits);
         let identity = statement::Identity {
             hsm: self.fuses.hsm_id,
-            measurement: *self.fuses.measurement.as_bytes(),
+            measurement: *self.release.measurement.as_bytes(),
             clock: match self.fuses.clock {
                 ClockMode::System => statement::ClockMode::System,
                 ClockMode::Manual => statement::ClockMode::Manual,
@@ -161,6 +188,8 @@ impl Hardware {
         }
         let facts = attestation::Facts {
             fuses: &self.fuses,
+            release: &self.release,
+            lineage: &self.lineage,
             keystore: self.keystore.name(),
             missing_layers: &self.missing_sandbox_layers,
             unix_secs: self.now().unix_secs,
@@ -270,29 +299,20 @@ fn of_keystore(error: &KeystoreError) -> Fault {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::home::Initialisation;
-    use crate::image::Measurement;
-    use crate::keystore::KeystoreKind;
+    use crate::home::tests::plan;
     use countersign_approvals::es256::SigningKey;
+    use countersign_release::Measurement;
     use countersign_wire::hal::Extent;
 
     fn fresh() -> (tempfile::TempDir, Home) {
         let folder = tempfile::tempdir().unwrap();
         let home = Home::at(&folder.path().join("hsm")).unwrap();
-        home.initialise(&Initialisation {
-            measurement: Measurement::from_bytes([7; 48]),
-            keystore: KeystoreKind::Embedded,
-            softhsm_module: None,
-            clock: ClockMode::Manual,
-            tenants: vec!["default".parse().unwrap()],
-            policy: None,
-        })
-        .unwrap();
+        home.initialise(&plan()).unwrap();
         (folder, home)
     }
 
     fn open(home: &Home, missing: Vec<String>) -> Result<Hardware, HsmError> {
-        Hardware::open(home, home.claim()?, missing)
+        Hardware::open(home, home.claim()?, plan().first, missing)
     }
 
     fn commit(offset: u64, append: &[u8], nvram: &[u8]) -> Op {
@@ -453,8 +473,25 @@ mod tests {
     }
 
     #[test]
+    fn i12_the_sealing_key_is_for_the_image_that_was_measured_alone() {
+        let (_folder, home) = fresh();
+        let first = plan().first;
+        let hardware = Hardware::open(&home, home.claim().unwrap(), first, Vec::new()).unwrap();
+        let boot = hardware.boot().unwrap();
+        assert_eq!(boot.sealing_key.expose().len(), 32);
+        assert_eq!(boot.measurement.as_slice(), first.measurement.as_bytes());
+        assert_eq!((hardware.release(), hardware.lineage().steps()), (&first, 0));
+        drop(hardware);
+        let mut measurement = *first.measurement.as_bytes();
+        measurement[47] ^= 1;
+        let other = Release { measurement: Measurement::from_bytes(measurement), ..first };
+        let refused = Hardware::open(&home, home.claim().unwrap(), other, Vec::new()).err().unwrap();
+        assert_eq!(refused.exit_code(), 3);
+    }
+
+    #[test]
     fn refuses_to_open_without_nvram_or_store() {
-        for lost in ["nvram/state", "store/log-0000000000000000", "store/archive"] {
+        for lost in ["nvram/state", "nvram/lineage", "store/log-0000000000000000", "store/archive"] {
             let (folder, home) = fresh();
             std::fs::remove_file(folder.path().join("hsm").join(lost)).unwrap();
             assert!(open(&home, Vec::new()).is_err(), "{lost}");

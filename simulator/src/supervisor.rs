@@ -11,7 +11,9 @@ use crate::ops::Hardware;
 use crate::relay::{self, Crew, Relay, SMALL_STACK_BYTES, Said, Switchboard};
 use crate::sandbox::verify::{self, Found};
 use crate::sandbox::{self, Launched, Layer, Layers};
+use crate::trust::Trust;
 use crate::{HsmError, control, hardening, log};
+use countersign_release::{Channel, Measurement, Release, Version};
 use countersign_wire::client::ClockMode;
 use countersign_wire::hal::Event;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -52,7 +54,7 @@ pub struct RunPlan {
     pub home: Home,
     /// Its lock and its fuses.
     pub claim: Claim,
-    /// The image file; only the pinned one is run.
+    /// The image file; only one that the HSM takes is run.
     pub image: PathBuf,
     /// Start although sandbox layers are missing.
     pub weak_sandbox: bool,
@@ -71,16 +73,20 @@ struct Serving<'a> {
     socket: &'a Path,
     control: Option<&'a Path>,
     pid: u32,
-    measurement: String,
+    measurement: Measurement,
+    version: Version,
+    channel: Channel,
 }
 
 /// Runs the HSM until it is told to stop or cannot go on.
 pub fn run(plan: RunPlan) -> Result<(), HsmError> {
     // Before anything is started, so that no signal is lost; the thread that waits for them comes later.
     let signals = Signals::new([SIGINT, SIGTERM]).map_err(HsmError::io("wait for signals"))?;
-    let image = SealedImage::load_pinned(&plan.image, plan.claim.fuses.measurement)?;
+    let image = SealedImage::load(&plan.image)?;
+    Trust::of(&plan.claim.fuses, &plan.home)?.admit(&image, &plan.image)?;
     let layers = available_layers(plan.weak_sandbox)?;
-    let hardware = Arc::new(Hardware::open(&plan.home, plan.claim, layers.missing_words())?);
+    let missing = layers.missing_words();
+    let hardware = Arc::new(Hardware::open(&plan.home, plan.claim, image.release(), missing)?);
     let switchboard = Arc::new(Switchboard::default());
     let sockets = Sockets::open(&plan.home, &Admission::of(&plan.allow_uids), &hardware, &switchboard)?;
     let (notices, inbox) = channel();
@@ -260,12 +266,18 @@ impl Supervisor {
     /// Says, once, that the HSM serves.
     fn announce(&mut self) {
         log::line("the plugin is ready");
+        if self.image.release().channel == Channel::Development {
+            log::line("the image is for development: nobody has signed it; keep no money here");
+        }
         if !std::mem::replace(&mut self.announced, true) {
+            let Release { measurement, version, channel } = self.image.release();
             let serving = Serving {
                 socket: &self.sockets.client,
                 control: self.sockets.control.as_deref(),
                 pid: std::process::id(),
-                measurement: self.image.measurement().to_hex(),
+                measurement,
+                version,
+                channel,
             };
             let text = serde_json::to_string(&serving).expect("Home::at checked that the paths are UTF-8");
             let mut stdout = std::io::stdout().lock();

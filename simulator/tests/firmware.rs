@@ -5,6 +5,9 @@
 #[path = "firmware/sandbox.rs"]
 mod sandbox;
 
+use countersign_release::image::{self, Contents};
+use countersign_release::sbom::{Component, Kind, Sbom};
+use countersign_release::{Channel, Version};
 use countersign_wire::client::{Act, Outcome, Reply, Request, RequestId};
 use countersign_wire::frame::{self, CLIENT_MAX_BYTES};
 use countersign_wire::reason::Reason;
@@ -55,19 +58,29 @@ fn probe_image() -> &'static Path {
             .status()
             .unwrap();
         assert!(compiled.success());
-        json(&hsm(&[
-            "image",
-            "pack",
-            "--elf",
-            text(&elf),
-            "--version=1",
-            "--target",
-            TARGET,
-            "--out",
-            text(&image),
-        ]));
+        pack(&elf, 1, &image);
         image
     })
+}
+
+/// Packs an executable into an image for development.
+fn pack(elf: &Path, version: u32, out: &Path) {
+    let probe = Component {
+        kind: Kind::Application,
+        name: "probe".into(),
+        version: "1".into(),
+        hashes: Vec::new(),
+        licenses: Vec::new(),
+        purl: None,
+    };
+    let contents = Contents {
+        version: Version::new(version, 0, 0),
+        channel: Channel::Development,
+        target: TARGET.into(),
+        succeeds: Vec::new(),
+        sbom: Sbom::new(probe, Vec::new()),
+    };
+    std::fs::write(out, image::pack(&std::fs::read(elf).unwrap(), &contents).unwrap()).unwrap();
 }
 
 /// An HSM in a folder of its own, running unless it was stopped.
@@ -80,7 +93,7 @@ impl Hsm {
     fn init(arguments: &[&str]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let home = folder.path().join("hsm");
-        let fixed = ["init", "--home", text(&home), "--image", text(probe_image())];
+        let fixed = ["init", "--development", "--home", text(&home), "--image", text(probe_image())];
         let initialised = json(&hsm(&[&fixed, arguments].concat()));
         assert_eq!(initialised["hsm_id"].as_str().unwrap().len(), 32);
         Self { folder, process: None }
@@ -246,21 +259,12 @@ fn i12_refuses_every_image_but_the_pinned_one() {
     let hsm_home = Hsm::init(&[]);
     let other = hsm_home.folder.path().join("other.image");
     let elf = Path::new(env!("CARGO_TARGET_TMPDIR")).join("probe_plugin");
-    json(&hsm(&[
-        "image",
-        "pack",
-        "--elf",
-        text(&elf),
-        "--version=2",
-        "--target",
-        TARGET,
-        "--out",
-        text(&other),
-    ]));
+    pack(&elf, 2, &other);
     let refused = hsm(&["run", "--home", text(&hsm_home.home()), "--image", text(&other)]);
     assert_eq!(refused.status.code(), Some(3));
     assert!(String::from_utf8_lossy(&refused.stderr).contains("not the image"));
-    assert_eq!(json(&hsm(&["image", "inspect", text(&other)]))["manifest"]["version"], "2");
+    let told: Value = serde_json::from_slice(&refused.stdout).unwrap();
+    assert_eq!(told["refused"], "not-pinned");
 }
 
 #[test]

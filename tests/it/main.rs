@@ -23,6 +23,7 @@ mod pkcs11_clients;
 mod pkcs11_examples;
 mod prior_art;
 mod refusals;
+mod release;
 mod rollback;
 mod sandbox;
 mod secrets;

@@ -209,7 +209,8 @@ PLUGIN = {
 }  # fmt: skip
 CLAIMS = {
     6: int, 10: range(8, 65), 256: UEID, 259: HWMODEL, 260: VERSION, 263: {0, 3}, 265: str, 266: {"plugin": PLUGIN},
-    -70001: 48, -70002: str, -70003: str, -70004: TEXTS, -70005: TEXTS, -70006: str, -70007: (int, 48), -70008: [(int, 32)],
+    -70001: 48, -70002: str, -70003: str, -70004: TEXTS, -70005: TEXTS, -70006: str, -70007: (int, 48, 32),
+    -70008: [(int, 32)], -70010: str,
 }  # fmt: skip
 
 
@@ -269,12 +270,12 @@ def named(claims):
     plugin = claims[266]["plugin"]
     release_keys, policy = claims[-70008], plugin[-70102]
     return {
-        "hsm_id": claims[256][1:], "measurement": claims[-70001], "version": plugin[271][0],
+        "hsm_id": claims[256][1:], "measurement": claims[-70001], "image_version": claims[-70010], "version": plugin[271][0],
         "unix_time": claims[6], "clock": claims[-70002], "clock_sure": plugin[-70109],
         "keystore": claims[-70003], "boundary": claims[-70006],
         "sandbox_layers": claims[-70004], "missing_sandbox_layers": claims[-70005],
         "hardware_model": claims[259].decode("utf-8"), "firmware_version": claims[260][0], "development": claims[263] == 0,
-        "lineage": {"first": claims[-70007][1], "upgrades": claims[-70007][0]},
+        "lineage": {"first": claims[-70007][1], "upgrades": claims[-70007][0], "head": claims[-70007][2]},
         "release_keys": release_keys and {"sha256": release_keys[1], "threshold": release_keys[0]},
         "tenant": plugin[-70101], "policy": policy and {"version": policy[0], "sha256": policy[1]}, "officers": plugin[-70103],
         "boot_count": plugin[267], "store_head": plugin[-70107], "store_sequence": plugin[-70108],

@@ -58,6 +58,10 @@ pub struct Initialised {
     pub root_fingerprint: String,
     /// The image that it will run.
     pub measurement: String,
+    /// Its version.
+    pub version: String,
+    /// For whom it is made.
+    pub channel: String,
     /// Each tenant's API key.
     pub api_keys: BTreeMap<String, String>,
 }
@@ -74,6 +78,20 @@ pub struct Ready {
     pub pid: u32,
     /// The image that runs.
     pub measurement: String,
+    /// Its version.
+    pub version: String,
+    /// For whom it is made.
+    pub channel: String,
+}
+
+/// What `countersign-hsm` prints when it does not take an image.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ImageRefused {
+    /// The stable word.
+    pub refused: String,
+    /// A sentence for people.
+    pub message: String,
 }
 
 /// The HSM ended before it served.
@@ -81,6 +99,8 @@ pub struct Ready {
 pub struct NotServing {
     /// Its exit code; `None` if a signal ended it.
     pub exit_code: Option<i32>,
+    /// The word by which it refused the image.
+    pub refused: Option<String>,
     /// What it said.
     pub log: String,
 }
@@ -157,15 +177,62 @@ impl Hsm {
 
     fn init_in(folder: Folder, keystore: Keystore, tenants: &[&str]) -> Self {
         let home = folder.path().join("hsm");
+        let image = artefacts::image();
+        let initialised = Self::init_command(&home, &image, keystore, &["--development"], tenants);
+        Self::initialised_in(folder, &home, image, keystore, tenants, initialised)
+    }
+
+    /// A new HSM with the tenant [`TENANT`] for this image, and with these options of `countersign-hsm init` that say which images it
+    /// takes; not running yet. `Err` is what it said instead.
+    pub fn init_for(keystore: Keystore, image: &Path, purpose: &[&str]) -> Result<Self, Output> {
+        let folder = tempfile::Builder::new().prefix("countersign-").tempdir().expect("a temporary folder");
+        let folder = Folder::Temporary(folder);
+        let home = folder.path().join("hsm");
+        let output = Self::init_command(&home, image, keystore, purpose, &[TENANT]);
+        if !output.status.success() {
+            return Err(output);
+        }
+        Ok(Self::initialised_in(folder, &home, image.to_owned(), keystore, &[TENANT], output))
+    }
+
+    fn init_command(
+        home: &Path,
+        image: &Path,
+        keystore: Keystore,
+        purpose: &[&str],
+        tenants: &[&str],
+    ) -> Output {
         let mut command = hsm_command();
-        command.arg("init").arg("--home").arg(&home).arg("--image").arg(artefacts::image());
+        command.arg("init").arg("--home").arg(home).arg("--image").arg(image).args(purpose);
         command.args(["--keystore", keystore.word(), "--clock", "manual"]);
         for tenant in tenants {
             command.args(["--tenant", tenant]);
         }
-        let initialised: Initialised = one_line(&command.output().expect("countersign-hsm can be started"));
-        write_host_config(folder.path(), &home, &initialised.api_keys[tenants[0]]);
-        Self::not_running(folder, keystore, initialised)
+        command.output().expect("countersign-hsm can be started")
+    }
+
+    fn initialised_in(
+        folder: Folder,
+        home: &Path,
+        image: PathBuf,
+        keystore: Keystore,
+        tenants: &[&str],
+        output: Output,
+    ) -> Self {
+        let initialised: Initialised = one_line(&output);
+        write_host_config(folder.path(), home, &initialised.api_keys[tenants[0]]);
+        Self { image, ..Self::not_running(folder, keystore, initialised) }
+    }
+
+    /// Moves the state of an HSM that does not run to another image, with this disk's faults; what it said.
+    pub fn upgrade(&mut self, image: &Path) -> Output {
+        assert!(self.running.is_none(), "images are changed while the HSM is stopped");
+        let mut command = hsm_command();
+        command.arg("upgrade").arg("--home").arg(self.home()).arg("--image").arg(image);
+        if let Some(faults) = &self.faults {
+            faults.preload(&mut command);
+        }
+        command.output().expect("countersign-hsm can be started")
     }
 
     fn not_running(folder: Folder, keystore: Keystore, initialised: Initialised) -> Self {
@@ -239,7 +306,7 @@ impl Hsm {
 
     /// Starts it and waits until it serves.
     pub fn run(&mut self) {
-        if let Err(NotServing { exit_code, log }) = self.try_run() {
+        if let Err(NotServing { exit_code, log, .. }) = self.try_run() {
             panic!("the HSM did not serve (exit code {exit_code:?}); its log:\n{log}");
         }
     }
@@ -280,9 +347,10 @@ impl Hsm {
             panic!("the HSM neither served nor ended; its log:\n{}", self.log());
         };
         let line = line.expect("the HSM's output can be read");
-        if line.is_empty() {
-            let status = child.wait().expect("the HSM can be waited for");
-            return Err(NotServing { exit_code: status.code(), log: self.log() });
+        let refused: Option<ImageRefused> = serde_json::from_str(&line).ok();
+        if line.is_empty() || refused.is_some() {
+            let exit_code = child.wait().expect("the HSM can be waited for").code();
+            return Err(NotServing { exit_code, refused: refused.map(|told| told.refused), log: self.log() });
         }
         let ready: Ready = serde_json::from_str(&line).expect("the ready line has the documented form");
         assert_eq!(ready.pid, child.id());

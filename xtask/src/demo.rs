@@ -70,7 +70,7 @@ pub(crate) fn prepare_and_play(arguments: &Arguments) -> Result<ExitCode> {
         ensure_packages(&[Package::SoftHsm2])?;
     }
     let programs = build_programs()?;
-    let image = build_image(&programs.hsm, None)?;
+    let image = build_image()?;
     let folder = tempfile::Builder::new().prefix("countersign-demo-").tempdir()?;
     let mut play = Command::new(env::current_exe().context("cannot find this program")?);
     play.env("COUNTERSIGN_CONFIG", folder.path().join("host.toml"));
@@ -79,7 +79,7 @@ pub(crate) fn prepare_and_play(arguments: &Arguments) -> Result<ExitCode> {
         "--keystore",
         arguments.keystore.word(),
         "--measurement",
-        &image.measurement,
+        &image.measurement.to_hex(),
     ]);
     play.arg("--folder").arg(folder.path()).arg("--image").arg(&image.image);
     play.arg("--program").arg(&programs.hsm).arg("--module").arg(&programs.module);

@@ -110,7 +110,7 @@ fn make(arguments: &Arguments, programs: &Programs, home: &Path) -> Result<(Hsm,
     if keystore == Keystore::Softhsm {
         ensure_packages(&[Package::SoftHsm2])?;
     }
-    let built = build_image(&programs.hsm, None)?;
+    let built = build_image()?;
     let hsm = Hsm {
         program: programs.hsm.clone(),
         image: built.image.clone(),

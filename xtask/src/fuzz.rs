@@ -5,8 +5,8 @@
 
 mod report;
 
-use crate::artefacts::host_target;
 use crate::setup::{Package, ensure_packages};
+use crate::workspace::host_target;
 use crate::workspace::{cargo, root, run as run_to_its_end, say, target as target_folder};
 use anyhow::{Context, Result, bail};
 use report::Report;

@@ -99,6 +99,13 @@ pub(crate) struct Serving {
     pub(crate) measurement: String,
 }
 
+/// The line that it prints instead when it does not take the image.
+#[derive(Deserialize)]
+struct Refused {
+    #[serde(rename = "refused")]
+    _word: String,
+}
+
 /// The HSM did not begin to serve.
 #[derive(Debug)]
 pub(crate) struct NotServing {
@@ -131,7 +138,7 @@ impl Hsm {
     /// Initialises the home folder, which must be new or empty; returns the API key of its one tenant.
     pub(crate) fn init(&self, keystore: Keystore, clock: Clock) -> Result<ApiKey> {
         let mut init = Command::new(&self.program);
-        init.arg("init").arg("--home").arg(&self.home).arg("--image").arg(&self.image);
+        init.args(["init", "--development"]).arg("--home").arg(&self.home).arg("--image").arg(&self.image);
         init.args(["--keystore", keystore.word(), "--clock", clock.word()]);
         let line = output(&mut init).context("the HSM was not initialised")?;
         let done: Initialised = serde_json::from_str(&line).context("init printed no JSON")?;
@@ -164,7 +171,7 @@ impl Hsm {
             .context("cannot watch the HSM's process")?;
         let mut stdout = BufReader::new(child.stdout.take().context("the HSM has no stdout")?);
         let mut line = String::new();
-        if stdout.read_line(&mut line)? == 0 {
+        if stdout.read_line(&mut line)? == 0 || serde_json::from_str::<Refused>(&line).is_ok() {
             let status = child.wait()?;
             let said = log_file.map_or(Ok(String::new()), |file| read_from(file, log_starts_at))?;
             return Err(NotServing { status, said }.into());

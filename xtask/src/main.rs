@@ -4,7 +4,8 @@
 //!
 //! * [`workspace`]: where the repository is, and how cargo is called in it;
 //! * [`setup`]: what must be installed before something can run;
-//! * [`artefacts`]: building the programs and the frozen image;
+//! * [`artefacts`]: building the programs;
+//! * [`image`]: building the frozen image, recording it, building it again elsewhere;
 //! * [`hsm`]: one HSM: initialised, running, stopped, killed;
 //! * [`phone`]: the user's side: an authenticator app;
 //! * [`accounts`]: enrolled and confirmed accounts in any number;
@@ -17,6 +18,7 @@ mod demo;
 mod dev;
 mod fuzz;
 mod hsm;
+mod image;
 mod phone;
 mod setup;
 mod simulate;
@@ -26,7 +28,6 @@ mod workspace;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 #[derive(Parser)]
@@ -58,11 +59,7 @@ enum Command {
     /// Run an HSM with enrolled accounts in the foreground, for development
     Dev(dev::Arguments),
     /// Build the frozen image: the same bytes from any folder
-    Image {
-        /// Where to put it [default: target/image/countersign.image]
-        #[arg(long, value_name = "FILE")]
-        out: Option<PathBuf>,
-    },
+    Image(image::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -84,10 +81,6 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Simulate(arguments) => simulate::run(&arguments),
         Command::Fuzz(arguments) => fuzz::run(&arguments),
         Command::Dev(arguments) => dev::run(&arguments),
-        Command::Image { out } => {
-            let image = artefacts::build_image(&artefacts::build_simulator()?, out.as_deref())?;
-            println!("{}", serde_json::to_string(&image)?);
-            Ok(ExitCode::SUCCESS)
-        }
+        Command::Image(arguments) => image::run(&arguments),
     }
 }

@@ -66,6 +66,8 @@ pub(crate) enum Package {
     Npm,
     /// The browser that the tests of the users' page drive.
     Chromium,
+    /// OpenSSH's client, for `ssh-keygen`.
+    OpenSsh,
 }
 
 impl Package {
@@ -83,6 +85,7 @@ impl Package {
             Self::Node => "nodejs",
             Self::Npm => "npm",
             Self::Chromium => "chromium",
+            Self::OpenSsh => "openssh-client",
         }
     }
 
@@ -102,6 +105,7 @@ impl Package {
             Self::Node => node_major().is_some_and(|major| major >= NODE_LEAST_MAJOR),
             Self::Npm => is_on_the_path("npm"),
             Self::Chromium => Path::new(CHROMIUM).exists(),
+            Self::OpenSsh => is_on_the_path("ssh-keygen"),
         }
     }
 }

@@ -48,7 +48,7 @@ impl Artefacts {
 
 fn build() -> Result<Artefacts> {
     let programs = build_programs()?;
-    let image = build_image(&programs.hsm, None)?.image;
+    let image = build_image()?.image;
     Ok(Artefacts { programs, image, faults: None, python: None, node: None, page: None })
 }
 
@@ -64,6 +64,7 @@ pub(crate) fn test() -> Result<ExitCode> {
         Package::Node,
         Package::Npm,
         Package::Chromium,
+        Package::OpenSsh,
     ])?;
     let (faults, python, node) = (Some(build_faults()?), Some(ensure_python()?), Some(ensure_node()?));
     let page = Some(ensure_page()?);

@@ -61,3 +61,10 @@ pub(crate) fn output(command: &mut Command) -> Result<String> {
 fn program(command: &Command) -> String {
     Path::new(command.get_program()).file_name().unwrap_or(command.get_program()).display().to_string()
 }
+
+/// The target triple of this machine.
+pub(crate) fn host_target() -> Result<String> {
+    let version = output(Command::new("rustc").arg("-vV"))?;
+    let host = version.lines().find_map(|line| line.strip_prefix("host: "));
+    Ok(host.context("rustc names no host")?.to_owned())
+}

@@ -24,7 +24,13 @@ const DIRECTIONS: &[(&str, &[&str])] = &[
         &["countersign-approvals", "countersign-intent", "countersign-policy", "countersign-wire"],
     ),
     ("countersign-image", &["countersign-plugin", "countersign-wire"]),
-    ("countersign-simulator", &["countersign-approvals", "countersign-attestation", "countersign-wire"]),
+    // The image as a file: what builds it, signs it and checks it shares this, and it knows nothing of what is inside.
+    ("countersign-release", &[]),
+    ("countersign-release-build", &["countersign-release"]),
+    (
+        "countersign-simulator",
+        &["countersign-approvals", "countersign-attestation", "countersign-release", "countersign-wire"],
+    ),
     // A device checks what the HSM signed and works addresses out with the very code that runs inside.
     ("countersign-client", &["countersign-approvals", "countersign-intent", "countersign-wire"]),
     ("countersign-web", &["countersign-client", "countersign-wire"]),
@@ -36,6 +42,8 @@ const DIRECTIONS: &[(&str, &[&str])] = &[
             "countersign-client",
             "countersign-intent",
             "countersign-policy",
+            "countersign-release",
+            "countersign-release-build",
             "countersign-web",
             "countersign-wire",
         ],
@@ -56,11 +64,15 @@ const DIRECTIONS: &[(&str, &[&str])] = &[
             "countersign-intent",
             "countersign-plugin",
             "countersign-policy",
+            "countersign-release",
             "countersign-simulator",
             "countersign-wire",
         ],
     ),
-    ("xtask", &["countersign-client", "countersign-wire"]),
+    (
+        "xtask",
+        &["countersign-client", "countersign-release", "countersign-release-build", "countersign-wire"],
+    ),
 ];
 
 /// What a crate may import on top of that in its own tests.
@@ -78,6 +90,8 @@ const IN_TESTS: &[(&str, &[&str])] = &[
             "countersign-intent",
             "countersign-plugin",
             "countersign-policy",
+            // They pack, sign and compare images.
+            "countersign-release",
             "countersign-simulator",
         ],
     ),
@@ -337,8 +351,14 @@ fn what_is_linked_into_the_image_is_known_by_name() {
 
 #[test]
 fn plugin_and_policy_never_name_the_outside_world() {
-    for folder in ["plugin/src", "plugin/wire/src", "plugin/intent/src", "plugin/approvals/src", "policy/src"]
-    {
+    for folder in [
+        "plugin/src",
+        "plugin/wire/src",
+        "plugin/intent/src",
+        "plugin/approvals/src",
+        "plugin/release/src",
+        "policy/src",
+    ] {
         let mut files = Vec::new();
         rust_files(&root().join(folder), &mut files);
         assert!(!files.is_empty(), "{folder}");
@@ -358,6 +378,8 @@ fn plugin_and_policy_forbid_unsafe_code() {
         "plugin/src/lib.rs",
         "plugin/intent/src/lib.rs",
         "plugin/approvals/src/lib.rs",
+        "plugin/release/src/lib.rs",
+        "plugin/release/build/src/lib.rs",
         "policy/src/lib.rs",
         "plugin/image/src/main.rs",
         "plugin/wire/src/lib.rs",

@@ -3,6 +3,7 @@
 //! * `account`: accounts and what their first keys may sign;
 //! * `attest`: attestations;
 //! * `device`: what a user does on a device of his own;
+//! * `image`: building, signing and checking images;
 //! * `intent`: what is staged for users, receipts, the HSM's identity;
 //! * `key`: keys, addresses, wallets;
 //! * `policy`: writing policies;
@@ -13,6 +14,7 @@
 mod account;
 mod attest;
 mod device;
+mod image;
 mod intent;
 mod key;
 mod policy;
@@ -27,6 +29,7 @@ pub(crate) use attest::{AttestArguments, AttestCommand, VerifyArguments};
 pub(crate) use device::{
     ApproveArguments, DeviceCommand, DeviceEnrollArguments, DeviceTwoCodesArguments, WhereArguments,
 };
+pub(crate) use image::{ImageCommand, VerifyArguments};
 pub(crate) use intent::{IntentCommand, ReceiptCommand};
 pub(crate) use key::{KeyCommand, WalletCommand};
 pub(crate) use policy::{ExplainArguments, PolicyCommand};
@@ -109,6 +112,9 @@ Examples:
         after_long_help = "Example:\n  countersign policy check policy/samples/development"
     )]
     Policy(PolicyCommand),
+    /// Build, inspect, sign, verify and compare images of the plugin. Asks nothing of the HSM.
+    #[command(subcommand, after_long_help = "Example:\n  countersign image inspect countersign.image")]
+    Image(ImageCommand),
     /// Sign a transaction, typed data, a message or a digest with the user's code.
     #[command(after_long_help = sign::HELP)]
     Sign(SignArguments),

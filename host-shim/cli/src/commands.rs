@@ -10,7 +10,7 @@ use crate::session::{Session, expect_answer};
 use crate::show::account::{AccountShown, EnrolledShown};
 use crate::show::{self, Advanced, ClockShown, KeyShown, KeysShown, SignedShown, StatusShown};
 use crate::wallet::{self, WalletShown};
-use crate::{attest, codes, device, intents, payload, policy, receipts, relay};
+use crate::{attest, codes, device, image, intents, payload, policy, receipts, relay};
 use countersign_client::{advance_clock, new_request_id};
 use countersign_wire::client::{
     Act, Answer, Approval, ApprovalKind, CreateKey, Enroll, KeyInfo, KeyQuery, Sign, TotpParameters,
@@ -28,6 +28,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Zeroizing<String>, Failure> {
     let config = arguments.config.as_deref();
     match &arguments.command {
         Command::Policy(command) => policy::run(command, json),
+        Command::Image(command) => image::run(command, json),
         Command::Relay(arguments) => relay::run(arguments, config),
         Command::Device(command) => device::run(command, config, json),
         Command::Attest(arguments) => attest::run(arguments, config, json),
@@ -42,6 +43,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Zeroizing<String>, Failure> {
 fn ask(session: &Session, arguments: &Arguments, json: bool) -> Result<Zeroizing<String>, Failure> {
     match &arguments.command {
         Command::Policy(_)
+        | Command::Image(_)
         | Command::Relay(_)
         | Command::Device(_)
         | Command::Attest(_)

@@ -4,6 +4,7 @@ use anstyle::{AnsiColor, Style};
 use countersign_attestation::Refused;
 use countersign_client::device::{DeviceError, Distrust};
 use countersign_client::{ConfigError, ControlError};
+use countersign_release::Refusal as ImageRefusal;
 use countersign_wire::names::BadName;
 use countersign_wire::reason::{Blame, Reason, Refusal};
 use serde::Serialize;
@@ -40,8 +41,10 @@ pub(crate) enum Failure {
     Clock(ControlError),
     /// The command cannot be carried out as it was given.
     Usage(String),
-    /// A policy does not decide as its table of cases expects; what is shown says where.
-    PolicyTests(Zeroizing<String>),
+    /// A policy does not decide as its table of cases expects, or two images differ; what is shown says where.
+    Told(Zeroizing<String>),
+    /// The image, its signatures or the release keys are not taken.
+    Image(ImageRefusal),
     /// The configuration cannot be used.
     Config(ConfigError),
     /// The answer could not be written out.
@@ -81,6 +84,12 @@ impl From<DeviceError> for Failure {
             DeviceError::Refused(refusal) => Self::Refused(refusal),
             DeviceError::Distrusted(distrust) => Self::Distrusted(distrust),
         }
+    }
+}
+
+impl From<ImageRefusal> for Failure {
+    fn from(refusal: ImageRefusal) -> Self {
+        Self::Image(refusal)
     }
 }
 
@@ -178,8 +187,9 @@ impl Told {
             ),
             Failure::DeviceFile(message) => Self::error("device-file", message.clone()),
             Failure::Usage(message) => Self::error("usage", message.clone()),
-            Failure::PolicyTests(_) => {
-                Self::error("policy-tests", "the policy decides otherwise than expected".to_owned())
+            Failure::Told(_) => Self::error("told", "what was shown says it".to_owned()),
+            Failure::Image(refusal) => {
+                Self { by: Some("command"), ..Self::by_the_device(refusal.word(), &refusal.to_string()) }
             }
             Failure::Config(error) => Self::error("configuration", error.to_string()),
             Failure::Output(error) => Self::error("output", format!("cannot write the answer: {error}")),
@@ -207,8 +217,8 @@ impl Told {
 impl Failure {
     /// Tells of it and returns the exit code.
     pub(crate) fn report(&self, json: bool) -> ExitCode {
-        if let Failure::PolicyTests(shown) = self {
-            // It is an answer like that of tests that passed; only the exit code differs.
+        if let Failure::Told(shown) = self {
+            // It is an answer like that of what was well; only the exit code differs.
             let _ = std::io::stdout().write_all(shown.as_bytes());
             return ExitCode::from(EXIT_REFUSED);
         }

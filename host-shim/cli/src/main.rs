@@ -11,6 +11,7 @@
 //! * `commands`: one function for each command;
 //! * `device`: the command line as a user's own device;
 //! * `failure`: what can go wrong, and the exit codes;
+//! * `image`: building, signing and checking images;
 //! * `intents`: inviting devices, staging intents;
 //! * `payload`: what is to be signed, from a file or the command line;
 //! * `policy`: writing policies: check, pack, test, explain, format;
@@ -27,6 +28,7 @@ mod codes;
 mod commands;
 mod device;
 mod failure;
+mod image;
 mod intents;
 mod payload;
 mod policy;

@@ -39,7 +39,7 @@ pub(crate) fn run(command: &PolicyCommand, json: bool) -> Result<Zeroizing<Strin
             let ran =
                 Ran::of(&load(policy)?, &read_text(&file)?).map_err(|problem| wrong(&file, &[problem]))?;
             let shown = show::text(&ran, json);
-            if ran.failed == 0 { Ok(shown) } else { Err(Failure::PolicyTests(shown)) }
+            if ran.failed == 0 { Ok(shown) } else { Err(Failure::Told(shown)) }
         }
         PolicyCommand::Explain(arguments) => {
             let explained = explain(&load(&arguments.policy)?, arguments)?;

@@ -43,6 +43,7 @@ pub(crate) mod number {
     pub(crate) const LINEAGE: i64 = -70_007;
     pub(crate) const RELEASE_KEYS: i64 = -70_008;
     pub(crate) const ROOT_KEY: i64 = -70_009;
+    pub(crate) const IMAGE_VERSION: i64 = -70_010;
 
     pub(crate) const TENANT: i64 = -70_101;
     pub(crate) const POLICY: i64 = -70_102;
@@ -85,6 +86,19 @@ pub struct Lineage {
     pub first: [u8; 48],
     /// How many upgrades followed.
     pub upgrades: u64,
+    /// A hash over all of them, in order (`docs/release.md`).
+    pub head: [u8; 32],
+}
+
+impl Lineage {
+    fn to_value(self) -> Value {
+        Value::Array(vec![self.upgrades.into(), blob(&self.first), blob(&self.head)])
+    }
+
+    fn of_value(value: Value) -> Result<Self, Refused> {
+        let [upgrades, first, head] = cbor::array(value)?;
+        Ok(Self { upgrades: cbor::number(&upgrades)?, first: cbor::bytes(first)?, head: cbor::bytes(head)? })
+    }
 }
 
 /// Whose signatures an image needs on this HSM.
@@ -113,6 +127,8 @@ pub struct Claims {
     pub debug: DebugStatus,
     /// SHA-384 of the image that runs.
     pub measurement: [u8; 48],
+    /// The version in its manifest.
+    pub image_version: String,
     /// Where time comes from: `system` or `manual`.
     pub clock: String,
     /// Where keys are used: `embedded` or `softhsm`.
@@ -213,12 +229,13 @@ impl Claims {
             (n::PROFILE, PROFILE.into()),
             (n::SUBMODULES, Value::Map(vec![(PLUGIN.into(), self.plugin.to_value())])),
             (n::MEASUREMENT, blob(&self.measurement)),
+            (n::IMAGE_VERSION, self.image_version.as_str().into()),
             (n::CLOCK, self.clock.as_str().into()),
             (n::KEYSTORE, self.keystore.as_str().into()),
             (n::LAYERS, list(&self.layers)),
             (n::MISSING_LAYERS, list(&self.missing_layers)),
             (n::BOUNDARY, self.boundary.as_str().into()),
-            (n::LINEAGE, Value::Array(vec![self.lineage.upgrades.into(), blob(&self.lineage.first)])),
+            (n::LINEAGE, self.lineage.to_value()),
             (n::RELEASE_KEYS, self.release_keys.map_or(Value::Null, keys)),
         ]))
     }
@@ -236,7 +253,6 @@ impl Claims {
         }
         let model = map.take(n::HARDWARE_MODEL)?.into_bytes().map_err(|_| Refused::Malformed)?;
         let model = String::from_utf8(model).map_err(|_| Refused::Malformed)?;
-        let (upgrades, first) = pair(map.take(n::LINEAGE)?)?;
         let claims = Self {
             nonce,
             hsm_id: read_ueid(map.take(n::UEID)?)?,
@@ -245,12 +261,13 @@ impl Claims {
             firmware_version: read_version(map.take(n::HARDWARE_VERSION)?)?,
             debug: DebugStatus::of_code(map.number(n::DEBUG_STATUS)?)?,
             measurement: map.bytes(n::MEASUREMENT)?,
+            image_version: map.text(n::IMAGE_VERSION)?,
             clock: map.text(n::CLOCK)?,
             keystore: map.text(n::KEYSTORE)?,
             layers: cbor::words(map.take(n::LAYERS)?)?,
             missing_layers: cbor::words(map.take(n::MISSING_LAYERS)?)?,
             boundary: map.text(n::BOUNDARY)?,
-            lineage: Lineage { first, upgrades },
+            lineage: Lineage::of_value(map.take(n::LINEAGE)?)?,
             release_keys: optional(map.take(n::RELEASE_KEYS)?, pair)?
                 .map(|(threshold, sha256)| ReleaseKeys { sha256, threshold }),
             plugin: PluginClaims::of_submodules(map.take(n::SUBMODULES)?)?,

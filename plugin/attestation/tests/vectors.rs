@@ -23,12 +23,13 @@ fn claims() -> Claims {
         firmware_version: "0.1.0".to_owned(),
         debug: DebugStatus::DisabledPermanently,
         measurement: [0x22; 48],
+        image_version: "0.1.1".to_owned(),
         clock: "system".to_owned(),
         keystore: "embedded".to_owned(),
         layers: ["namespaces", "landlock", "seccomp", "memory-lock", "tsc"].map(str::to_owned).to_vec(),
         missing_layers: Vec::new(),
         boundary: "process".to_owned(),
-        lineage: Lineage { first: [0x33; 48], upgrades: 1 },
+        lineage: Lineage { first: [0x33; 48], upgrades: 1, head: [0x34; 32] },
         release_keys: Some(ReleaseKeys { sha256: [0x44; 32], threshold: 2 }),
         plugin: PluginClaims {
             version: "0.1.0".to_owned(),
@@ -384,11 +385,18 @@ fn hex(bytes: &[u8]) -> String {
 fn told(claims: &Claims) -> String {
     let Claims { lineage, plugin, .. } = claims;
     let (keys, (version, policy)) = (claims.release_keys.unwrap(), plugin.policy.unwrap());
+    let lineage_told = format!(
+        "{{\"first\": \"{}\", \"upgrades\": {}, \"head\": \"{}\"}}",
+        hex(&lineage.first),
+        lineage.upgrades,
+        hex(&lineage.head)
+    );
     let layers: Vec<_> = claims.layers.iter().map(|layer| format!("\"{layer}\"")).collect();
     let texts = [
         ("hsm_id", hex(&claims.hsm_id)),
         ("measurement", hex(&claims.measurement)),
         ("version", plugin.version.clone()),
+        ("image_version", claims.image_version.clone()),
         ("clock", claims.clock.clone()),
         ("keystore", claims.keystore.clone()),
         ("boundary", claims.boundary.clone()),
@@ -401,15 +409,12 @@ fn told(claims: &Claims) -> String {
         ("log_key", hex(&plugin.log_key.unwrap())),
     ];
     let others = [
+        ("lineage", lineage_told),
         ("unix_time", claims.issued_unix_secs.to_string()),
         ("clock_sure", plugin.clock_sure.to_string()),
         ("sandbox_layers", format!("[{}]", layers.join(", "))),
         ("missing_sandbox_layers", "[]".to_owned()),
         ("development", "false".to_owned()),
-        (
-            "lineage",
-            format!("{{\"first\": \"{}\", \"upgrades\": {}}}", hex(&lineage.first), lineage.upgrades),
-        ),
         (
             "release_keys",
             format!("{{\"sha256\": \"{}\", \"threshold\": {}}}", hex(&keys.sha256), keys.threshold),

@@ -3,8 +3,10 @@
 use countersign_plugin::machine::Plugin;
 use countersign_simulator::clock::Clock;
 use countersign_simulator::home::Home;
+use countersign_simulator::image::SealedImage;
 use countersign_simulator::keystore::softhsm_token::TokenFiles;
 use countersign_simulator::ops::Hardware;
+use countersign_tests::artefacts;
 use countersign_wire::client::ClockMode;
 use countersign_wire::hal::{Delivery, Event, Fault, Op, Output, Time, Value};
 use serde_bytes::ByteBuf;
@@ -61,7 +63,8 @@ impl InProcess {
     pub(crate) fn start(home: &Path) -> Self {
         let home = Home::at(home).expect("the path of an HSM");
         let claim = home.claim().expect("nobody else runs this HSM");
-        let hardware = Arc::new(Hardware::open(&home, claim, Vec::new()).expect("an HSM's parts"));
+        let release = SealedImage::load(&artefacts::image()).expect("the image").release();
+        let hardware = Arc::new(Hardware::open(&home, claim, release, Vec::new()).expect("an HSM's parts"));
         let (calls, waiting) = channel::<Calls>();
         let (done, results) = channel();
         let waiting = Arc::new(Mutex::new(waiting));

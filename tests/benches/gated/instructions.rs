@@ -11,8 +11,9 @@
 
 use crate::gated::{Way, key_label, sign_natively};
 use crate::population::Population;
+use countersign_release::Image;
 use countersign_simulator::home::Home;
-use countersign_simulator::image;
+use countersign_simulator::image::{self, SealedImage};
 use countersign_simulator::link::PluginLink;
 use countersign_simulator::listener::{self, Admission};
 use countersign_simulator::ops::Hardware;
@@ -227,7 +228,7 @@ fn own_path() -> PathBuf {
 
 fn unpack_image(folder: &Path) -> PathBuf {
     let packed = image::read_file(&artefacts::image()).expect("the image can be read");
-    let (_, executable) = image::parse(&packed).expect("an image");
+    let executable = Image::parse(&packed).expect("an image").elf;
     let path = folder.join("image");
     let file = OpenOptions::new().create_new(true).write(true).mode(0o700).open(&path);
     file.and_then(|mut file| file.write_all(executable)).expect("a file can be written");
@@ -255,7 +256,8 @@ impl Firmware {
     pub(crate) fn carry_out(&self) {
         let home = Home::at(&self.home).expect("the path of an HSM");
         let claim = home.claim().expect("nobody else runs this HSM");
-        let hardware = Arc::new(Hardware::open(&home, claim, Vec::new()).expect("an HSM's parts"));
+        let release = SealedImage::load(&artefacts::image()).expect("the image").release();
+        let hardware = Arc::new(Hardware::open(&home, claim, release, Vec::new()).expect("an HSM's parts"));
         let (ours, plugins) = UnixStream::pair().expect("a socket pair");
         let mut plugin = self.meter.command(&self.plugin_out, false);
         plugin.arg(&self.executable).stdin(Stdio::from(std::os::fd::OwnedFd::from(plugins)));

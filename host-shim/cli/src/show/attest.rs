@@ -49,6 +49,7 @@ pub(crate) struct AttestationShown {
     hsm_id: String,
     root_fingerprint: String,
     measurement: String,
+    image_version: String,
     version: String,
     development: bool,
     unix_time: u64,
@@ -88,6 +89,7 @@ pub(crate) struct AttestationShown {
 struct LineageShown {
     first: String,
     upgrades: u64,
+    head: String,
 }
 
 #[derive(Serialize)]
@@ -115,6 +117,7 @@ impl AttestationShown {
             hsm_id: hex(&claims.hsm_id),
             root_fingerprint: hex(&found.root.fingerprint()),
             measurement: hex(&claims.measurement),
+            image_version: claims.image_version.clone(),
             version: plugin.version.clone(),
             development: weaknesses.contains(&countersign_attestation::Allowed::DevelopmentImage),
             unix_time: claims.issued_unix_secs,
@@ -126,7 +129,11 @@ impl AttestationShown {
             missing_sandbox_layers: claims.missing_layers.clone(),
             hardware_model: claims.hardware_model.clone(),
             firmware_version: claims.firmware_version.clone(),
-            lineage: LineageShown { first: hex(&claims.lineage.first), upgrades: claims.lineage.upgrades },
+            lineage: LineageShown {
+                first: hex(&claims.lineage.first),
+                upgrades: claims.lineage.upgrades,
+                head: hex(&claims.lineage.head),
+            },
             release_keys: claims
                 .release_keys
                 .map(|keys| ReleaseKeysShown { sha256: hex(&keys.sha256), threshold: keys.threshold }),
@@ -162,7 +169,7 @@ impl AttestationShown {
     }
 
     fn what_runs(&self, out: &mut String) {
-        line(out, "Image", &self.version);
+        line(out, "Image", &self.image_version);
         line(out, "Measurement", &self.measurement);
         match self.lineage.upgrades {
             0 => line(out, "Lineage", "its first image"),

@@ -71,6 +71,11 @@ fn every_command_and_every_option_is_documented() {
         &["device", "cancel-recovery"],
         &["device", "show"],
         &["relay"],
+        &["image", "build"],
+        &["image", "inspect"],
+        &["image", "sign"],
+        &["image", "verify"],
+        &["image", "compare"],
         &[],
     ];
     for command in commands {

@@ -10,6 +10,7 @@ pub mod seeds;
 use countersign_approvals::properties as approvals;
 use countersign_intent::{bip32, bitcoin, ethereum};
 use countersign_plugin::store;
+use countersign_release::properties as release;
 use countersign_simulator::properties as firmware;
 use countersign_wire::properties as wire;
 use sha1::{Digest, Sha1};
@@ -73,10 +74,8 @@ targets! {
     /// EIP-712 typed data.
     ethereum_typed_data(bytes) { ethereum::properties::check_typed_data(bytes) }
 
-    /// Image, NVRAM slots, fuses.
-    firmware_files(bytes) {
-        firmware::check_image(bytes) | firmware::check_slot(bytes) | firmware::check_fuses(bytes)
-    }
+    /// NVRAM slots, fuses.
+    firmware_files(bytes) { firmware::check_slot(bytes) | firmware::check_fuses(bytes) }
 
     /// What sealed records hold.
     plugin_records(bytes) {
@@ -92,6 +91,14 @@ targets! {
     /// The rules of a policy.
     policy_rules(bytes) {
         text(bytes).is_some_and(|text| on_the_plugins_stack(|| countersign_policy::properties::check_rules(text)))
+    }
+
+    /// Image, its signatures, release keys, a lineage.
+    release_files(bytes) {
+        release::check_image(bytes)
+            | release::check_signatures(bytes)
+            | release::check_release_keys(bytes)
+            | release::check_lineage(bytes)
     }
 
     /// Requests and replies between host and plugin.

@@ -24,6 +24,7 @@ pub fn of(target: &str) -> Vec<Vec<u8>> {
         "approvals_statements" => vectors(&[], &["statement"], &[]).into_iter().chain(codes()).collect(),
         "bitcoin_psbt" => countersign_intent::bitcoin::properties::psbts(),
         "firmware_files" => countersign_simulator::properties::files(),
+        "release_files" => countersign_release::properties::files(),
         "plugin_records" => countersign_plugin::properties::records(),
         "plugin_store" => countersign_plugin::store::properties::stores(),
         "policy_document" => vec![Policy::development().document().to_bytes()],
