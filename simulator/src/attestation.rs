@@ -1,8 +1,8 @@
 //! What the HSM attests: what the firmware knows of itself, and what the image says that it measured and runs. The form is
 //! that of `countersign-attestation`.
 
-use crate::fuses::{Fuses, Purpose};
-use crate::sandbox::Layer;
+use crate::boundary::InForce;
+use crate::fuses::{Boundary, Fuses, Purpose};
 use countersign_attestation::claims::{self, DebugStatus, ReleaseKeys, SIMULATOR};
 use countersign_attestation::{Claims, PluginClaims, issue};
 use countersign_release::Release;
@@ -19,8 +19,8 @@ pub struct Facts<'a> {
     pub lineage: &'a Lineage,
     /// Name of the keystore.
     pub keystore: &'a str,
-    /// Sandbox layers that the operator allowed to be missing.
-    pub missing_layers: &'a [String],
+    /// What holds around the plugin.
+    pub in_force: &'a InForce,
     /// The HSM's time.
     pub unix_secs: u64,
 }
@@ -36,7 +36,6 @@ impl Facts<'_> {
                 Some(ReleaseKeys { sha256: keys_sha256, threshold: threshold.into() }),
             ),
         };
-        let in_force = Layer::ALL.into_iter().map(|layer| layer.word().to_owned());
         let claims = Claims {
             nonce,
             hsm_id: fuses.hsm_id,
@@ -48,9 +47,13 @@ impl Facts<'_> {
             image_version: self.release.version.to_string(),
             clock: fuses.clock.word().to_owned(),
             keystore: self.keystore.to_owned(),
-            layers: in_force.filter(|layer| !self.missing_layers.contains(layer)).collect(),
-            missing_layers: self.missing_layers.to_vec(),
-            boundary: "process".to_owned(),
+            layers: self.in_force.layers.clone(),
+            missing_layers: self.in_force.missing.clone(),
+            boundary: self.in_force.boundary.to_owned(),
+            platform: match fuses.boundary {
+                Boundary::Process => None,
+                Boundary::Machine(platform) => Some(platform),
+            },
             lineage: claims::Lineage {
                 first: *self.lineage.root().measurement.as_bytes(),
                 upgrades: self.lineage.steps().into(),

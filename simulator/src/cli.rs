@@ -1,13 +1,14 @@
 //! The command line of `countersign-hsm`.
 
 use crate::ceremony::{self, TenantTerms, TermsChange};
-use crate::home::{Home, Initialisation, Initialised};
+use crate::home::{Home, Initialisation, Initialised, MachineFiles};
 use crate::image::SealedImage;
 use crate::keystore::KeystoreKind;
 use crate::keystore::softhsm_token::{CONFIGURATION_VARIABLE, TokenFiles};
 use crate::sandbox::{self, Layer, Layers, stages};
 use crate::supervisor::{self, RunPlan};
 use crate::trust::{self, Plan, Upgraded};
+use crate::vm::{self, Acceleration};
 use crate::{HsmError, hardening};
 use anyhow::Result;
 use clap::{Parser, Subcommand, ValueEnum};
@@ -16,7 +17,7 @@ use countersign_wire::client::ClockMode;
 use countersign_wire::names::{AccountName, TenantName};
 use data_encoding::HEXLOWER;
 use serde_json::json;
-use sha2::{Digest, Sha256};
+use sha2::{Digest, Sha256, Sha384};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command as Process, ExitCode};
@@ -50,6 +51,18 @@ enum Command {
         /// The new image; its signatures lie beside it, in a file of its name and .sig
         #[arg(long, value_name = "FILE")]
         image: PathBuf,
+    },
+    /// Pack the first root of a virtual machine
+    VmRoot {
+        /// The static executable `countersign-guest`
+        #[arg(long, value_name = "FILE")]
+        guest: PathBuf,
+        /// The folder `drivers` among the kernel's modules
+        #[arg(long, value_name = "DIR")]
+        drivers: PathBuf,
+        /// Where to write it
+        #[arg(long, value_name = "FILE")]
+        out: PathBuf,
     },
     /// Say which layers of the sandbox this machine has
     Sandbox,
@@ -94,6 +107,15 @@ struct InitArguments {
     /// The policy document of these tenants [default: the plugin's own, for development]
     #[arg(long, value_name = "FILE")]
     policy: Option<PathBuf>,
+    /// What the plugin runs in, for the HSM's life: a process in a sandbox, or a virtual machine
+    #[arg(long, value_enum, default_value = "process")]
+    boundary: BoundaryChoice,
+    /// The machine's kernel
+    #[arg(long, value_name = "FILE", required_if_eq("boundary", "vm"))]
+    vm_kernel: Option<PathBuf>,
+    /// The machine's first root, made by `vm-root`
+    #[arg(long, value_name = "FILE", required_if_eq("boundary", "vm"))]
+    vm_root: Option<PathBuf>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -202,6 +224,9 @@ struct RunArguments {
     /// Start although layers of the sandbox are missing; the HSM's status names them
     #[arg(long)]
     weak_sandbox: bool,
+    /// Let the processor run the virtual machine itself; without KVM it is slow
+    #[arg(long)]
+    kvm: bool,
     /// A further user whose processes may connect; may be repeated
     #[arg(long, value_name = "UID")]
     allow_uid: Vec<u32>,
@@ -219,6 +244,12 @@ enum KeystoreChoice {
     Softhsm,
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, ValueEnum)]
+enum BoundaryChoice {
+    Process,
+    Vm,
+}
+
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum ClockChoice {
     System,
@@ -233,9 +264,20 @@ impl Cli {
             Command::Tenant(command) => tenant(&command)?,
             Command::Run(arguments) => run(arguments)?,
             Command::Upgrade { home, image } => upgrade(&home, &image)?,
+            Command::VmRoot { guest, drivers, out } => {
+                let root = vm::pack_root(&guest, &drivers)?;
+                std::fs::write(&out, &root).map_err(HsmError::io(format!("write {}", out.display())))?;
+                println!("{}", json!({ "root": out, "sha384": HEXLOWER.encode(&Sha384::digest(&root)) }));
+            }
             Command::Sandbox => return Ok(print_layers(&sandbox::probe()?)),
             Command::Launch(stage) => return Ok(stages::launch(&Layers::of(&stage.layers))?.into()),
-            Command::Confine(stage) => match stages::confine(&Layers::of(&stage.layers))? {},
+            Command::Confine(stage) => {
+                let layers = Layers::of(&stage.layers);
+                // An empty root takes a mount, and so a namespace to make it in.
+                let root =
+                    if layers.has(Layer::Namespaces) { stages::Root::Empty } else { stages::Root::Whole };
+                match stages::confine(&layers, root)? {}
+            }
             Command::Probe { layer } => stages::probe(layer)?,
         }
         Ok(ExitCode::SUCCESS)
@@ -265,6 +307,7 @@ fn init(arguments: &InitArguments) -> Result<(), HsmError> {
         },
         tenants: arguments.tenant.clone(),
         policy,
+        machine: arguments.machine(),
     })?;
     let api_keys: serde_json::Map<_, _> =
         api_keys.iter().map(|(name, key)| (name.to_string(), key.expose().into())).collect();
@@ -279,6 +322,11 @@ fn init(arguments: &InitArguments) -> Result<(), HsmError> {
 }
 
 impl InitArguments {
+    fn machine(&self) -> Option<MachineFiles> {
+        let (kernel, root) = self.vm_kernel.clone().zip(self.vm_root.clone())?;
+        (self.boundary == BoundaryChoice::Vm).then_some(MachineFiles { kernel, root })
+    }
+
     fn plan(&self) -> Result<Plan, HsmError> {
         match (&self.release_keys, self.threshold) {
             (Some(keys), Some(threshold)) => Ok(Plan::Release { keys: read_document(keys)?, threshold }),
@@ -371,6 +419,7 @@ fn run(arguments: RunArguments) -> Result<(), HsmError> {
         claim,
         image: arguments.image,
         weak_sandbox: arguments.weak_sandbox,
+        acceleration: if arguments.kvm { Acceleration::Kvm } else { Acceleration::Interpreted },
         allow_uids: arguments.allow_uid,
     })
 }

@@ -11,7 +11,9 @@
 //! 59      1     how many people must sign an image; 0 for development
 //! 60      32    SHA-256 of the list of release keys; zeros for development
 //! 92      48    measurement of the first image: the root of the lineage; for development, the only image
-//! 140     32    SHA-256 of everything before it
+//! 140     1     what the plugin runs in: 0 a process, 1 a virtual machine
+//! 141     48    measurement of that machine's kernel and first root; zeros for a process
+//! 189     32    SHA-256 of everything before it
 //! ```
 
 use crate::keystore::KeystoreKind;
@@ -26,8 +28,8 @@ use sha2::{Digest, Sha256};
 use std::path::Path;
 use zeroize::Zeroizing;
 
-const MAGIC: &[u8; 8] = b"CSFUSES2";
-pub(crate) const CHECKSUM_AT: usize = 140;
+const MAGIC: &[u8; 8] = b"CSFUSES3";
+pub(crate) const CHECKSUM_AT: usize = 189;
 
 /// Length of the fuses in bytes.
 pub const FUSES_BYTES: usize = CHECKSUM_AT + 32;
@@ -49,6 +51,44 @@ pub enum Purpose {
     },
 }
 
+/// What the plugin runs in. Fixed for the HSM's life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Boundary {
+    /// A process in a sandbox.
+    Process,
+    /// A virtual machine whose kernel and first root measure this ([`crate::vm::Platform`]).
+    Machine([u8; 48]),
+}
+
+impl Boundary {
+    /// The word on the command line and in attestations.
+    pub const fn word(&self) -> &'static str {
+        match self {
+            Self::Process => "process",
+            Self::Machine(_) => "vm",
+        }
+    }
+
+    fn code(&self) -> [u8; 49] {
+        let mut code = [0; 49];
+        if let Self::Machine(platform) = self {
+            code[0] = 1;
+            code[1..].copy_from_slice(platform);
+        }
+        code
+    }
+
+    fn of_code(code: &[u8]) -> Option<Self> {
+        let (kind, platform) = code.split_first()?;
+        let platform: [u8; 48] = platform.try_into().ok()?;
+        match kind {
+            0 if platform == [0; 48] => Some(Self::Process),
+            1 => Some(Self::Machine(platform)),
+            _ => None,
+        }
+    }
+}
+
 /// The fuses of one HSM.
 pub struct Fuses {
     /// Which HSM this is.
@@ -62,6 +102,8 @@ pub struct Fuses {
     pub purpose: Purpose,
     /// The image that it was initialised with.
     pub first_image: Measurement,
+    /// What the plugin runs in.
+    pub boundary: Boundary,
 }
 
 impl core::fmt::Debug for Fuses {
@@ -80,9 +122,11 @@ impl Fuses {
         keystore: KeystoreKind,
         purpose: Purpose,
         first_image: Measurement,
+        boundary: Boundary,
     ) -> Result<Self, getrandom::Error> {
         let device_secret = Zeroizing::new([0; KEY_BYTES]);
-        let mut fuses = Self { hsm_id: [0; 16], device_secret, clock, keystore, purpose, first_image };
+        let mut fuses =
+            Self { hsm_id: [0; 16], device_secret, clock, keystore, purpose, first_image, boundary };
         getrandom::fill(&mut fuses.hsm_id)?;
         getrandom::fill(fuses.device_secret.as_mut_slice())?;
         Ok(fuses)
@@ -116,10 +160,14 @@ impl Fuses {
         Secret::new(key.to_vec())
     }
 
-    /// HKDF-SHA256 with the device secret and `more` as input. The info is the label, the parts, the clock mode, the HSM id.
+    /// HKDF-SHA256 with the device secret and `more` as input. The info is the label, the parts, the clock mode, the HSM id, and of a
+    /// virtual machine its measurement.
     fn derive(&self, more: &[u8], label: &[u8], parts: &[&[u8]]) -> Zeroizing<[u8; KEY_BYTES]> {
         let input = Zeroizing::new([self.device_secret.as_slice(), more].concat());
-        let info = [label, &parts.concat(), &[clock_code(self.clock)], &self.hsm_id].concat();
+        let mut info = [label, &parts.concat(), &[clock_code(self.clock)], &self.hsm_id].concat();
+        if let Boundary::Machine(platform) = &self.boundary {
+            info.extend_from_slice(platform);
+        }
         let mut key = Zeroizing::new([0; KEY_BYTES]);
         Hkdf::<Sha256>::new(None, &input)
             .expand(&info, key.as_mut_slice())
@@ -152,6 +200,7 @@ impl Fuses {
         bytes.extend_from_slice(&[code, threshold]);
         bytes.extend_from_slice(&keys_sha256);
         bytes.extend_from_slice(self.first_image.as_bytes());
+        bytes.extend_from_slice(&self.boundary.code());
         let checksum = Sha256::digest(bytes.as_slice());
         bytes.extend_from_slice(&checksum);
         bytes
@@ -179,7 +228,8 @@ impl Fuses {
             clock,
             keystore: KeystoreKind::from_code(body[57])?,
             purpose,
-            first_image: Measurement::from_bytes(body[92..CHECKSUM_AT].try_into().ok()?),
+            first_image: Measurement::from_bytes(body[92..140].try_into().ok()?),
+            boundary: Boundary::of_code(&body[140..])?,
         })
     }
 }
@@ -204,6 +254,7 @@ pub(crate) mod tests {
             keystore: KeystoreKind::Softhsm,
             purpose: Purpose::Release { keys_sha256: [4; 32], threshold: 2 },
             first_image: Measurement::from_bytes([3; 48]),
+            boundary: Boundary::Process,
         }
     }
 

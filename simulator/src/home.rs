@@ -4,12 +4,13 @@
 
 use crate::ceremony::{self, TenantTerms};
 use crate::clock::Clock;
-use crate::fuses::Fuses;
+use crate::fuses::{Boundary, Fuses};
 use crate::keystore::{self, KeystoreKind};
 use crate::lineage;
 use crate::nvram::{STATE_SLOT_BYTES, Slots};
 use crate::store::Store;
 use crate::trust::Plan;
+use crate::vm::Platform;
 use crate::{HsmError, durable};
 use countersign_release::Release;
 use countersign_wire::client::ClockMode;
@@ -47,6 +48,17 @@ pub struct Initialisation {
     pub tenants: Vec<TenantName>,
     /// Their policy document.
     pub policy: Option<Vec<u8>>,
+    /// The virtual machine that the plugin runs in; `None`: a process.
+    pub machine: Option<MachineFiles>,
+}
+
+/// What a virtual machine starts with.
+#[derive(Clone, Debug)]
+pub struct MachineFiles {
+    /// The kernel.
+    pub kernel: PathBuf,
+    /// The first root, as `countersign-hsm vm-root` packs it.
+    pub root: PathBuf,
 }
 
 /// What initialising an HSM gives its operator.
@@ -109,6 +121,11 @@ impl Home {
         self.root.join("keystore")
     }
 
+    /// The operator's folder.
+    pub fn ceremony(&self) -> PathBuf {
+        self.root.join("ceremony")
+    }
+
     /// The operator's list of tenants.
     pub fn tenants(&self) -> PathBuf {
         self.root.join("ceremony/tenants.toml")
@@ -158,7 +175,15 @@ impl Home {
         if let Some(keys) = plan.plan.keys() {
             durable::create_file(&self.release_keys(), keys)?;
         }
-        let fuses = Fuses::generate(plan.clock, plan.keystore, plan.plan.purpose(), plan.first.measurement)
+        let boundary = match &plan.machine {
+            None => Boundary::Process,
+            Some(files) => {
+                Platform::install(&self.ceremony(), files)?;
+                Boundary::Machine(*Platform::load(&self.ceremony())?.measurement())
+            }
+        };
+        let (purpose, first) = (plan.plan.purpose(), plan.first.measurement);
+        let fuses = Fuses::generate(plan.clock, plan.keystore, purpose, first, boundary)
             .map_err(HsmError::io("make the device secret"))?;
         lineage::create(&self.nvram_lineage(), &fuses, &plan.first)?;
         fuses.burn(&self.fuses())?;
@@ -231,6 +256,7 @@ pub(crate) mod tests {
             clock: ClockMode::Manual,
             tenants: vec![TenantName::parse("default").unwrap()],
             policy: None,
+            machine: None,
         }
     }
 

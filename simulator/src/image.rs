@@ -41,10 +41,20 @@ pub fn signatures_of(image: &Path) -> PathBuf {
 }
 
 /// `None` where there is more.
-fn read_at_most(path: &Path, bytes_max: usize) -> std::io::Result<Option<Vec<u8>>> {
+pub(crate) fn read_at_most(path: &Path, bytes_max: usize) -> std::io::Result<Option<Vec<u8>>> {
     let mut bytes = Vec::new();
     File::open(path)?.take(bytes_max as u64 + 1).read_to_end(&mut bytes)?;
     Ok((bytes.len() <= bytes_max).then_some(bytes))
+}
+
+/// Sealed memory with these bytes, which may be run. Landlock lets nobody run a file; this is none.
+pub fn seal_executable(name: &str, bytes: &[u8]) -> Result<File, HsmError> {
+    seal(name, bytes, Executable::Yes)
+}
+
+/// Sealed memory with these bytes, which is not run as it is.
+pub(crate) fn seal_data(name: &str, bytes: &[u8]) -> Result<File, HsmError> {
+    seal(name, bytes, Executable::No)
 }
 
 /// An image in memory that nobody can change any more. Holding one proves that its executable is the one that was measured
@@ -114,7 +124,7 @@ fn seal(name: &str, bytes: &[u8], executable: Executable) -> Result<File, HsmErr
     }
 }
 
-fn read_sealed(memory: &File) -> Result<Vec<u8>, HsmError> {
+pub(crate) fn read_sealed(memory: &File) -> Result<Vec<u8>, HsmError> {
     let failed = || HsmError::io("read the sealed image");
     let length = memory.metadata().map_err(failed())?.len();
     let mut bytes = vec![0; usize::try_from(length).expect("images are bounded by IMAGE_MAX_BYTES")];

@@ -14,6 +14,7 @@
 //! * [`cli`]: the command line; [`ceremony`]: what the operator sets up; [`home`]: the folder of one HSM.
 //! * [`supervisor`]: starts the plugin, watches it, starts it again; [`hardening`] of the firmware itself.
 //! * [`trust`]: which images this HSM takes; [`lineage`]: whose state it has, and to which image its key opens.
+//! * [`boundary`]: what the plugin runs in: [`sandbox`], or a virtual machine ([`vm`]).
 //! * [`image`]: seals the image; [`sandbox`]: runs it with nothing but a socket.
 //! * [`listener`] and [`control`]: the sockets; [`relay`] and [`link`]: between clients, plugin and workers.
 //! * [`ops`]: does what the plugin asks, over [`keystore`], [`store`], [`nvram`] and [`clock`]; usable in process.
@@ -21,6 +22,7 @@
 //! * [`fuses`]: what is fixed at initialisation; [`durable`]: files that are on the disk when a call returns.
 
 pub mod attestation;
+pub mod boundary;
 pub mod ceremony;
 pub mod cli;
 pub mod clock;
@@ -45,5 +47,6 @@ pub mod sandbox;
 pub mod store;
 pub mod supervisor;
 pub mod trust;
+pub mod vm;
 
 pub use error::HsmError;

@@ -1,6 +1,7 @@
 //! Does what the plugin asks. Everything the plugin can reach is here, and nothing here needs a plugin process:
 //! tests run the plugin's core in process against the real parts.
 
+use crate::boundary::InForce;
 use crate::clock::Clock;
 use crate::fuses::Fuses;
 use crate::home::{Claim, Home, HomeLock};
@@ -38,19 +39,14 @@ pub struct Hardware {
     /// The log before this is not needed any more.
     given_up: AtomicU64,
     keystore: Box<dyn Keystore>,
-    missing_sandbox_layers: Vec<String>,
+    in_force: InForce,
     _lock: HomeLock,
 }
 
 impl Hardware {
     /// Opens the HSM in this home, which this process has claimed, for the image that runs, which was measured. The state opens to
     /// that one where it is what the lineage has come to, and to no other.
-    pub fn open(
-        home: &Home,
-        claim: Claim,
-        release: Release,
-        missing_sandbox_layers: Vec<String>,
-    ) -> Result<Self, HsmError> {
+    pub fn open(home: &Home, claim: Claim, release: Release, in_force: InForce) -> Result<Self, HsmError> {
         let Claim { fuses, lock } = claim;
         let kept = Kept::open(&home.nvram_lineage(), &fuses)?;
         let lineage = kept.lineage().clone();
@@ -66,7 +62,7 @@ impl Hardware {
             keystore: keystore::open(fuses.keystore, &home.keystore())?,
             home: home.clone(),
             fuses,
-            missing_sandbox_layers,
+            in_force,
             _lock: lock,
         })
     }
@@ -91,7 +87,7 @@ impl Hardware {
             store: self.store.extent(),
             archive_bytes: self.store.archive_bytes(),
             tenants,
-            missing_sandbox_layers: self.missing_sandbox_layers.clone(),
+            missing_sandbox_layers: self.in_force.missing.clone(),
         })
     }
 
@@ -191,7 +187,7 @@ impl Hardware {
             release: &self.release,
             lineage: &self.lineage,
             keystore: self.keystore.name(),
-            missing_layers: &self.missing_sandbox_layers,
+            in_force: &self.in_force,
             unix_secs: self.now().unix_secs,
         };
         Ok(Value::Attested(facts.attest(nonce, said).into()))
@@ -312,7 +308,9 @@ mod tests {
     }
 
     fn open(home: &Home, missing: Vec<String>) -> Result<Hardware, HsmError> {
-        Hardware::open(home, home.claim()?, plan().first, missing)
+        let layers = Layer::ALL.iter().map(ToString::to_string).filter(|layer| !missing.contains(layer));
+        let in_force = InForce { boundary: "process", layers: layers.collect(), missing };
+        Hardware::open(home, home.claim()?, plan().first, in_force)
     }
 
     fn commit(offset: u64, append: &[u8], nvram: &[u8]) -> Op {
@@ -476,7 +474,7 @@ mod tests {
     fn i12_the_sealing_key_is_for_the_image_that_was_measured_alone() {
         let (_folder, home) = fresh();
         let first = plan().first;
-        let hardware = Hardware::open(&home, home.claim().unwrap(), first, Vec::new()).unwrap();
+        let hardware = Hardware::open(&home, home.claim().unwrap(), first, InForce::default()).unwrap();
         let boot = hardware.boot().unwrap();
         assert_eq!(boot.sealing_key.expose().len(), 32);
         assert_eq!(boot.measurement.as_slice(), first.measurement.as_bytes());
@@ -485,7 +483,7 @@ mod tests {
         let mut measurement = *first.measurement.as_bytes();
         measurement[47] ^= 1;
         let other = Release { measurement: Measurement::from_bytes(measurement), ..first };
-        let refused = Hardware::open(&home, home.claim().unwrap(), other, Vec::new()).err().unwrap();
+        let refused = Hardware::open(&home, home.claim().unwrap(), other, InForce::default()).err().unwrap();
         assert_eq!(refused.exit_code(), 3);
     }
 

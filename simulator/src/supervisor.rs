@@ -3,15 +3,17 @@
 //! A plugin that dies takes nothing with it: what it had not answered is not released, commits that were under way
 //! finish, and its successor begins with what is on the disk.
 
+use crate::boundary::Boundary;
 use crate::home::{Claim, Home};
 use crate::image::SealedImage;
 use crate::link::PluginLink;
 use crate::listener::{self, Admission};
 use crate::ops::Hardware;
 use crate::relay::{self, Crew, Relay, SMALL_STACK_BYTES, Said, Switchboard};
-use crate::sandbox::verify::{self, Found};
-use crate::sandbox::{self, Launched, Layer, Layers};
+use crate::sandbox::Launched;
+use crate::sandbox::verify::Found;
 use crate::trust::Trust;
+use crate::vm::Acceleration;
 use crate::{HsmError, control, hardening, log};
 use countersign_release::{Channel, Measurement, Release, Version};
 use countersign_wire::client::ClockMode;
@@ -58,6 +60,8 @@ pub struct RunPlan {
     pub image: PathBuf,
     /// Start although sandbox layers are missing.
     pub weak_sandbox: bool,
+    /// Who carries out a virtual machine's instructions.
+    pub acceleration: Acceleration,
     /// Further users whose processes may connect.
     pub allow_uids: Vec<u32>,
 }
@@ -84,16 +88,16 @@ pub fn run(plan: RunPlan) -> Result<(), HsmError> {
     let signals = Signals::new([SIGINT, SIGTERM]).map_err(HsmError::io("wait for signals"))?;
     let image = SealedImage::load(&plan.image)?;
     Trust::of(&plan.claim.fuses, &plan.home)?.admit(&image, &plan.image)?;
-    let layers = available_layers(plan.weak_sandbox)?;
-    let missing = layers.missing_words();
-    let hardware = Arc::new(Hardware::open(&plan.home, plan.claim, image.release(), missing)?);
+    let boundary = Boundary::open(&plan.claim.fuses, &plan.home, plan.weak_sandbox, plan.acceleration)?;
+    let hardware = Hardware::open(&plan.home, plan.claim, image.release(), boundary.in_force())?;
+    let hardware = Arc::new(hardware);
     let switchboard = Arc::new(Switchboard::default());
     let sockets = Sockets::open(&plan.home, &Admission::of(&plan.allow_uids), &hardware, &switchboard)?;
     let (notices, inbox) = channel();
     watch_signals(signals, notices.clone())?;
     let mut supervisor = Supervisor {
         image,
-        layers,
+        boundary,
         hardware,
         switchboard,
         notices,
@@ -103,21 +107,6 @@ pub fn run(plan: RunPlan) -> Result<(), HsmError> {
         announced: false,
     };
     supervisor.supervise()
-}
-
-fn available_layers(weak_sandbox: bool) -> Result<Layers, HsmError> {
-    let missing = sandbox::probe()?;
-    for layer in &missing {
-        log::line(format_args!("the sandbox has no layer {}: {}", layer.layer, layer.why));
-    }
-    if !missing.is_empty() && !weak_sandbox {
-        return Err(HsmError::SandboxIncomplete(missing));
-    }
-    let present: Vec<Layer> = Layer::ALL
-        .into_iter()
-        .filter(|layer| missing.iter().all(|missing| missing.layer != *layer))
-        .collect();
-    Ok(Layers::of(&present))
 }
 
 fn watch_signals(mut signals: Signals, notices: Sender<Notice>) -> Result<(), HsmError> {
@@ -174,7 +163,7 @@ impl Drop for Sockets {
 
 struct Supervisor {
     image: SealedImage,
-    layers: Layers,
+    boundary: Boundary,
     hardware: Arc<Hardware>,
     switchboard: Arc<Switchboard>,
     notices: Sender<Notice>,
@@ -239,7 +228,7 @@ impl Supervisor {
                 Err(_) | Ok(Notice::Stop) => return Ok(End::Stopped),
                 Ok(Notice::Plugin { start, .. }) if start != self.starts => {}
                 Ok(Notice::Plugin { said: Said::Ready, .. }) => {
-                    if verify::verify(life.child_pid(), &self.layers)? == Found::Gone {
+                    if self.boundary.verify(life.child_pid())? == Found::Gone {
                         log::line("the plugin is gone: it ended as soon as it was ready");
                         return Ok(End::Died(None));
                     }
@@ -316,7 +305,7 @@ struct Life {
 impl Life {
     fn begin(supervisor: &Supervisor) -> Result<Self, HsmError> {
         let boot = supervisor.hardware.boot()?;
-        let Launched { child, socket, stderr } = sandbox::launch(&supervisor.image, &supervisor.layers)?;
+        let Launched { child, socket, stderr } = supervisor.boundary.launch(&supervisor.image)?;
         let relay = Relay::new(PluginLink::new(Arc::clone(&supervisor.hardware), socket));
         let stderr = spawn("plugin-stderr", move || relay::log_stderr(stderr))?;
         let (notices, start) = (supervisor.notices.clone(), supervisor.starts);

@@ -30,3 +30,4 @@ mod secrets;
 mod signing;
 mod tenants;
 mod velocity;
+mod vm;

@@ -210,7 +210,7 @@ PLUGIN = {
 CLAIMS = {
     6: int, 10: range(8, 65), 256: UEID, 259: HWMODEL, 260: VERSION, 263: {0, 3}, 265: str, 266: {"plugin": PLUGIN},
     -70001: 48, -70002: str, -70003: str, -70004: TEXTS, -70005: TEXTS, -70006: str, -70007: (int, 48, 32),
-    -70008: [(int, 32)], -70010: str,
+    -70008: [(int, 32)], -70010: str, -70011: [48],
 }  # fmt: skip
 
 
@@ -270,7 +270,7 @@ def named(claims):
     plugin = claims[266]["plugin"]
     release_keys, policy = claims[-70008], plugin[-70102]
     return {
-        "hsm_id": claims[256][1:], "measurement": claims[-70001], "image_version": claims[-70010], "version": plugin[271][0],
+        "hsm_id": claims[256][1:], "measurement": claims[-70001], "image_version": claims[-70010], "platform": claims[-70011], "version": plugin[271][0],
         "unix_time": claims[6], "clock": claims[-70002], "clock_sure": plugin[-70109],
         "keystore": claims[-70003], "boundary": claims[-70006],
         "sandbox_layers": claims[-70004], "missing_sandbox_layers": claims[-70005],

@@ -50,6 +50,16 @@ pub fn page() -> PathBuf {
     named("COUNTERSIGN_TEST_PAGE")
 }
 
+/// The kernel and the first root of a virtual machine.
+pub fn machine() -> [PathBuf; 2] {
+    ["COUNTERSIGN_TEST_VM_KERNEL", "COUNTERSIGN_TEST_VM_ROOT"].map(named)
+}
+
+/// Whether every HSM's plugin is to run in a virtual machine.
+pub fn all_in_machines() -> bool {
+    std::env::var_os("COUNTERSIGN_TEST_BOUNDARY").is_some_and(|word| word == "vm")
+}
+
 /// The workspace's folder.
 pub fn workspace() -> PathBuf {
     let tests = PathBuf::from(env!("CARGO_MANIFEST_DIR"));

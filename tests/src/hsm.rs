@@ -127,6 +127,12 @@ impl Folder {
     }
 }
 
+/// The options of `countersign-hsm init` for a plugin in a virtual machine.
+pub fn in_a_machine() -> [String; 6] {
+    let [kernel, root] = artefacts::machine().map(|path| path.to_str().expect("a plain path").to_owned());
+    ["--boundary".into(), "vm".into(), "--vm-kernel".into(), kernel, "--vm-root".into(), root]
+}
+
 /// One HSM with a manual clock, in a temporary folder unless told otherwise.
 pub struct Hsm {
     folder: Folder,
@@ -205,6 +211,9 @@ impl Hsm {
         let mut command = hsm_command();
         command.arg("init").arg("--home").arg(home).arg("--image").arg(image).args(purpose);
         command.args(["--keystore", keystore.word(), "--clock", "manual"]);
+        if artefacts::all_in_machines() && !purpose.contains(&"--boundary") {
+            command.args(in_a_machine());
+        }
         for tenant in tenants {
             command.args(["--tenant", tenant]);
         }

@@ -17,9 +17,11 @@ mod story;
 
 use crate::artefacts::{build_image, build_programs};
 use crate::hsm::{Clock, Hsm, Keystore};
+use crate::machine::{Machine, build_machine};
 use crate::setup::{Package, ensure_packages};
 use crate::stop::on_stop_signal;
 use anyhow::{Context, Result, bail};
+use clap::ValueEnum;
 use rustix::process::{Pid, Signal, kill_process};
 use std::env;
 use std::io::{IsTerminal, stdin};
@@ -38,6 +40,18 @@ pub(crate) struct Arguments {
     /// Run even where layers of the sandbox are missing
     #[arg(long)]
     weak_sandbox: bool,
+    /// What the plugin runs in; a virtual machine is slow where there is no KVM
+    #[arg(long, value_enum, default_value = "process")]
+    boundary: Boundary,
+}
+
+/// What the plugin runs in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Boundary {
+    /// A process in a sandbox
+    Process,
+    /// A virtual machine
+    Vm,
 }
 
 /// What the second process is told.
@@ -59,6 +73,10 @@ pub(crate) struct Stage {
     interactive: bool,
     #[arg(long)]
     weak_sandbox: bool,
+    #[arg(long, requires = "vm_root")]
+    vm_kernel: Option<PathBuf>,
+    #[arg(long, requires = "vm_kernel")]
+    vm_root: Option<PathBuf>,
 }
 
 /// Builds what is needed, makes a temporary folder, and has the story played in it.
@@ -88,6 +106,10 @@ pub(crate) fn prepare_and_play(arguments: &Arguments) -> Result<ExitCode> {
             play.arg(flag);
         }
     }
+    if arguments.boundary == Boundary::Vm {
+        let machine = build_machine(&programs.hsm)?;
+        play.arg("--vm-kernel").arg(machine.kernel).arg("--vm-root").arg(machine.root);
+    }
     let mut player = play.spawn().context("cannot start the story")?;
     // A Ctrl-C reaches the player by itself; this process stays to clear the folder away.
     let pid = Pid::from_child(&player);
@@ -106,6 +128,11 @@ pub(crate) fn play(stage: &Stage) -> ExitCode {
         image: stage.image.clone(),
         home: stage.folder.join("hsm"),
         weak_sandbox: stage.weak_sandbox,
+        machine: stage
+            .vm_kernel
+            .clone()
+            .zip(stage.vm_root.clone())
+            .map(|(kernel, root)| Machine { kernel, root }),
     };
     let clock = if stage.interactive { Clock::System } else { Clock::Manual };
     let mut narrator = narrator::Narrator::new();

@@ -116,6 +116,7 @@ fn make(arguments: &Arguments, programs: &Programs, home: &Path) -> Result<(Hsm,
         image: built.image.clone(),
         home: home.to_owned(),
         weak_sandbox: arguments.weak_sandbox,
+        machine: None,
     };
     let api_key = hsm.init(keystore, clock)?;
     let made = Made { keystore, clock, api_key: api_key.expose().to_owned() };
@@ -147,7 +148,7 @@ fn reopen(arguments: &Arguments, programs: &Programs, home: PathBuf) -> Result<(
     }
     say("opening the HSM with the image it was made with");
     let (image, weak_sandbox) = (dev.join("image"), arguments.weak_sandbox);
-    Ok((Hsm { program: programs.hsm.clone(), image, home, weak_sandbox }, made))
+    Ok((Hsm { program: programs.hsm.clone(), image, home, weak_sandbox, machine: None }, made))
 }
 
 fn serve(arguments: &Arguments, programs: &Programs, hsm: &Hsm, made: &Made) -> Result<ExitCode> {

@@ -1,5 +1,6 @@
 //! One HSM of the simulator: initialised, running, stopped, killed.
 
+use crate::machine::Machine;
 use crate::workspace::output;
 use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
@@ -68,6 +69,8 @@ pub(crate) struct Hsm {
     pub(crate) home: PathBuf,
     /// Run even where layers of the sandbox are missing.
     pub(crate) weak_sandbox: bool,
+    /// The virtual machine that the plugin runs in, if it is one.
+    pub(crate) machine: Option<Machine>,
 }
 
 /// Where the HSM's log goes.
@@ -140,6 +143,9 @@ impl Hsm {
         let mut init = Command::new(&self.program);
         init.args(["init", "--development"]).arg("--home").arg(&self.home).arg("--image").arg(&self.image);
         init.args(["--keystore", keystore.word(), "--clock", clock.word()]);
+        if let Some(machine) = &self.machine {
+            machine.name_to(&mut init);
+        }
         let line = output(&mut init).context("the HSM was not initialised")?;
         let done: Initialised = serde_json::from_str(&line).context("init printed no JSON")?;
         done.api_keys.into_values().next().context("init printed no API key")

@@ -19,6 +19,7 @@ mod dev;
 mod fuzz;
 mod hsm;
 mod image;
+mod machine;
 mod phone;
 mod setup;
 mod simulate;

@@ -68,6 +68,10 @@ pub(crate) enum Package {
     Chromium,
     /// OpenSSH's client, for `ssh-keygen`.
     OpenSsh,
+    /// The hypervisor.
+    Qemu,
+    /// What unpacks a machine's first root, for a test of it.
+    Cpio,
 }
 
 impl Package {
@@ -86,6 +90,8 @@ impl Package {
             Self::Npm => "npm",
             Self::Chromium => "chromium",
             Self::OpenSsh => "openssh-client",
+            Self::Qemu => "qemu-system-x86",
+            Self::Cpio => "cpio",
         }
     }
 
@@ -106,6 +112,8 @@ impl Package {
             Self::Npm => is_on_the_path("npm"),
             Self::Chromium => Path::new(CHROMIUM).exists(),
             Self::OpenSsh => is_on_the_path("ssh-keygen"),
+            Self::Qemu => is_on_the_path("qemu-system-x86_64"),
+            Self::Cpio => is_on_the_path("cpio"),
         }
     }
 }

@@ -3,6 +3,7 @@
 //! Tests that span crates find what was built through environment variables, and fail without them.
 
 use crate::artefacts::{Programs, build_faults, build_image, build_programs};
+use crate::machine::{Machine, build_machine};
 use crate::setup::{Package, ensure_node, ensure_packages, ensure_page, ensure_python};
 use crate::workspace::{cargo, output, root, say};
 use anyhow::{Context, Result};
@@ -22,6 +23,8 @@ struct Artefacts {
     node: Option<PathBuf>,
     /// The users' page, as it is served.
     page: Option<PathBuf>,
+    /// The virtual machine that the plugin may run in.
+    machine: Option<Machine>,
 }
 
 impl Artefacts {
@@ -43,13 +46,16 @@ impl Artefacts {
         if let Some(page) = &self.page {
             command.env("COUNTERSIGN_TEST_PAGE", page);
         }
+        if let Some(Machine { kernel, root }) = &self.machine {
+            command.env("COUNTERSIGN_TEST_VM_KERNEL", kernel).env("COUNTERSIGN_TEST_VM_ROOT", root);
+        }
     }
 }
 
 fn build() -> Result<Artefacts> {
     let programs = build_programs()?;
     let image = build_image()?.image;
-    Ok(Artefacts { programs, image, faults: None, python: None, node: None, page: None })
+    Ok(Artefacts { programs, image, faults: None, python: None, node: None, page: None, machine: None })
 }
 
 /// Installs what is missing, builds everything and runs all tests.
@@ -65,17 +71,52 @@ pub(crate) fn test() -> Result<ExitCode> {
         Package::Npm,
         Package::Chromium,
         Package::OpenSsh,
+        Package::Cpio,
+        Package::Qemu,
     ])?;
     let (faults, python, node) = (Some(build_faults()?), Some(ensure_python()?), Some(ensure_node()?));
     let page = Some(ensure_page()?);
-    let artefacts = Artefacts { faults, python, node, page, ..build()? };
+    let built = build()?;
+    let machine = Some(build_machine(&built.programs.hsm)?);
+    let artefacts = Artefacts { faults, python, node, page, machine, ..built };
     say("running the tests");
     let mut tests = cargo();
     tests.args(["test", "--locked", "--workspace", "--no-fail-fast"]).stdout(Stdio::piped());
     artefacts.name_to(&mut tests);
     let (status, total) = run_and_count(&mut tests)?;
     say(&format!("{total} in {} s", began.elapsed().as_secs()));
-    Ok(exit_code(status))
+    let in_the_machine = test_in_the_machine(&artefacts)?;
+    Ok(exit_code(if status.success() { in_the_machine } else { status }))
+}
+
+/// The tests of the main job, that an HSM whose plugin runs in a virtual machine passes like any other.
+const MAIN_JOB: &[&str] = &[
+    "approvals::",
+    "attestation::an_attestation_answers_one_nonce_of_one_hsm",
+    "cli::",
+    "enrolment::",
+    "intents::",
+    "limits::",
+    "pkcs11_calls::",
+    "pkcs11_clients::",
+    "refusals::",
+    "rollback::",
+    "signing::",
+    "tenants::",
+    "vm::",
+];
+
+/// Once more, with every HSM's plugin in a virtual machine.
+fn test_in_the_machine(artefacts: &Artefacts) -> Result<ExitStatus> {
+    say("running the tests of the main job in the virtual machine");
+    let began = Instant::now();
+    let mut tests = cargo();
+    tests.args(["test", "--locked", "-p", "countersign-tests", "--test", "it", "--no-fail-fast", "--"]);
+    tests.args(MAIN_JOB).stdout(Stdio::piped()).env("COUNTERSIGN_TEST_BOUNDARY", "vm");
+    artefacts.name_to(&mut tests);
+    let (status, total) = run_and_count(&mut tests)?;
+    say(&format!("in the virtual machine {total} in {} s", began.elapsed().as_secs()));
+    Ok(status)
 }
 
 /// What `cargo xtask bench` takes. All but the record is passed on.

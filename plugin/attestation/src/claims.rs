@@ -44,6 +44,7 @@ pub(crate) mod number {
     pub(crate) const RELEASE_KEYS: i64 = -70_008;
     pub(crate) const ROOT_KEY: i64 = -70_009;
     pub(crate) const IMAGE_VERSION: i64 = -70_010;
+    pub(crate) const PLATFORM: i64 = -70_011;
 
     pub(crate) const TENANT: i64 = -70_101;
     pub(crate) const POLICY: i64 = -70_102;
@@ -139,6 +140,8 @@ pub struct Claims {
     pub missing_layers: Vec<String>,
     /// What the plugin runs in: `process` or `vm`.
     pub boundary: String,
+    /// Measurement of the virtual machine's kernel and first root; `None`: there is no machine.
+    pub platform: Option<[u8; 48]>,
     /// Which images it ran before.
     pub lineage: Lineage,
     /// `None` on an HSM for development.
@@ -235,6 +238,7 @@ impl Claims {
             (n::LAYERS, list(&self.layers)),
             (n::MISSING_LAYERS, list(&self.missing_layers)),
             (n::BOUNDARY, self.boundary.as_str().into()),
+            (n::PLATFORM, self.platform.map_or(Value::Null, |platform| blob(&platform))),
             (n::LINEAGE, self.lineage.to_value()),
             (n::RELEASE_KEYS, self.release_keys.map_or(Value::Null, keys)),
         ]))
@@ -267,6 +271,7 @@ impl Claims {
             layers: cbor::words(map.take(n::LAYERS)?)?,
             missing_layers: cbor::words(map.take(n::MISSING_LAYERS)?)?,
             boundary: map.text(n::BOUNDARY)?,
+            platform: optional(map.take(n::PLATFORM)?, cbor::bytes)?,
             lineage: Lineage::of_value(map.take(n::LINEAGE)?)?,
             release_keys: optional(map.take(n::RELEASE_KEYS)?, pair)?
                 .map(|(threshold, sha256)| ReleaseKeys { sha256, threshold }),

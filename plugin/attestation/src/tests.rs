@@ -19,6 +19,7 @@ pub(crate) fn claims() -> Claims {
         layers: ["seccomp", "landlock"].map(str::to_owned).to_vec(),
         missing_layers: Vec::new(),
         boundary: "process".to_owned(),
+        platform: None,
         lineage: Lineage { first: [3; 48], upgrades: 2, head: [0x13; 32] },
         release_keys: Some(ReleaseKeys { sha256: [4; 32], threshold: 2 }),
         plugin: PluginClaims {

@@ -28,7 +28,8 @@ fn claims() -> Claims {
         keystore: "embedded".to_owned(),
         layers: ["namespaces", "landlock", "seccomp", "memory-lock", "tsc"].map(str::to_owned).to_vec(),
         missing_layers: Vec::new(),
-        boundary: "process".to_owned(),
+        boundary: "vm".to_owned(),
+        platform: Some([0x88; 48]),
         lineage: Lineage { first: [0x33; 48], upgrades: 1, head: [0x34; 32] },
         release_keys: Some(ReleaseKeys { sha256: [0x44; 32], threshold: 2 }),
         plugin: PluginClaims {
@@ -339,6 +340,7 @@ fn welcome() -> Vec<Case> {
     let everything = Expected { allowed: Allowed::ALL.to_vec(), ..expected() };
     let future = changed(|claims| {
         (claims.keystore, claims.boundary) = ("fram".to_owned(), "submarine".to_owned());
+        claims.platform = None;
         claims.nonce = NONCE.to_vec();
     });
     let good = issue(&claims(), &key(), &root());
@@ -396,6 +398,7 @@ fn told(claims: &Claims) -> String {
         ("hsm_id", hex(&claims.hsm_id)),
         ("measurement", hex(&claims.measurement)),
         ("version", plugin.version.clone()),
+        ("platform", hex(&claims.platform.unwrap())),
         ("image_version", claims.image_version.clone()),
         ("clock", claims.clock.clone()),
         ("keystore", claims.keystore.clone()),

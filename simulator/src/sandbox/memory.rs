@@ -5,7 +5,7 @@
 //! that there is in one call would take code and constants with it, and those are most of the plugin: more than the
 //! 8 MiB that Linux lets an ordinary process lock.
 
-use super::{Layer, Layers, verify};
+use super::{Layer, Layers};
 use countersign_wire::frame::{self, HAL_MAX_BYTES, HEADER_BYTES};
 use countersign_wire::hal::{MemoryRegion, Started, WritableMemory};
 use countersign_wire::{decode_packed, encode_packed};
@@ -16,8 +16,12 @@ use std::time::Duration;
 /// How long the plugin may take to say that it runs.
 const PATIENCE: Duration = Duration::from_mins(1);
 
-/// Waits for the plugin that the `launch` process `launch_pid` started, and tells it what to lock.
-pub fn introduce(mut socket: &UnixStream, launch_pid: u32, layers: &Layers) -> std::io::Result<()> {
+/// Waits for the plugin, and tells it what to lock. `pid` finds its process once it runs.
+pub fn introduce(
+    mut socket: &UnixStream,
+    layers: &Layers,
+    pid: impl FnOnce() -> std::io::Result<u32>,
+) -> std::io::Result<()> {
     socket.set_read_timeout(Some(PATIENCE))?;
     let mut header = [0; HEADER_BYTES];
     socket.read_exact(&mut header)?;
@@ -28,8 +32,7 @@ pub fn introduce(mut socket: &UnixStream, launch_pid: u32, layers: &Layers) -> s
     socket.set_read_timeout(None)?;
     let mut memory = WritableMemory::default();
     if layers.has(Layer::MemoryLock) {
-        let pid = verify::child_of(launch_pid)?.ok_or_else(|| Error::from(ErrorKind::NotFound))?.pid;
-        memory.regions = writable(&std::fs::read_to_string(format!("/proc/{pid}/maps"))?);
+        memory.regions = writable(&std::fs::read_to_string(format!("/proc/{}/maps", pid()?))?);
     }
     let mut message = Vec::new();
     frame::append(&mut message, &encode_packed(&memory));

@@ -184,7 +184,11 @@ pub fn launch(image: &SealedImage, layers: &Layers) -> Result<Launched, HsmError
         .spawn()
         .map_err(failed())?;
     let stderr = child.stderr.take().expect("standard error was asked to be a pipe");
-    if let Err(error) = memory::introduce(&socket, child.id(), layers) {
+    let plugin_pid = || match verify::child_of(child.id())? {
+        Some(process) => Ok(process.pid),
+        None => Err(std::io::ErrorKind::NotFound.into()),
+    };
+    if let Err(error) = memory::introduce(&socket, layers, plugin_pid) {
         log::line(format_args!("the plugin did not start as it should: {error}"));
         // Whoever listens to it finds that it is gone.
         let _ = socket.shutdown(Shutdown::Both);

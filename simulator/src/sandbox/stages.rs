@@ -52,8 +52,17 @@ pub fn launch(layers: &Layers) -> Result<u8> {
     Ok(u8::try_from(code).unwrap_or(u8::MAX))
 }
 
+/// What the plugin has for a root.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Root {
+    /// An empty folder that cannot be written.
+    Empty,
+    /// That of whoever starts it.
+    Whole,
+}
+
 /// `confine`: gives up everything and becomes the plugin. Returns only with an error.
-pub fn confine(layers: &Layers) -> Result<std::convert::Infallible> {
+pub fn confine(layers: &Layers, root: Root) -> Result<std::convert::Infallible> {
     die_with_parent()?;
     close_other_files()?;
     let executable = rustix::io::fcntl_dupfd_cloexec(std::io::stdout(), seccomp::EXECUTABLE_FD)?;
@@ -61,7 +70,7 @@ pub fn confine(layers: &Layers) -> Result<std::convert::Infallible> {
     let null = File::options().write(true).open("/dev/null")?;
     rustix::stdio::dup2_stdout(&null)?;
     drop(null);
-    if layers.has(Layer::Namespaces) {
+    if root == Root::Empty {
         enter_empty_root()?;
     }
     drop_capabilities()?;

@@ -64,7 +64,8 @@ impl InProcess {
         let home = Home::at(home).expect("the path of an HSM");
         let claim = home.claim().expect("nobody else runs this HSM");
         let release = SealedImage::load(&artefacts::image()).expect("the image").release();
-        let hardware = Arc::new(Hardware::open(&home, claim, release, Vec::new()).expect("an HSM's parts"));
+        let hardware =
+            Arc::new(Hardware::open(&home, claim, release, InForce::default()).expect("an HSM's parts"));
         let (calls, waiting) = channel::<Calls>();
         let (done, results) = channel();
         let waiting = Arc::new(Mutex::new(waiting));

@@ -257,7 +257,8 @@ impl Firmware {
         let home = Home::at(&self.home).expect("the path of an HSM");
         let claim = home.claim().expect("nobody else runs this HSM");
         let release = SealedImage::load(&artefacts::image()).expect("the image").release();
-        let hardware = Arc::new(Hardware::open(&home, claim, release, Vec::new()).expect("an HSM's parts"));
+        let hardware =
+            Arc::new(Hardware::open(&home, claim, release, InForce::default()).expect("an HSM's parts"));
         let (ours, plugins) = UnixStream::pair().expect("a socket pair");
         let mut plugin = self.meter.command(&self.plugin_out, false);
         plugin.arg(&self.executable).stdin(Stdio::from(std::os::fd::OwnedFd::from(plugins)));

@@ -57,6 +57,8 @@ pub(crate) struct AttestationShown {
     clock_sure: bool,
     keystore: String,
     boundary: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    platform: Option<String>,
     sandbox_layers: Vec<String>,
     missing_sandbox_layers: Vec<String>,
     hardware_model: String,
@@ -125,6 +127,7 @@ impl AttestationShown {
             clock_sure: plugin.clock_sure,
             keystore: claims.keystore.clone(),
             boundary: claims.boundary.clone(),
+            platform: claims.platform.map(|platform| hex(&platform)),
             sandbox_layers: claims.layers.clone(),
             missing_sandbox_layers: claims.missing_layers.clone(),
             hardware_model: claims.hardware_model.clone(),
@@ -163,6 +166,9 @@ impl AttestationShown {
         line(out, "Clock", &format!("{}{sure}", self.clock));
         line(out, "Keystore", &self.keystore);
         line(out, "Boundary", &format!("{}: {}", self.boundary, self.sandbox_layers.join(", ")));
+        if let Some(platform) = &self.platform {
+            line(out, "Platform", platform);
+        }
         if !self.missing_sandbox_layers.is_empty() {
             line(out, "Missing", &self.missing_sandbox_layers.join(", "));
         }

@@ -112,7 +112,7 @@ impl Plan {
 
     /// A static position-independent executable in which no path of this machine is left. The separator is U+001F, as cargo
     /// wants it.
-    fn flags(&self) -> Result<String> {
+    pub fn flags(&self) -> Result<String> {
         let text = |path: &Path| {
             path.to_str().map(str::to_owned).with_context(|| format!("{} is not UTF-8", path.display()))
         };

@@ -1,0 +1,71 @@
+//! The plugin as process 1 of a virtual machine. `cargo xtask test` runs the tests of the main job there as well.
+
+use countersign_tests::cli::run;
+use countersign_tests::hsm::in_a_machine;
+use countersign_tests::{Hsm, Keystore, artefacts, on_both_keystores, on_embedded};
+use countersign_wire::client::Mechanism::Digest;
+use countersign_wire::client::Payload;
+use serde_json::json;
+use std::fs;
+
+on_both_keystores!(an_hsm_in_a_machine_signs_attests_it_and_comes_back);
+on_embedded!(i12_another_kernel_or_first_root_is_refused);
+
+fn digest() -> Payload {
+    Payload::Digest([7; 32].into())
+}
+
+fn in_machine(keystore: Keystore) -> Hsm {
+    let machine = in_a_machine();
+    let options: Vec<&str> =
+        std::iter::once("--development").chain(machine.iter().map(String::as_str)).collect();
+    Hsm::init_for(keystore, &artefacts::image(), &options).expect("an HSM")
+}
+
+fn an_hsm_in_a_machine_signs_attests_it_and_comes_back(keystore: Keystore) {
+    let mut hsm = in_machine(keystore);
+    hsm.run();
+    let alice = hsm.user("alice", &[Digest]);
+    let now = hsm.now();
+    hsm.sign(&alice, digest(), &alice.phone.code(now)).expect("a signature");
+    let attest = |hsm: &Hsm, name: &str| {
+        let file = hsm.folder().join(name);
+        let file = file.to_str().expect("a plain path");
+        run(hsm, &["attest", "--out", file]).done();
+        let allowed = ["development-image", "manual-clock", "no-policy"];
+        let root = &hsm.initialised.root_fingerprint;
+        let mut verify = vec!["attest", "verify", "--root", root, file];
+        allowed.iter().for_each(|weakness| verify.extend(["--allow", weakness]));
+        run(hsm, &verify).done()
+    };
+    let first = attest(&hsm, "first.eat");
+    assert_eq!(first["boundary"], "vm");
+    assert_eq!(first["sandbox_layers"], json!(["landlock", "seccomp", "memory-lock", "tsc"]));
+    assert_eq!(first["platform"].as_str().map(str::len), Some(96));
+    assert!(hsm.sign(&alice, digest(), &alice.phone.code(now)).is_err(), "the code is used");
+    hsm.kill_and_run();
+    assert!(
+        hsm.sign(&alice, digest(), &alice.phone.code(now)).is_err(),
+        "the code is used, in the next machine as well"
+    );
+    let now = hsm.advance(30);
+    hsm.sign(&alice, digest(), &alice.phone.code(now)).expect("a signature");
+    assert_eq!(attest(&hsm, "second.eat")["platform"], first["platform"]);
+}
+
+fn i12_another_kernel_or_first_root_is_refused(keystore: Keystore) {
+    let mut hsm = in_machine(keystore);
+    for name in ["vm-kernel", "vm-root"] {
+        let file = hsm.home().join("ceremony").join(name);
+        let good = fs::read(&file).expect("what the machine starts with");
+        let mut changed = good.clone();
+        let last = changed.len() - 1;
+        changed[last] ^= 1;
+        fs::write(&file, &changed).expect("a changed copy");
+        let refused = hsm.try_run().expect_err("another machine");
+        assert!(refused.log.contains("is not the one that the HSM was initialised with"), "{}", refused.log);
+        fs::write(&file, &good).expect("the good one");
+    }
+    hsm.run();
+    assert_eq!(hsm.status().boot_count, 1);
+}
