@@ -221,7 +221,9 @@ impl Hsm {
     ) -> Self {
         let initialised: Initialised = one_line(&output);
         write_host_config(folder.path(), home, &initialised.api_keys[tenants[0]]);
-        Self { image, ..Self::not_running(folder, keystore, initialised) }
+        let mut hsm = Self::not_running(folder, keystore, initialised);
+        hsm.image = image;
+        hsm
     }
 
     /// Moves the state of an HSM that does not run to another image, with this disk's faults; what it said.
