@@ -185,7 +185,7 @@ impl Hsm {
         let home = folder.path().join("hsm");
         let image = artefacts::image();
         let initialised = Self::init_command(&home, &image, keystore, &["--development"], tenants);
-        Self::initialised_in(folder, &home, image, keystore, tenants, initialised)
+        Self::initialised_in(folder, &home, image, keystore, tenants, &initialised)
     }
 
     /// A new HSM with the tenant [`TENANT`] for this image, and with these options of `countersign-hsm init` that say which images it
@@ -198,7 +198,7 @@ impl Hsm {
         if !output.status.success() {
             return Err(output);
         }
-        Ok(Self::initialised_in(folder, &home, image.to_owned(), keystore, &[TENANT], output))
+        Ok(Self::initialised_in(folder, &home, image.to_owned(), keystore, &[TENANT], &output))
     }
 
     fn init_command(
@@ -226,11 +226,13 @@ impl Hsm {
         image: PathBuf,
         keystore: Keystore,
         tenants: &[&str],
-        output: Output,
+        output: &Output,
     ) -> Self {
-        let initialised: Initialised = one_line(&output);
+        let initialised: Initialised = one_line(output);
         write_host_config(folder.path(), home, &initialised.api_keys[tenants[0]]);
-        Self { image, ..Self::not_running(folder, keystore, initialised) }
+        let mut hsm = Self::not_running(folder, keystore, initialised);
+        hsm.image = image;
+        hsm
     }
 
     /// Moves the state of an HSM that does not run to another image, with this disk's faults; what it said.

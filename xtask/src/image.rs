@@ -172,10 +172,12 @@ impl Elsewhere {
             ("SOURCE_DATE_EPOCH", "1"),
             ("RUSTFLAGS", "-Copt-level=0"),
         ];
-        hostile.into_iter().for_each(|(name, value)| set(&mut plan, name, value.into()));
+        for (name, value) in hostile {
+            set(&mut plan, name, value.into());
+        }
         let registry = here.cargo_home.join("registry");
         let told = if become_nobody(&mut plan, folder.path(), &registry)? {
-            "another folder, user, toolchain's folder, cargo home, umask, locale, time zone, one job"
+            "another folder, another user, cargo home, umask, locale, time zone, one job"
         } else {
             symlink(&registry, plan.cargo_home.join("registry"))?;
             "another folder, cargo home, umask, locale, time zone, one job (not another user: only root can be one)"
@@ -189,35 +191,56 @@ fn set(plan: &mut Plan, name: &str, value: OsString) {
     plan.environment.push((name.into(), value));
 }
 
-/// Makes the plan another user's, where this process may: with a toolchain and a registry that this user can read, which are hard
-/// links to those that are there. Whether it could.
+/// Makes the plan another user's, where this process may: with a registry and, if need be, a toolchain that this user can read, which
+/// are hard links to those that are there. Whether it could.
 fn become_nobody(plan: &mut Plan, folder: &Path, registry: &Path) -> Result<bool> {
     if !rustix::process::geteuid().is_root() {
         return Ok(false);
     }
-    let sysroot = output(Command::new("rustc").args(["--print", "sysroot"]))?;
-    let toolchain = folder.join("toolchain");
-    for (from, to) in
-        [(Path::new(sysroot.trim_end()), &toolchain), (registry, &plan.cargo_home.join("registry"))]
-    {
-        let linked =
-            Command::new("cp").arg("-al").arg(from.canonicalize()?).arg(to).stderr(Stdio::null()).status()?;
-        if !linked.success() {
-            // Links do not lead to other file systems.
-            run_to_its_end(Command::new("cp").arg("-a").arg(from.canonicalize()?).arg(to))?;
-        }
-    }
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let first = [toolchain.join("bin")].into_iter().chain(std::env::split_paths(&path));
-    set(plan, "PATH", std::env::join_paths(first)?);
-    plan.environment.retain(|(name, _)| name != "RUSTUP_TOOLCHAIN" && name != "RUSTUP_HOME");
     give(&plan.source)?;
     for path in [folder, &plan.cargo_home, &plan.folder] {
         chown(path, Some(NOBODY.0), Some(NOBODY.1))?;
         fs::set_permissions(path, fs::Permissions::from_mode(0o700))?;
     }
     plan.user = Some(NOBODY);
+    if !finds_a_toolchain(plan) {
+        let sysroot = output(Command::new("rustc").args(["--print", "sysroot"]))?;
+        let toolchain = folder.join("toolchain");
+        link(Path::new(sysroot.trim_end()), &toolchain)?;
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let first = [toolchain.join("bin")].into_iter().chain(std::env::split_paths(&path));
+        set(plan, "PATH", std::env::join_paths(first)?);
+        plan.environment.retain(|(name, _)| name != "RUSTUP_TOOLCHAIN" && name != "RUSTUP_HOME");
+    }
+    // What was unpacked there has whatever permissions its authors gave it: that user unpacks for himself.
+    let own = plan.cargo_home.join("registry");
+    fs::create_dir(&own)?;
+    chown(&own, Some(NOBODY.0), Some(NOBODY.1))?;
+    for part in ["index", "cache"] {
+        link(&registry.join(part), &own.join(part))?;
+    }
     Ok(true)
+}
+
+/// Whether the plan's user can run what it takes.
+fn finds_a_toolchain(plan: &Plan) -> bool {
+    ["cargo", "rustc"].into_iter().all(|program| {
+        let mut asked = plan.command(program);
+        asked.arg("-V").stdout(Stdio::null()).stderr(Stdio::null());
+        asked.status().is_ok_and(|status| status.success())
+    })
+}
+
+/// Copies a folder as hard links, or, where these do not lead so far, as it is.
+fn link(from: &Path, to: &Path) -> Result<()> {
+    let from = from.canonicalize().with_context(|| format!("there is no {}", from.display()))?;
+    if Command::new("cp").arg("-al").arg(&from).arg(to).stderr(Stdio::null()).status()?.success() {
+        return Ok(());
+    }
+    if to.exists() {
+        fs::remove_dir_all(to)?;
+    }
+    run_to_its_end(Command::new("cp").arg("-a").arg(&from).arg(to))
 }
 
 /// Makes a folder and all in it that user's.

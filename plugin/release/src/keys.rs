@@ -145,7 +145,7 @@ pub(crate) fn is_taken(key: &KeyData) -> bool {
 
 /// One line: principal, options, kind of the key, the key, a comment.
 fn read_line(line: &str) -> Result<PersonsKey, &'static str> {
-    if line.chars().any(|c| c.is_control()) {
+    if line.chars().any(char::is_control) {
         return Err("it has a control character (tabs and carriage returns are not taken)");
     }
     let (person, rest) = line.split_once(' ').ok_or("a line is a person, a kind of key and a key")?;

@@ -1,4 +1,4 @@
-//! What is inside an image, as a bill of materials: the part of CycloneDX 1.6 (JSON) that says it, and no more.
+//! What is inside an image, as a bill of materials: the part of `CycloneDX` 1.6 (JSON) that says it, and no more.
 //!
 //! It has no time and no random serial number, so the same contents give the same bytes. Fields stand in the order of the
 //! structs; lists are sorted by whoever makes them.

@@ -35,9 +35,12 @@ impl Version {
 
     /// From what [`Self::to_bytes`] made.
     pub fn from_bytes(bytes: &[u8; VERSION_BYTES]) -> Self {
-        let [a, b, c, d, e, f, g, h, i, j, k, l] = *bytes;
-        let number = u32::from_be_bytes;
-        Self::new(number([a, b, c, d]), number([e, f, g, h]), number([i, j, k, l]))
+        let mut numbers = [0; 3];
+        for (number, part) in numbers.iter_mut().zip(bytes.chunks_exact(4)) {
+            *number = part.iter().fold(0, |sum, byte| sum << 8 | u32::from(*byte));
+        }
+        let [major, minor, patch] = numbers;
+        Self::new(major, minor, patch)
     }
 }
 

@@ -115,7 +115,7 @@ pub enum Event {
 pub struct Boot {
     /// Which HSM this is.
     pub hsm_id: ByteArray<16>,
-    /// Derived from the device secret, the measurement and the clock mode: 32 bytes.
+    /// Derived from the device secret, the lineage of the image that runs and the clock mode: 32 bytes.
     pub sealing_key: Secret,
     /// SHA-384 of the image that runs.
     pub measurement: ByteArray<48>,

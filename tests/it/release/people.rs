@@ -32,14 +32,13 @@ impl Stage {
     pub(crate) fn new() -> Self {
         let folder = tempfile::Builder::new().prefix("countersign-release-").tempdir().expect("a folder");
         let stage = Self { folder, image: fs::read(artefacts::image()).expect("the image can be read") };
-        let mut list = String::from("# made for a test\n");
-        for (file, person, kind) in KEYS {
+        let lines = KEYS.map(|(file, person, kind)| {
             stage.make_key(file, kind);
             let key =
                 fs::read_to_string(stage.file(file).with_extension("pub")).expect("ssh-keygen wrote it");
-            list.push_str(&format!("{person} namespaces=\"countersign-image\" {key}"));
-        }
-        fs::write(stage.release_keys(), list).expect("the list can be written");
+            format!("{person} namespaces=\"countersign-image\" {key}")
+        });
+        fs::write(stage.release_keys(), lines.concat()).expect("the list can be written");
         stage.make_key("mallory", "ed25519");
         stage
     }

@@ -4,7 +4,6 @@ use super::people::{Stage, measurement, refused, word};
 use countersign_release::Channel;
 use countersign_tests::backend::{digest, reason};
 use countersign_tests::faults::{Fault, Moment};
-use countersign_tests::phone::STEP_SECS;
 use countersign_tests::{Hsm, User};
 use countersign_wire::client::Mechanism::Digest;
 use countersign_wire::reason::Reason;
@@ -12,12 +11,15 @@ use serde_json::Value;
 use std::fs;
 use std::path::Path;
 
+/// The time in which the one failure of [`signs`] is forgiven.
+const HALF_A_DAY_SECS: u64 = 12 * 3600;
+
 /// Runs the HSM with this image and signs with the user's next code, whose account was there before; stops it.
 fn signs(hsm: &mut Hsm, image: &Path, user: &User, number: u8) {
     image.clone_into(&mut hsm.image);
     hsm.run();
     assert_eq!(hsm.ready().measurement, measurement(image).to_hex());
-    let code = user.phone.code(hsm.advance(STEP_SECS));
+    let code = user.phone.code(hsm.advance(HALF_A_DAY_SECS));
     hsm.sign(user, digest(number), &code).expect("the account is there, and its code signs");
     assert_eq!(reason(hsm.sign(user, digest(number + 1), &code)), Reason::CodeUsed);
     hsm.stop();

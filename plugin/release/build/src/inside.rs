@@ -201,15 +201,13 @@ fn text(path: &Path) -> Result<String> {
 
 /// The files that rustc read for a crate, absolute. What build scripts made is left out: it follows from the rest.
 fn files_of(plan: &Plan, message: &Message) -> Result<BTreeSet<PathBuf>> {
-    let listing = match &message.executable {
-        Some(executable) => executable.with_file_name(format!("{IMAGE_PACKAGE}.d")),
-        None => {
-            let library =
-                message.filenames.iter().find(|file| file.extension().is_some_and(|end| end == "rlib"));
-            let library = library.context("cargo names no library")?;
-            let name = library.file_stem().and_then(|stem| stem.to_str()?.strip_prefix("lib"));
-            library.with_file_name(format!("{}.d", name.context("a library is called lib….rlib")?))
-        }
+    let listing = if let Some(executable) = &message.executable {
+        executable.with_file_name(format!("{IMAGE_PACKAGE}.d"))
+    } else {
+        let library = message.filenames.iter().find(|file| file.extension().is_some_and(|end| end == "rlib"));
+        let library = library.context("cargo names no library")?;
+        let name = library.file_stem().and_then(|stem| stem.to_str()?.strip_prefix("lib"));
+        library.with_file_name(format!("{}.d", name.context("a library is called lib….rlib")?))
     };
     let files = read_listing(&text(&listing)?).into_iter().map(|file| plan.source.join(file));
     let files: BTreeSet<_> = files.filter(|file| !file.starts_with(&plan.folder)).collect();
@@ -256,7 +254,7 @@ fn count(crates: &[Crate]) -> Result<Counts> {
     let mut counts = Counts::default();
     for one in crates {
         let rust = one.files.iter().filter(|file| file.extension().is_some_and(|end| end == "rs"));
-        let lines = rust.map(|file| Ok(read(file)?.iter().filter(|byte| **byte == b'\n').count()));
+        let lines = rust.map(|file| Ok(read(file)?.split(|byte| *byte == b'\n').count() - 1));
         let lines: usize = lines.collect::<Result<Vec<_>>>()?.into_iter().sum();
         if one.checksum.is_none() {
             (counts.own_crates, counts.own_lines) = (counts.own_crates + 1, counts.own_lines + lines);

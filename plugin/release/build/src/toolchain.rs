@@ -78,8 +78,8 @@ impl Toolchain {
 
     /// SHA-256 over name and hash of each C file.
     pub fn c_files_sha256(&self) -> String {
-        let lines: String =
-            self.c_files.iter().map(|file| format!("{} {}\n", file.sha256, file.name)).collect();
+        let line = |file: &CFile| format!("{} {}\n", file.sha256, file.name);
+        let lines = self.c_files.iter().map(line).collect::<Vec<_>>().concat();
         sha256_hex(lines.as_bytes())
     }
 

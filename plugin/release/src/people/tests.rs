@@ -70,22 +70,19 @@ pub(crate) fn hardware_signature(algorithm: &Algorithm, flags: u8, message: &[u8
     let (application, counter) = ("ssh:", 7_u32.to_be_bytes());
     let data = SshSig::signed_data(NAMESPACE, HashAlg::Sha512, message).unwrap();
     let signed = [&Sha256::digest(application)[..], &[flags], &counter, &Sha256::digest(data)].concat();
-    let (key, raw) = match algorithm {
-        Algorithm::SkEd25519 => {
-            let secret = ed25519_dalek::SigningKey::from_bytes(&[7; 32]);
-            let public = Ed25519PublicKey(secret.verifying_key().to_bytes());
-            let key = KeyData::SkEd25519(SkEd25519::new(public, application));
-            (key, secret.sign(&signed).to_bytes().to_vec())
-        }
-        _ => {
-            let secret = p256::ecdsa::SigningKey::from_slice(&[7; 32]).unwrap();
-            let EcdsaPublicKey::NistP256(public) = EcdsaPublicKey::from(*secret.verifying_key()) else {
-                panic!("a P-256 key")
-            };
-            let signature: p256::ecdsa::Signature = secret.sign(&signed);
-            let key = KeyData::SkEcdsaSha2NistP256(SkEcdsaSha2NistP256::new(public, application));
-            (key, Signature::try_from(signature).unwrap().as_bytes().to_vec())
-        }
+    let (key, raw) = if *algorithm == Algorithm::SkEd25519 {
+        let secret = ed25519_dalek::SigningKey::from_bytes(&[7; 32]);
+        let public = Ed25519PublicKey(secret.verifying_key().to_bytes());
+        let key = KeyData::SkEd25519(SkEd25519::new(public, application));
+        (key, secret.sign(&signed).to_bytes().to_vec())
+    } else {
+        let secret = p256::ecdsa::SigningKey::from_slice(&[7; 32]).unwrap();
+        let EcdsaPublicKey::NistP256(public) = EcdsaPublicKey::from(*secret.verifying_key()) else {
+            panic!("a P-256 key")
+        };
+        let signature: p256::ecdsa::Signature = secret.sign(&signed);
+        let key = KeyData::SkEcdsaSha2NistP256(SkEcdsaSha2NistP256::new(public, application));
+        (key, Signature::try_from(signature).unwrap().as_bytes().to_vec())
     };
     let raw = [&raw[..], &[flags], &counter].concat();
     let signature = Signature::new(algorithm.clone(), raw).unwrap();
