@@ -10,7 +10,7 @@ fn main() -> ExitCode {
     // The message may hold data, so only the place is logged.
     std::panic::set_hook(Box::new(|panic| {
         let place = panic.location().map_or("an unknown place".to_owned(), ToString::to_string);
-        log::line(format_args!("internal fault at {place}; the HSM stops"));
+        log::say(log::Event::InternalFault, format_args!("internal fault at {place}; the HSM stops"));
         std::process::abort();
     }));
     // A process that was started as `/proc/self/exe` is called `exe` otherwise; the name is for people only.
@@ -18,8 +18,12 @@ fn main() -> ExitCode {
     match Cli::parse().act() {
         Ok(code) => code,
         Err(error) => {
-            log::line(format_args!("{error:#}"));
-            ExitCode::from(error.downcast_ref::<HsmError>().map_or(1, HsmError::exit_code))
+            let known = error.downcast_ref::<HsmError>();
+            let code = known.map_or(1, HsmError::exit_code);
+            let reason = known.map_or("failed", HsmError::word);
+            let fields = [("reason", reason.into()), ("exit_code", code.into())];
+            log::say_with(log::Event::Failed, &fields, format_args!("{error:#}"));
+            ExitCode::from(code)
         }
     }
 }

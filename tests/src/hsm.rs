@@ -3,6 +3,7 @@
 use crate::artefacts;
 use crate::faults::Faults;
 use crate::processes;
+use crate::tap::Tap;
 use countersign_client::{Client, HostConfig};
 use countersign_wire::client::{Act, Answer, Status};
 use countersign_wire::names::ApiKey;
@@ -74,6 +75,9 @@ pub struct Ready {
     pub pid: u32,
     /// The image that runs.
     pub measurement: String,
+    /// Where metrics are served, if they are.
+    #[serde(default)]
+    pub metrics: Option<String>,
 }
 
 /// The HSM ended before it served.
@@ -118,9 +122,12 @@ pub struct Hsm {
     pub image: PathBuf,
     /// Whether it starts although layers of the sandbox are missing.
     pub weak_sandbox: bool,
+    /// Further options of `countersign-hsm run`.
+    pub options: Vec<String>,
     /// A client of its socket.
     pub client: Client,
     faults: Option<Faults>,
+    tap: Option<Tap>,
     api_keys: BTreeMap<String, ApiKey>,
     running: Option<Running>,
 }
@@ -136,13 +143,19 @@ impl Hsm {
     /// A new HSM with these tenants, not running yet.
     pub fn init(keystore: Keystore, tenants: &[&str]) -> Self {
         let folder = tempfile::Builder::new().prefix("countersign-").tempdir().expect("a temporary folder");
-        Self::init_in(Folder::Temporary(folder), keystore, tenants)
+        Self::init_in(Folder::Temporary(folder), keystore, tenants, artefacts::image())
+    }
+
+    /// A new HSM that runs another image than ours, not running yet.
+    pub fn init_for(image: PathBuf) -> Self {
+        let folder = tempfile::Builder::new().prefix("countersign-").tempdir().expect("a temporary folder");
+        Self::init_in(Folder::Temporary(folder), Keystore::Embedded, &[TENANT], image)
     }
 
     /// A new HSM with the tenant [`TENANT`] in a folder that stays, not running yet.
     pub fn init_at(folder: &Path, keystore: Keystore) -> Self {
         fs::create_dir_all(folder).expect("a folder can be made");
-        let hsm = Self::init_in(Folder::Kept(folder.to_owned()), keystore, &[TENANT]);
+        let hsm = Self::init_in(Folder::Kept(folder.to_owned()), keystore, &[TENANT], artefacts::image());
         let text = serde_json::to_vec(&hsm.initialised).expect("plain data");
         fs::write(folder.join(INITIALISED), text).expect("a file can be written");
         hsm
@@ -155,17 +168,19 @@ impl Hsm {
         Self::not_running(Folder::Kept(folder.to_owned()), keystore, initialised)
     }
 
-    fn init_in(folder: Folder, keystore: Keystore, tenants: &[&str]) -> Self {
+    fn init_in(folder: Folder, keystore: Keystore, tenants: &[&str], image: PathBuf) -> Self {
         let home = folder.path().join("hsm");
         let mut command = hsm_command();
-        command.arg("init").arg("--home").arg(&home).arg("--image").arg(artefacts::image());
+        command.arg("init").arg("--home").arg(&home).arg("--image").arg(&image);
         command.args(["--keystore", keystore.word(), "--clock", "manual"]);
         for tenant in tenants {
             command.args(["--tenant", tenant]);
         }
         let initialised: Initialised = one_line(&command.output().expect("countersign-hsm can be started"));
         write_host_config(folder.path(), &home, &initialised.api_keys[tenants[0]]);
-        Self::not_running(folder, keystore, initialised)
+        let mut hsm = Self::not_running(folder, keystore, initialised);
+        hsm.image = image;
+        hsm
     }
 
     fn not_running(folder: Folder, keystore: Keystore, initialised: Initialised) -> Self {
@@ -179,8 +194,10 @@ impl Hsm {
             keystore,
             image: artefacts::image(),
             weak_sandbox: false,
+            options: Vec::new(),
             client,
             faults: None,
+            tap: None,
             api_keys,
             running: None,
         }
@@ -224,6 +241,13 @@ impl Hsm {
         (self, faults)
     }
 
+    /// Writes down, from its next start on, what passes between firmware and plugin. The HSM is started once with it.
+    pub fn with_tap(mut self) -> (Self, Tap) {
+        let tap = Tap::new();
+        self.tap = Some(tap.clone());
+        (self, tap)
+    }
+
     /// Adds a tenant to an HSM that does not run.
     pub fn add_tenant(&mut self, name: &str, options: &[&str]) {
         #[derive(Deserialize)]
@@ -259,9 +283,13 @@ impl Hsm {
         if self.weak_sandbox {
             command.arg("--weak-sandbox");
         }
+        command.args(&self.options);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log);
         if let Some(faults) = &self.faults {
             faults.preload(&mut command);
+        }
+        if let Some(tap) = &self.tap {
+            tap.preload(&mut command);
         }
         command.spawn().expect("countersign-hsm can be started")
     }

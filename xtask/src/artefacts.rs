@@ -93,24 +93,43 @@ pub(crate) fn build_image(hsm: &Path, out: Option<&Path>) -> Result<Image> {
     say("building the image");
     let host = host_target()?;
     let folder = target().join("image");
-    run(&mut image_build(&folder, &host)?)?;
-    let elf = folder.join(&host).join("image").join(IMAGE_PACKAGE);
+    let elf = build_static(IMAGE_PACKAGE, &folder, &host)?;
     let out = match out {
         Some(out) => std::path::absolute(out)?,
         None => folder.join("countersign.image"),
     };
+    pack(hsm, &elf, &host, out)
+}
+
+/// What tries to get out of the sandbox, for the tests: built as the image is, and packed. Its executable, and its image.
+pub(crate) fn build_hostile(hsm: &Path) -> Result<(PathBuf, PathBuf)> {
+    say("building the hostile image for the tests");
+    let host = host_target()?;
+    let folder = target().join("image");
+    let elf = build_static("countersign-hostile", &folder, &host)?;
+    let packed = pack(hsm, &elf, &host, folder.join("hostile.image"))?;
+    Ok((elf, packed.image))
+}
+
+/// Builds one package as the image is built: a static executable.
+fn build_static(package: &str, folder: &Path, host: &str) -> Result<PathBuf> {
+    run(&mut image_build(package, folder, host)?)?;
+    Ok(folder.join(host).join("image").join(package))
+}
+
+fn pack(hsm: &Path, elf: &Path, host: &str, out: PathBuf) -> Result<Image> {
     if let Some(parent) = out.parent() {
         fs::create_dir_all(parent).with_context(|| format!("cannot make {}", parent.display()))?;
     }
     let mut pack = Command::new(hsm);
-    pack.args(["image", "pack", "--version", env!("CARGO_PKG_VERSION"), "--target", &host]);
-    pack.arg("--elf").arg(&elf).arg("--out").arg(&out);
+    pack.args(["image", "pack", "--version", env!("CARGO_PKG_VERSION"), "--target", host]);
+    pack.arg("--elf").arg(elf).arg("--out").arg(&out);
     let packed: Image = serde_json::from_str(&output(&mut pack)?).context("image pack printed no JSON")?;
     Ok(Image { image: out, measurement: packed.measurement })
 }
 
-/// The image package alone: built with others, feature unification would give it other bytes.
-fn image_build(folder: &Path, host: &str) -> Result<Command> {
+/// One package alone: built with others, feature unification would give it other bytes.
+fn image_build(package: &str, folder: &Path, host: &str) -> Result<Command> {
     let mut build = cargo();
     build.env_clear();
     for name in IMAGE_ENV {
@@ -119,7 +138,7 @@ fn image_build(folder: &Path, host: &str) -> Result<Command> {
         }
     }
     build.env("LC_ALL", "C").env("CARGO_ENCODED_RUSTFLAGS", image_flags(&root(), folder, &cargo_home()?)?);
-    build.args(["build", "--locked", "--profile", "image", "-p", IMAGE_PACKAGE]);
+    build.args(["build", "--locked", "--profile", "image", "-p", package]);
     build.args(["--target", host, "--target-dir"]).arg(folder);
     Ok(build)
 }
@@ -175,7 +194,7 @@ mod tests {
 
     #[test]
     fn the_environment_cannot_change_how_the_image_is_built() {
-        let build = image_build(Path::new("/out"), "x86_64-unknown-linux-gnu").unwrap();
+        let build = image_build(IMAGE_PACKAGE, Path::new("/out"), "x86_64-unknown-linux-gnu").unwrap();
         for (name, _) in build.get_envs() {
             let name = name.to_str().unwrap();
             let ours = ["LC_ALL", "CARGO_ENCODED_RUSTFLAGS"];

@@ -2,8 +2,8 @@
 //!
 //! Tests that span crates find what was built through environment variables, and fail without them.
 
-use crate::artefacts::{Programs, build_faults, build_image, build_programs};
-use crate::setup::{Package, ensure_node, ensure_packages, ensure_page, ensure_python};
+use crate::artefacts::{Programs, build_faults, build_hostile, build_image, build_programs};
+use crate::setup::{Package, ensure_node, ensure_packages, ensure_page, ensure_promtool, ensure_python};
 use crate::workspace::{cargo, output, root, say};
 use anyhow::{Context, Result};
 use std::io::{BufRead, BufReader};
@@ -22,6 +22,9 @@ struct Artefacts {
     node: Option<PathBuf>,
     /// The users' page, as it is served.
     page: Option<PathBuf>,
+    promtool: Option<PathBuf>,
+    /// What tries to get out of the sandbox: the executable, and its image.
+    hostile: Option<(PathBuf, PathBuf)>,
 }
 
 impl Artefacts {
@@ -43,13 +46,28 @@ impl Artefacts {
         if let Some(page) = &self.page {
             command.env("COUNTERSIGN_TEST_PAGE", page);
         }
+        if let Some(promtool) = &self.promtool {
+            command.env("COUNTERSIGN_TEST_PROMTOOL", promtool);
+        }
+        if let Some((elf, image)) = &self.hostile {
+            command.env("COUNTERSIGN_TEST_HOSTILE_ELF", elf).env("COUNTERSIGN_TEST_HOSTILE_IMAGE", image);
+        }
     }
 }
 
 fn build() -> Result<Artefacts> {
     let programs = build_programs()?;
     let image = build_image(&programs.hsm, None)?.image;
-    Ok(Artefacts { programs, image, faults: None, python: None, node: None, page: None })
+    Ok(Artefacts {
+        programs,
+        image,
+        faults: None,
+        python: None,
+        node: None,
+        page: None,
+        promtool: None,
+        hostile: None,
+    })
 }
 
 /// Installs what is missing, builds everything and runs all tests.
@@ -66,8 +84,10 @@ pub(crate) fn test() -> Result<ExitCode> {
         Package::Chromium,
     ])?;
     let (faults, python, node) = (Some(build_faults()?), Some(ensure_python()?), Some(ensure_node()?));
-    let page = Some(ensure_page()?);
-    let artefacts = Artefacts { faults, python, node, page, ..build()? };
+    let (page, promtool) = (Some(ensure_page()?), Some(ensure_promtool()?));
+    let built = build()?;
+    let hostile = Some(build_hostile(&built.programs.hsm)?);
+    let artefacts = Artefacts { faults, python, node, page, promtool, hostile, ..built };
     say("running the tests");
     let mut tests = cargo();
     tests.args(["test", "--locked", "--workspace", "--no-fail-fast"]).stdout(Stdio::piped());

@@ -185,7 +185,7 @@ pub fn launch(image: &SealedImage, layers: &Layers) -> Result<Launched, HsmError
         .map_err(failed())?;
     let stderr = child.stderr.take().expect("standard error was asked to be a pipe");
     if let Err(error) = memory::introduce(&socket, child.id(), layers) {
-        log::line(format_args!("the plugin did not start as it should: {error}"));
+        log::say(log::Event::PluginGone, format_args!("the plugin did not start as it should: {error}"));
         // Whoever listens to it finds that it is gone.
         let _ = socket.shutdown(Shutdown::Both);
     }
