@@ -6,6 +6,7 @@
 
 use crate::grant::Permit;
 use core::cell::{Cell, RefCell};
+use core::future::poll_fn;
 use countersign_wire::client::TotpHash;
 use countersign_wire::device::Identity;
 use countersign_wire::hal::{Fault, Op, Output, PluginClaims, Secret, Value};
@@ -13,6 +14,7 @@ use countersign_wire::reason::Reason;
 use futures_channel::oneshot;
 use serde_bytes::{ByteArray, ByteBuf};
 use std::collections::BTreeMap;
+use std::rc::Rc;
 
 /// A HAL call that did not do what was asked. Each is a refusal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,6 +47,8 @@ pub struct Hal {
     outbox: RefCell<Vec<Output>>,
     waiting: RefCell<BTreeMap<u64, oneshot::Sender<Result<Value, Fault>>>>,
     last_call: Cell<u64>,
+    /// The request whose task runs at the moment.
+    at_work_for: Cell<Option<u64>>,
 }
 
 impl Hal {
@@ -69,13 +73,28 @@ impl Hal {
         })
     }
 
+    /// A task that works for one request: the calls that it makes tell so, and nothing else depends on it.
+    pub fn for_request(
+        hal: Rc<Self>,
+        ticket: u64,
+        task: impl Future<Output = ()>,
+    ) -> impl Future<Output = ()> {
+        let mut task = Box::pin(task);
+        poll_fn(move |context| {
+            hal.at_work_for.set(Some(ticket));
+            let polled = task.as_mut().poll(context);
+            hal.at_work_for.set(None);
+            polled
+        })
+    }
+
     /// Makes a call, at once, and gives its result to wait for.
     pub fn call(&self, op: Op) -> impl Future<Output = Result<Value, HalError>> + use<> {
         let call = self.last_call.get() + 1;
         self.last_call.set(call);
         let (done, result) = oneshot::channel();
         self.waiting.borrow_mut().insert(call, done);
-        self.send(Output::Call { call, op });
+        self.send(Output::Call { call, op, ticket: self.at_work_for.get() });
         async move { result.await.unwrap_or(Err(Fault::Limits)).map_err(HalError) }
     }
 

@@ -222,14 +222,15 @@ impl Plugin {
         self.in_flight.set(self.in_flight.get() + 1);
         let (core, hal, in_flight) =
             (Rc::clone(&self.core), Rc::clone(&self.hal), Rc::clone(&self.in_flight));
-        self.spawn(async move {
+        let task = async move {
             if let Some(core) = core.get() {
                 let payload = Zeroizing::new(payload.into_vec());
                 let answer = gate::handle(core, &payload).await;
                 hal.send(Output::Reply { ticket, payload: answer.into() });
             }
             in_flight.set(in_flight.get().saturating_sub(1));
-        });
+        };
+        self.spawn(Hal::for_request(Rc::clone(&self.hal), ticket, task));
     }
 
     fn spawn(&mut self, task: impl Future<Output = ()> + 'static) {
@@ -290,7 +291,9 @@ impl fmt::Display for StartError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Store(error) => error.fmt(f),
-            Self::Policy { tenant, why } => write!(f, "the policy of tenant {tenant} is refused: {why}"),
+            Self::Policy { tenant, why } => {
+                write!(f, "the policy of tenant {tenant} is refused: {why} (policy-refused)")
+            }
         }
     }
 }

@@ -82,7 +82,11 @@ impl Boundary {
 fn available_layers(weak_sandbox: bool) -> Result<Layers, HsmError> {
     let missing = sandbox::probe()?;
     for layer in &missing {
-        log::line(format_args!("the sandbox has no layer {}: {}", layer.layer, layer.why));
+        log::say_with(
+            log::Event::LayerMissing,
+            &[("layer", layer.layer.word().into())],
+            format_args!("the sandbox has no layer {}: {}", layer.layer, layer.why),
+        );
     }
     if !missing.is_empty() && !weak_sandbox {
         return Err(HsmError::SandboxIncomplete(missing));

@@ -5,11 +5,12 @@ use crate::home::{Home, Initialisation, Initialised, MachineFiles};
 use crate::image::SealedImage;
 use crate::keystore::KeystoreKind;
 use crate::keystore::softhsm_token::{CONFIGURATION_VARIABLE, TokenFiles};
+use crate::observe::{Address, Ratio, Target, Wanted};
 use crate::sandbox::{self, Layer, Layers, stages};
 use crate::supervisor::{self, RunPlan};
 use crate::trust::{self, Plan, Upgraded};
 use crate::vm::{self, Acceleration};
-use crate::{HsmError, hardening};
+use crate::{HsmError, hardening, log};
 use anyhow::Result;
 use clap::{Parser, Subcommand, ValueEnum};
 use countersign_release::Release;
@@ -21,6 +22,7 @@ use sha2::{Digest, Sha256, Sha384};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command as Process, ExitCode};
+use std::time::Duration;
 
 /// The HSM simulator: measures the Countersign image, runs it in a sandbox, and serves it.
 ///
@@ -230,6 +232,31 @@ struct RunArguments {
     /// A further user whose processes may connect; may be repeated
     #[arg(long, value_name = "UID")]
     allow_uid: Vec<u32>,
+    #[command(flatten)]
+    observe: ObserveArguments,
+}
+
+/// What operators see. `docs/observability.md` is the reference.
+#[derive(Debug, clap::Args)]
+struct ObserveArguments {
+    /// How the log is written
+    #[arg(long, value_enum, default_value = "text")]
+    log_format: log::Format,
+    /// Serve /metrics, /healthz and /readyz on a loopback address or a unix socket
+    #[arg(long, value_name = "ADDRESS:PORT|unix:PATH")]
+    metrics: Option<Address>,
+    /// Count requests by tenant, too: the names of tenants are then in the metrics
+    #[arg(long, requires = "metrics")]
+    metrics_tenants: bool,
+    /// How long metrics can still be read when the HSM cannot serve, and say why
+    #[arg(long, value_name = "SECONDS", default_value = "30", requires = "metrics")]
+    metrics_linger: u16,
+    /// Write traces: lines of OTLP/JSON, to a file or a unix socket
+    #[arg(long, value_name = "FILE|unix:PATH")]
+    traces: Option<Target>,
+    /// The share of requests that is traced, from 0 to 1
+    #[arg(long, value_name = "RATIO", default_value = "0.01", requires = "traces")]
+    traces_ratio: Ratio,
 }
 
 #[derive(Debug, clap::Args)]
@@ -408,12 +435,15 @@ fn tenant(command: &TenantCommand) -> Result<(), HsmError> {
 }
 
 fn run(arguments: RunArguments) -> Result<(), HsmError> {
+    log::set_format(arguments.observe.log_format);
     hardening::harden()?;
     let home = Home::at(&arguments.home)?;
     let claim = home.claim()?;
     with_softhsm_configured(&home, claim.fuses.keystore)?;
     hardening::raise_open_files();
     hardening::lock_memory();
+    let ObserveArguments { metrics, metrics_tenants, metrics_linger, traces, traces_ratio, .. } =
+        arguments.observe;
     supervisor::run(RunPlan {
         home,
         claim,
@@ -421,6 +451,13 @@ fn run(arguments: RunArguments) -> Result<(), HsmError> {
         weak_sandbox: arguments.weak_sandbox,
         acceleration: if arguments.kvm { Acceleration::Kvm } else { Acceleration::Interpreted },
         allow_uids: arguments.allow_uid,
+        wanted: Wanted {
+            metrics,
+            tenants: metrics_tenants,
+            linger: Duration::from_secs(metrics_linger.into()),
+            traces,
+            ratio: traces_ratio,
+        },
     })
 }
 

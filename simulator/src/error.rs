@@ -3,6 +3,7 @@
 use crate::sandbox::MissingLayer;
 use core::fmt;
 use countersign_release::Refusal;
+use countersign_wire::hal::halt_word;
 
 /// Why the HSM does not start, or cannot go on. Each prints as a sentence for the operator, without secrets.
 #[derive(Debug)]
@@ -38,6 +39,20 @@ impl HsmError {
             HsmError::StoreRefused(_) => 4,
             HsmError::SandboxIncomplete(_) => 5,
             _ => 1,
+        }
+    }
+
+    /// A stable word for it. Where the plugin refused the store, it is the one that the plugin told.
+    pub fn word(&self) -> &'static str {
+        match self {
+            HsmError::Home(_) => "home",
+            HsmError::Ceremony(_) => "ceremony",
+            HsmError::Refused(refusal) => refusal.word(),
+            HsmError::StoreRefused(why) => halt_word(why).unwrap_or("store-failed"),
+            HsmError::SandboxIncomplete(_) => "sandbox-incomplete",
+            HsmError::Plugin(_) => "plugin",
+            HsmError::Keystore(_) => "keystore",
+            HsmError::Io { .. } => "system",
         }
     }
 

@@ -44,14 +44,18 @@ pub fn raise_locked_memory() {
 pub fn lock_memory() {
     raise_locked_memory();
     if rustix::process::getrlimit(Resource::Memlock).current.is_some() {
-        log::line(
+        log::say(
+            log::Event::MemoryNotLocked,
             "the firmware's own memory is not locked: the limit on locked memory (memlock) is not unlimited",
         );
         return;
     }
     let all = MlockAllFlags::CURRENT | MlockAllFlags::FUTURE | MlockAllFlags::ONFAULT;
     if let Err(error) = rustix::mm::mlockall(all) {
-        log::line(format_args!("the firmware's own memory is not locked: {error}"));
+        log::say(
+            log::Event::MemoryNotLocked,
+            format_args!("the firmware's own memory is not locked: {error}"),
+        );
     }
 }
 

@@ -5,7 +5,8 @@
 //!
 //! Principles:
 //! * The bytes that were measured are the bytes that run: both live in sealed memory, hashed after sealing.
-//! * The firmware decides nothing about codes, keys and policy. It carries requests in and replies out unread.
+//! * The firmware decides nothing about codes, keys and policy. It carries requests in and replies out; where the operator
+//!   wants metrics, it reads which act they are and which reason they have, and nothing else.
 //! * Nothing is said to be done before it is durable; after a failed write nothing is believed until a restart.
 //! * A sandbox layer that is missing stops the start, unless the operator said otherwise, and then it is attested.
 //! * Only the firmware's own processes may connect to the plugin; clients prove their user id to the kernel.
@@ -19,6 +20,7 @@
 //! * [`listener`] and [`control`]: the sockets; [`relay`] and [`link`]: between clients, plugin and workers.
 //! * [`ops`]: does what the plugin asks, over [`keystore`], [`store`], [`nvram`] and [`clock`]; usable in process.
 //! * [`attestation`]: what the HSM says of itself, signed down from its root.
+//! * [`observe`]: metrics, health and traces; [`log`]: lines for people, or for programs.
 //! * [`fuses`]: what is fixed at initialisation; [`durable`]: files that are on the disk when a call returns.
 
 pub mod attestation;
@@ -39,6 +41,7 @@ pub mod link;
 pub mod listener;
 pub mod log;
 pub mod nvram;
+pub mod observe;
 pub mod ops;
 #[cfg(feature = "properties")]
 pub mod properties;

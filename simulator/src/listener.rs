@@ -3,6 +3,7 @@
 //! Each connection has a thread that reads frames and hands their payloads on unread. Replies are written by the
 //! thread that reads from the plugin, which waits for nobody: a client that does not read loses its connection.
 
+use crate::observe::{Connected, Observer};
 use crate::relay::{NotTaken, SMALL_STACK_BYTES, Switchboard};
 use crate::{HsmError, log};
 use countersign_wire::client::{Outcome, Reply, Request, RequestId};
@@ -73,31 +74,39 @@ pub fn bind(path: &Path, admission: &Admission) -> Result<UnixListener, HsmError
 
 /// Accepts connections for as long as the process lives.
 pub fn serve(listener: &UnixListener, admission: &Admission, switchboard: &Arc<Switchboard>) {
-    let table = Arc::new(Table::default());
+    let observer = switchboard.observer();
+    let table = Arc::new(Table { observer: Arc::clone(observer), ..Table::default() });
     let mut refusals = Refusals::default();
     for stream in listener.incoming() {
         let stream = match stream {
             Ok(stream) => stream,
             Err(error) => {
                 // Out of descriptors, most likely. The connection stays in the queue of the socket.
-                log::line(format_args!("a connection could not be accepted: {error}"));
+                observer.connection(Connected::Failed);
+                log::say(
+                    log::Event::ConnectionFailed,
+                    format_args!("a connection could not be accepted: {error}"),
+                );
                 std::thread::sleep(Duration::from_millis(50));
                 continue;
             }
         };
         if !admission.admits(&stream) {
-            log::line("a connection from a user who is not admitted was closed");
+            observer.connection(Connected::Stranger);
+            log::say(log::Event::Stranger, "a connection from a user who is not admitted was closed");
             continue;
         }
         let Some(place) = table.admit(stream) else {
+            observer.connection(Connected::Full);
             refusals.count(Instant::now());
             continue;
         };
+        observer.connection(Connected::Admitted);
         let switchboard = Arc::clone(switchboard);
         let thread = std::thread::Builder::new().name("client".into()).stack_size(SMALL_STACK_BYTES);
         let spawned = thread.spawn(move || place.connection.read_requests(&switchboard));
         if let Err(error) = spawned {
-            log::line(format_args!("a connection could not be served: {error}"));
+            log::say(log::Event::ConnectionFailed, format_args!("a connection could not be served: {error}"));
         }
     }
 }
@@ -112,9 +121,13 @@ struct Refusals {
 impl Refusals {
     fn count(&mut self, now: Instant) {
         if let Some(count) = self.due(now) {
-            log::line(format_args!(
-                "refused connections: {count}; all {CONNECTIONS_MAX} places are taken and none is idle"
-            ));
+            log::say_with(
+                log::Event::ConnectionsFull,
+                &[("refused", count.into())],
+                format_args!(
+                    "refused connections: {count}; all {CONNECTIONS_MAX} places are taken and none is idle"
+                ),
+            );
         }
     }
 
@@ -134,6 +147,7 @@ impl Refusals {
 struct Table {
     open: Mutex<Open>,
     freed: Condvar,
+    observer: Arc<Observer>,
 }
 
 #[derive(Default)]
@@ -186,6 +200,7 @@ struct Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
+        self.table.observer.disconnected();
         self.table.open().connections.remove(&self.number);
         self.table.freed.notify_one();
     }
@@ -214,7 +229,8 @@ impl State {
 }
 
 impl Connection {
-    fn new(socket: UnixStream) -> Arc<Self> {
+    /// The client at the other end of `socket`.
+    pub fn new(socket: UnixStream) -> Arc<Self> {
         let state = State { in_flight: 0, reading: false, active_at: Instant::now(), dropped: false };
         Arc::new(Self { socket, state: Mutex::new(state), changed: Condvar::new() })
     }
@@ -227,12 +243,16 @@ impl Connection {
                 break;
             }
             let Some(relay) = switchboard.current() else {
+                switchboard.observer().refused(&payload, Reason::HsmNotReady);
                 self.refuse(payload, Reason::HsmNotReady);
                 continue;
             };
             match relay.request(self, payload) {
                 Ok(()) => {}
-                Err(NotTaken::Busy(payload)) => self.refuse(payload, Reason::Busy),
+                Err(NotTaken::Busy(payload)) => {
+                    switchboard.observer().refused(&payload, Reason::Busy);
+                    self.refuse(payload, Reason::Busy);
+                }
                 // The relay drops this connection with all others that wait.
                 Err(NotTaken::Gone) => self.drop_now(),
             }

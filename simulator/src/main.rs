@@ -12,7 +12,7 @@ fn main() -> ExitCode {
     // The message may hold data, so only the place is logged.
     std::panic::set_hook(Box::new(|panic| {
         let place = panic.location().map_or("an unknown place".to_owned(), ToString::to_string);
-        log::line(format_args!("internal fault at {place}; the HSM stops"));
+        log::say(log::Event::InternalFault, format_args!("internal fault at {place}; the HSM stops"));
         std::process::abort();
     }));
     // A process that was started as `/proc/self/exe` is called `exe` otherwise; the name is for people only.
@@ -20,14 +20,17 @@ fn main() -> ExitCode {
     match Cli::parse().act() {
         Ok(code) => code,
         Err(error) => {
-            log::line(format_args!("{error:#}"));
-            let error = error.downcast_ref::<HsmError>();
-            if let Some(HsmError::Refused(refusal)) = error {
+            let known = error.downcast_ref::<HsmError>();
+            let code = known.map_or(1, HsmError::exit_code);
+            let reason = known.map_or("failed", HsmError::word);
+            let fields = [("reason", reason.into()), ("exit_code", code.into())];
+            log::say_with(log::Event::Failed, &fields, format_args!("{error:#}"));
+            if let Some(HsmError::Refused(refusal)) = known {
                 let told = json!({ "refused": refusal.word(), "message": refusal.to_string() });
                 // Nobody may be listening; the exit code says it, too.
                 let _ = writeln!(std::io::stdout(), "{told}");
             }
-            ExitCode::from(error.map_or(1, HsmError::exit_code))
+            ExitCode::from(code)
         }
     }
 }

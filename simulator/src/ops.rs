@@ -16,8 +16,8 @@ use countersign_release::{Lineage, Release};
 use countersign_wire::client::{ClockMode, RANDOM_MAX_BYTES, TotpHash};
 use countersign_wire::device::Identity;
 use countersign_wire::hal::{
-    APPEND_MAX_BYTES, Boot, Fault, NONCE_MAX_BYTES, NONCE_MIN_BYTES, NVRAM_MAX_BYTES, Op, PluginClaims,
-    READ_MAX_BYTES, Secret, Time, Value,
+    APPEND_MAX_BYTES, Boot, Extent, Fault, NONCE_MAX_BYTES, NONCE_MIN_BYTES, NVRAM_MAX_BYTES, Op,
+    PluginClaims, READ_MAX_BYTES, Secret, Time, Value,
 };
 use serde_bytes::{ByteArray, ByteBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -72,10 +72,14 @@ impl Hardware {
         let nvram = self.nvram().content().to_vec();
         let tenants = ceremony::tenants(&self.home.tenants())?;
         for tenant in tenants.iter().filter(|tenant| tenant.policy.is_none()) {
-            log::line(format_args!(
-                "tenant {} has no policy of its own; the one for development permits it every transfer",
-                tenant.name
-            ));
+            log::say_with(
+                log::Event::PolicyMissing,
+                &[("tenant", tenant.name.to_string().into())],
+                format_args!(
+                    "tenant {} has no policy of its own; the one for development permits it every transfer",
+                    tenant.name
+                ),
+            );
         }
         Ok(Boot {
             hsm_id: ByteArray::new(self.fuses.hsm_id),
@@ -114,6 +118,23 @@ impl Hardware {
     /// The images that had this HSM's state, up to the one that runs.
     pub fn lineage(&self) -> &Lineage {
         &self.lineage
+    }
+
+    /// The keystore's name.
+    pub fn keystore_name(&self) -> &'static str {
+        self.keystore.name()
+    }
+
+    /// Lengths of the log, as far as it is kept, and of the archive.
+    pub fn stored_bytes(&self) -> (u64, u64) {
+        let Extent { begin, end } = self.store.extent();
+        (end.saturating_sub(begin), self.store.archive_bytes())
+    }
+
+    /// What the store's disk has free for the HSM's user, and in all; `None`: the system does not tell.
+    pub fn disk_bytes(&self) -> Option<(u64, u64)> {
+        let disk = rustix::fs::statvfs(self.home.store()).ok()?;
+        Some((disk.f_bavail.saturating_mul(disk.f_frsize), disk.f_blocks.saturating_mul(disk.f_frsize)))
     }
 
     /// Whether store or NVRAM failed, so that nothing is believed until the HSM is started again.
@@ -221,7 +242,10 @@ impl Hardware {
         self.store.append(offset, append).map_err(|fault| of_store(&fault))?;
         slots.write(nvram).map_err(|error| {
             self.store.poison();
-            log::line(format_args!("NVRAM failed: {error}; nothing is believed until the next start"));
+            log::say(
+                log::Event::NvramFailed,
+                format_args!("NVRAM failed: {error}; nothing is believed until the next start"),
+            );
             Fault::Store
         })
     }
@@ -245,7 +269,7 @@ fn random(length_bytes: u16) -> Result<Value, Fault> {
     }
     let mut bytes = vec![0; usize::from(length_bytes)];
     getrandom::fill(&mut bytes).map_err(|error| {
-        log::line(format_args!("the random number generator failed: {error}"));
+        log::say(log::Event::RngFailed, format_args!("the random number generator failed: {error}"));
         Fault::Rng
     })?;
     Ok(Value::Random(Secret::new(bytes)))
@@ -262,20 +286,24 @@ fn bounded(wrapped: Vec<u8>) -> Result<ByteBuf, Fault> {
 fn of_store(fault: &StoreFault) -> Fault {
     match fault {
         StoreFault::Io(error) => {
-            log::line(format_args!("the store failed: {error}"));
+            log::say(log::Event::StoreFailed, format_args!("the store failed: {error}"));
             Fault::Store
         }
         StoreFault::Full(error) => {
-            log::line(format_args!("the store's disk is full, nothing was changed: {error}"));
+            log::say(
+                log::Event::StoreFull,
+                format_args!("the store's disk is full, nothing was changed: {error}"),
+            );
             Fault::StoreFull
         }
         StoreFault::Unreadable(error) => {
-            log::line(format_args!("the store cannot be read: {error}"));
+            log::say(log::Event::StoreUnreadable, format_args!("the store cannot be read: {error}"));
             Fault::StoreUnreadable
         }
         StoreFault::Poisoned => Fault::Store,
         StoreFault::OutOfRange => {
-            log::line(
+            log::say(
+                log::Event::StoreFailed,
                 "the store's files are not as the plugin knows them: is there one too many or too few?",
             );
             Fault::Limits
@@ -284,7 +312,7 @@ fn of_store(fault: &StoreFault) -> Fault {
 }
 
 fn of_keystore(error: &KeystoreError) -> Fault {
-    log::line(format_args!("the keystore refused: {error}"));
+    log::say(log::Event::KeystoreFailed, format_args!("the keystore refused: {error}"));
     match error {
         KeystoreError::SecretLength => Fault::Limits,
         KeystoreError::Rng(_) => Fault::Rng,
@@ -298,7 +326,6 @@ mod tests {
     use crate::home::tests::plan;
     use countersign_approvals::es256::SigningKey;
     use countersign_release::Measurement;
-    use countersign_wire::hal::Extent;
 
     fn fresh() -> (tempfile::TempDir, Home) {
         let folder = tempfile::tempdir().unwrap();

@@ -9,6 +9,7 @@
 use crate::link::{PluginGone, PluginLink};
 use crate::listener::Connection;
 use crate::log;
+use crate::observe::{Context, Observer, Seen, SeenCall};
 use crate::ops::Hardware;
 use countersign_wire::decode_packed;
 use countersign_wire::frame::{self, HAL_MAX_BYTES};
@@ -37,6 +38,7 @@ pub const SMALL_STACK_BYTES: usize = 256 * 1024;
 pub struct Relay {
     link: PluginLink,
     waiting: Mutex<Waiting>,
+    observer: Arc<Observer>,
 }
 
 /// Why a request was not handed to the plugin. Gives it back where it can be answered.
@@ -51,16 +53,25 @@ pub enum NotTaken {
 #[derive(Default)]
 struct Waiting {
     last_ticket: u64,
-    /// Who waits for an answer, and the length of his request.
-    clients: HashMap<u64, (Arc<Connection>, usize)>,
+    clients: HashMap<u64, Client>,
     unanswered_bytes: usize,
     closed: bool,
 }
 
+/// Who waits for an answer, the length of his request, and what was seen of it.
+struct Client {
+    connection: Arc<Connection>,
+    length: usize,
+    seen: Seen,
+}
+
+/// The most requests that a shared call is told of.
+const SHARED_TRACES_MAX: usize = 16;
+
 impl Relay {
     /// A relay to the plugin at the other end of `link`.
-    pub fn new(link: PluginLink) -> Arc<Self> {
-        Arc::new(Self { link, waiting: Mutex::default() })
+    pub fn new(link: PluginLink, observer: &Arc<Observer>) -> Arc<Self> {
+        Arc::new(Self { link, waiting: Mutex::default(), observer: Arc::clone(observer) })
     }
 
     /// The way to the plugin.
@@ -70,10 +81,22 @@ impl Relay {
 
     /// Hands a request to the plugin, under a ticket that is never used again.
     pub fn request(&self, client: &Arc<Connection>, payload: Vec<u8>) -> Result<(), NotTaken> {
+        let seen = self.observer.request(&payload);
+        self.hand_over(client, payload, seen)
+    }
+
+    /// As [`Self::request`], for the firmware itself: nobody counts it.
+    pub fn ask_unseen(&self, client: &Arc<Connection>, payload: Vec<u8>) -> Result<(), NotTaken> {
+        self.hand_over(client, payload, Seen::default())
+    }
+
+    fn hand_over(&self, client: &Arc<Connection>, payload: Vec<u8>, seen: Seen) -> Result<(), NotTaken> {
         let ticket = {
             let length = payload.len();
             let mut waiting = self.waiting();
             if waiting.closed {
+                drop(waiting);
+                self.observer.dropped(seen);
                 return Err(NotTaken::Gone);
             }
             if !waiting.clients.is_empty() && waiting.unanswered_bytes + length > UNANSWERED_MAX_BYTES {
@@ -82,7 +105,7 @@ impl Relay {
             waiting.last_ticket += 1;
             waiting.unanswered_bytes += length;
             let ticket = waiting.last_ticket;
-            waiting.clients.insert(ticket, (Arc::clone(client), length));
+            waiting.clients.insert(ticket, Client { connection: Arc::clone(client), length, seen });
             ticket
         };
         // If the link breaks here, `close` drops the client: whether the plugin saw the request is not known.
@@ -94,11 +117,12 @@ impl Relay {
         let answered = {
             let mut waiting = self.waiting();
             let answered = waiting.clients.remove(&ticket);
-            waiting.unanswered_bytes -= answered.as_ref().map_or(0, |(_, length)| *length);
+            waiting.unanswered_bytes -= answered.as_ref().map_or(0, |client| client.length);
             answered
         };
-        if let Some((client, _)) = answered {
-            client.answer(payload);
+        if let Some(client) = answered {
+            self.observer.replied(client.seen, payload);
+            client.connection.answer(payload);
         }
     }
 
@@ -110,8 +134,31 @@ impl Relay {
             waiting.closed = true;
             std::mem::take(&mut waiting.clients)
         };
-        for (client, _) in clients.into_values() {
-            client.drop_now();
+        for client in clients.into_values() {
+            client.connection.drop_now();
+            self.observer.dropped(client.seen);
+        }
+    }
+
+    /// How many requests have no answer yet, and their length in bytes.
+    pub fn unanswered(&self) -> (u64, u64) {
+        let waiting = self.waiting();
+        (waiting.clients.len() as u64, waiting.unanswered_bytes as u64)
+    }
+
+    /// The traces of the request with this ticket; without one, those of the requests under way.
+    fn traces_of(&self, ticket: Option<u64>) -> Vec<Context> {
+        let waiting = self.waiting();
+        match ticket {
+            Some(ticket) => {
+                waiting.clients.get(&ticket).and_then(|client| client.seen.trace()).into_iter().collect()
+            }
+            None => waiting
+                .clients
+                .values()
+                .filter_map(|client| client.seen.trace())
+                .take(SHARED_TRACES_MAX)
+                .collect(),
         }
     }
 
@@ -122,17 +169,30 @@ impl Relay {
 
 /// Which plugin takes requests at the moment, if any.
 #[derive(Default)]
-pub struct Switchboard(RwLock<Option<Arc<Relay>>>);
+pub struct Switchboard {
+    relay: RwLock<Option<Arc<Relay>>>,
+    observer: Arc<Observer>,
+}
 
 impl Switchboard {
+    /// No plugin takes requests yet, and `observer` looks at what passes.
+    pub fn watched_by(observer: Arc<Observer>) -> Self {
+        Self { relay: RwLock::default(), observer }
+    }
+
+    /// What looks at all that passes.
+    pub fn observer(&self) -> &Arc<Observer> {
+        &self.observer
+    }
+
     /// The plugin that takes requests.
     pub fn current(&self) -> Option<Arc<Relay>> {
-        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.relay.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// From here on this one takes requests, or none.
     pub fn set(&self, relay: Option<Arc<Relay>>) {
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = relay;
+        *self.relay.write().unwrap_or_else(PoisonError::into_inner) = relay;
     }
 }
 
@@ -203,14 +263,21 @@ impl Needs {
     }
 }
 
+/// Something that the plugin asks for.
+struct Call {
+    number: u64,
+    op: Op,
+    seen: SeenCall,
+}
+
 /// Calls that no thread has begun yet.
 #[derive(Default)]
 struct Calls {
-    crew: VecDeque<(u64, Op)>,
+    crew: VecDeque<Call>,
     disk_under_way: usize,
     /// MACs are made by one thread at a time: two are no faster, with SoftHSM even slower.
     mac_under_way: bool,
-    to_sign: VecDeque<(u64, Op)>,
+    to_sign: VecDeque<Call>,
     ended: bool,
 }
 
@@ -220,26 +287,26 @@ impl Calls {
     }
 
     /// Adds a call, and says what it needs.
-    fn push(&mut self, call: u64, op: Op) -> Needs {
-        let needs = Needs::of(&op);
-        match (needs, &op) {
+    fn push(&mut self, call: Call) -> Needs {
+        let needs = Needs::of(&call.op);
+        match (needs, &call.op) {
             // The plugin makes one commit at a time, and everybody waits for it.
-            (Needs::Disk, Op::Commit { .. }) => self.crew.push_front((call, op)),
-            (Needs::Disk | Needs::Mac, _) => self.crew.push_back((call, op)),
-            (Needs::Signer, _) => self.to_sign.push_back((call, op)),
+            (Needs::Disk, Op::Commit { .. }) => self.crew.push_front(call),
+            (Needs::Disk | Needs::Mac, _) => self.crew.push_back(call),
+            (Needs::Signer, _) => self.to_sign.push_back(call),
         }
         needs
     }
 
     /// The next call for the crew that may be begun.
-    fn pick(&mut self) -> Option<(u64, Op)> {
+    fn pick(&mut self) -> Option<Call> {
         let may_begin = |op: &Op| match Needs::of(op) {
             Needs::Mac => !self.mac_under_way,
             _ => self.disk_under_way < DISK_CALLS_AT_ONCE,
         };
-        let next = self.crew.iter().position(|(_, op)| may_begin(op))?;
+        let next = self.crew.iter().position(|call| may_begin(&call.op))?;
         let call = self.crew.remove(next)?;
-        match Needs::of(&call.1) {
+        match Needs::of(&call.op) {
             Needs::Mac => self.mac_under_way = true,
             _ => self.disk_under_way += 1,
         }
@@ -298,9 +365,9 @@ impl Crew {
     fn read_and_serve(&self) {
         while let Some(call) = self.next_call() {
             let mut next = Some(call);
-            while let Some((call, op)) = next {
-                let needs = Needs::of(&op);
-                self.perform(call, op);
+            while let Some(call) = next {
+                let needs = Needs::of(&call.op);
+                self.perform(call);
                 let mut calls = self.calls();
                 calls.finish(needs);
                 next = calls.pick();
@@ -309,7 +376,7 @@ impl Crew {
     }
 
     /// Reads until there is a call for this thread; `None` when the plugin is gone.
-    fn next_call(&self) -> Option<(u64, Op)> {
+    fn next_call(&self) -> Option<Call> {
         let mut reading = self.reading.lock().expect("a thread that panics ends the process");
         loop {
             if let Some(call) = self.calls().pick() {
@@ -334,9 +401,9 @@ impl Crew {
         let _ = rustix::process::setpriority_process(None, SIGNING_NICE);
         let mut calls = self.calls();
         while !calls.ended {
-            if let Some((call, op)) = calls.to_sign.pop_front() {
+            if let Some(call) = calls.to_sign.pop_front() {
                 drop(calls);
-                self.perform(call, op);
+                self.perform(call);
                 calls = self.calls();
             } else {
                 calls = self.signing.wait(calls).expect("nothing panics while it holds the calls");
@@ -344,10 +411,12 @@ impl Crew {
         }
     }
 
-    fn perform(&self, call: u64, op: Op) {
+    fn perform(&self, Call { number: call, op, mut seen }: Call) {
         // A plugin that is gone needs no results; its successor begins with what is on the disk.
         if self.relay.link.is_open() {
+            self.relay.observer.call_begins(&mut seen);
             let result = self.hardware.perform(op);
+            self.relay.observer.call_ended(seen, &result);
             // If the plugin went meanwhile, the disk decides.
             let _ = self.relay.link.deliver(Event::Done { call, result });
         }
@@ -379,12 +448,13 @@ impl Crew {
         {
             match decode_packed(payload).map_err(|_| "it sent something that is no message")? {
                 Output::Reply { ticket, payload } => self.relay.reply(ticket, &payload),
-                Output::Call { call, op } => {
+                Output::Call { call: number, op, ticket } => {
+                    let seen = self.relay.observer.call(&op, || self.relay.traces_of(ticket));
                     let mut calls = self.calls();
                     if calls.len() >= WAITING_CALLS_MAX {
                         return Err("it makes more calls than it may");
                     }
-                    let needs = calls.push(call, op);
+                    let needs = calls.push(Call { number, op, seen });
                     drop(calls);
                     if needs == Needs::Signer {
                         self.signing.notify_one();
@@ -414,7 +484,7 @@ pub fn log_stderr(stderr: impl Read) {
     let mut line = String::new();
     for byte in io::BufReader::new(stderr).bytes() {
         match byte {
-            Ok(b'\n') => log::line(format_args!("plugin: {}", std::mem::take(&mut line))),
+            Ok(b'\n') => plugin_said(&std::mem::take(&mut line)),
             Ok(byte) if line.len() < LINE_MAX_BYTES => {
                 line.push(if byte.is_ascii_graphic() || byte == b' ' { char::from(byte) } else { '?' });
             }
@@ -423,8 +493,12 @@ pub fn log_stderr(stderr: impl Read) {
         }
     }
     if !line.is_empty() {
-        log::line(format_args!("plugin: {line}"));
+        plugin_said(&line);
     }
+}
+
+fn plugin_said(line: &str) {
+    log::say(log::Event::PluginSaid, format_args!("plugin: {line}"));
 }
 
 #[cfg(test)]
@@ -440,15 +514,19 @@ mod tests {
         Op::Commit { offset: 0, append: ByteBuf::new(), nvram: ByteBuf::new(), discard_before: 0 }
     }
 
-    fn number(call: Option<(u64, Op)>) -> Option<u64> {
-        call.map(|(call, _)| call)
+    fn call(number: u64, op: Op) -> Call {
+        Call { number, op, seen: SeenCall::default() }
+    }
+
+    fn number(call: Option<Call>) -> Option<u64> {
+        call.map(|call| call.number)
     }
 
     #[test]
     fn macs_are_made_one_at_a_time_and_keep_nothing_else_waiting() {
         let mut calls = Calls::default();
-        for (call, op) in [(1, mac()), (2, mac()), (3, Op::Random { length_bytes: 1 })] {
-            calls.push(call, op);
+        for (number, op) in [(1, mac()), (2, mac()), (3, Op::Random { length_bytes: 1 })] {
+            calls.push(call(number, op));
         }
         let picked = [(); 3].map(|()| number(calls.pick()));
         assert_eq!(picked, [Some(1), Some(3), None]);
@@ -459,11 +537,11 @@ mod tests {
     #[test]
     fn commits_come_first_and_one_thread_is_left_to_read() {
         let mut calls = Calls::default();
-        for call in 1..=3 {
-            calls.push(call, Op::Random { length_bytes: 1 });
+        for number in 1..=3 {
+            calls.push(call(number, Op::Random { length_bytes: 1 }));
         }
-        calls.push(4, commit());
-        calls.push(5, mac());
+        calls.push(call(4, commit()));
+        calls.push(call(5, mac()));
         let picked = [(); 5].map(|()| number(calls.pick()));
         assert_eq!(picked, [Some(4), Some(1), Some(2), Some(5), None]);
         calls.finish(Needs::Disk);
@@ -473,7 +551,7 @@ mod tests {
     #[test]
     fn what_takes_long_goes_to_those_who_sign() {
         let mut calls = Calls::default();
-        calls.push(1, Op::GenerateKeyPair);
+        calls.push(call(1, Op::GenerateKeyPair));
         assert_eq!(number(calls.pick()), None);
         assert_eq!(number(calls.to_sign.pop_front()), Some(1));
     }

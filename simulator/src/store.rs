@@ -278,7 +278,10 @@ impl Store {
         for begin in outdated {
             // First to last, so that a crash leaves one piece.
             if let Err(error) = std::fs::remove_file(segment_path(&self.folder, begin)) {
-                log::line(format_args!("an outdated file of the store cannot be removed: {error}"));
+                log::say(
+                    log::Event::StoreFileStays,
+                    format_args!("an outdated file of the store cannot be removed: {error}"),
+                );
                 return;
             }
             self.segments_mut().remove(&begin);

@@ -8,6 +8,7 @@ use crate::home::{Claim, Home};
 use crate::image::SealedImage;
 use crate::link::PluginLink;
 use crate::listener::{self, Admission};
+use crate::observe::{Lookout, PluginEnd, Wanted};
 use crate::ops::Hardware;
 use crate::relay::{self, Crew, Relay, SMALL_STACK_BYTES, Said, Switchboard};
 use crate::sandbox::Launched;
@@ -17,7 +18,7 @@ use crate::vm::Acceleration;
 use crate::{HsmError, control, hardening, log};
 use countersign_release::{Channel, Measurement, Release, Version};
 use countersign_wire::client::ClockMode;
-use countersign_wire::hal::Event;
+use countersign_wire::hal::{Event, halt_word};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use serde::Serialize;
@@ -64,6 +65,8 @@ pub struct RunPlan {
     pub acceleration: Acceleration,
     /// Further users whose processes may connect.
     pub allow_uids: Vec<u32>,
+    /// What of it can be seen.
+    pub wanted: Wanted,
 }
 
 enum Notice {
@@ -80,26 +83,52 @@ struct Serving<'a> {
     measurement: Measurement,
     version: Version,
     channel: Channel,
+    /// Where metrics are served, if the operator wants them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    metrics: Option<String>,
 }
 
 /// Runs the HSM until it is told to stop or cannot go on.
 pub fn run(plan: RunPlan) -> Result<(), HsmError> {
     // Before anything is started, so that no signal is lost; the thread that waits for them comes later.
     let signals = Signals::new([SIGINT, SIGTERM]).map_err(HsmError::io("wait for signals"))?;
+    let lookout = Lookout::open(&plan.wanted)?;
+    let linger = plan.wanted.linger;
+    let (notices, inbox) = channel();
+    watch_signals(signals, notices.clone())?;
+    let ended = serve(plan, &lookout, notices, &inbox);
+    if let (Err(error), Some(endpoint)) = (&ended, &lookout.endpoint) {
+        lookout.watch.stopped(error);
+        log::line(format_args!(
+            "{error}; {} tells why for {} s more, or until the HSM is stopped",
+            endpoint.address(),
+            linger.as_secs()
+        ));
+        stopped_within(&inbox, linger);
+    }
+    ended
+}
+
+fn serve(
+    plan: RunPlan,
+    lookout: &Lookout,
+    notices: Sender<Notice>,
+    inbox: &Receiver<Notice>,
+) -> Result<(), HsmError> {
     let image = SealedImage::load(&plan.image)?;
     Trust::of(&plan.claim.fuses, &plan.home)?.admit(&image, &plan.image)?;
     let boundary = Boundary::open(&plan.claim.fuses, &plan.home, plan.weak_sandbox, plan.acceleration)?;
-    let hardware = Hardware::open(&plan.home, plan.claim, image.release(), boundary.in_force())?;
-    let hardware = Arc::new(hardware);
-    let switchboard = Arc::new(Switchboard::default());
+    let in_force = boundary.in_force();
+    let hardware = Arc::new(Hardware::open(&plan.home, plan.claim, image.release(), in_force.clone())?);
+    lookout.watch.opened(&hardware, &in_force);
+    let switchboard = Arc::clone(&lookout.switchboard);
     let sockets = Sockets::open(&plan.home, &Admission::of(&plan.allow_uids), &hardware, &switchboard)?;
-    let (notices, inbox) = channel();
-    watch_signals(signals, notices.clone())?;
     let mut supervisor = Supervisor {
         image,
         boundary,
         hardware,
         switchboard,
+        lookout,
         notices,
         inbox,
         sockets,
@@ -161,13 +190,14 @@ impl Drop for Sockets {
     }
 }
 
-struct Supervisor {
+struct Supervisor<'a> {
     image: SealedImage,
     boundary: Boundary,
     hardware: Arc<Hardware>,
     switchboard: Arc<Switchboard>,
+    lookout: &'a Lookout,
     notices: Sender<Notice>,
-    inbox: Receiver<Notice>,
+    inbox: &'a Receiver<Notice>,
     sockets: Sockets,
     starts: u64,
     announced: bool,
@@ -181,7 +211,7 @@ enum End {
     Died(Option<Duration>),
 }
 
-impl Supervisor {
+impl Supervisor<'_> {
     fn supervise(&mut self) -> Result<(), HsmError> {
         let mut restarts_in_a_row: u32 = 0;
         loop {
@@ -191,7 +221,7 @@ impl Supervisor {
                 End::Died(_) => restarts_in_a_row += 1,
             }
             if self.hardware.is_poisoned() {
-                let refused = "a write to the store or NVRAM failed, so nothing is believed until the HSM is started again";
+                let refused = "a write to the store or NVRAM failed, so nothing is believed until the HSM is started again (store-failed)";
                 return Err(HsmError::StoreRefused(refused.into()));
             }
             if !self.announced && restarts_in_a_row >= FIRST_STARTS {
@@ -202,8 +232,13 @@ impl Supervisor {
                 }));
             }
             let wait = wait_before_restart(restarts_in_a_row);
-            log::line(format_args!("the plugin is started again in {} ms", wait.as_millis()));
-            if self.stopped_within(wait) {
+            let millis = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
+            log::say_with(
+                log::Event::PluginRestarted,
+                &[("wait_ms", millis.into())],
+                format_args!("the plugin is started again in {millis} ms"),
+            );
+            if stopped_within(self.inbox, wait) {
                 return Ok(());
             }
         }
@@ -213,7 +248,10 @@ impl Supervisor {
     fn one_life(&mut self) -> Result<End, HsmError> {
         self.starts += 1;
         let life = Life::begin(self)?;
+        self.lookout.observer.plugin_started(self.starts > 1);
+        self.lookout.watch.runs(Some(life.child_pid()));
         let end = self.watch(&life);
+        self.lookout.watch.runs(None);
         self.switchboard.set(None);
         // Nothing is read from NVRAM for the next plugin while something may still be written for this one, and the
         // keystore's library must be idle when the process exits.
@@ -225,36 +263,51 @@ impl Supervisor {
         let mut ready_since: Option<Instant> = None;
         loop {
             match self.inbox.recv() {
-                Err(_) | Ok(Notice::Stop) => return Ok(End::Stopped),
+                Err(_) | Ok(Notice::Stop) => return Ok(self.ends(PluginEnd::Stopped, End::Stopped)),
                 Ok(Notice::Plugin { start, .. }) if start != self.starts => {}
                 Ok(Notice::Plugin { said: Said::Ready, .. }) => {
                     if self.boundary.verify(life.child_pid())? == Found::Gone {
-                        log::line("the plugin is gone: it ended as soon as it was ready");
-                        return Ok(End::Died(None));
+                        log::say(
+                            log::Event::PluginGone,
+                            "the plugin is gone: it ended as soon as it was ready",
+                        );
+                        return Ok(self.ends(PluginEnd::Gone, End::Died(None)));
                     }
                     self.switchboard.set(Some(Arc::clone(&life.relay)));
                     ready_since = Some(Instant::now());
                     self.announce();
                 }
                 Ok(Notice::Plugin { said: Said::Halt(why), .. }) if ready_since.is_none() => {
+                    self.lookout.observer.plugin_ended(PluginEnd::Halted);
                     return Err(HsmError::StoreRefused(why));
                 }
                 Ok(Notice::Plugin { said: Said::Halt(why), .. }) => {
                     // Its replies came before, and were passed on as they came.
-                    log::line(format_args!("the plugin halted: {why}"));
-                    return Ok(End::Died(ready_since.map(|since| since.elapsed())));
+                    log::say_with(
+                        log::Event::PluginHalted,
+                        &[("reason", halt_word(&why).into())],
+                        format_args!("the plugin halted: {why}"),
+                    );
+                    let served = ready_since.map(|since| since.elapsed());
+                    return Ok(self.ends(PluginEnd::Halted, End::Died(served)));
                 }
                 Ok(Notice::Plugin { said: Said::Gone(why), .. }) => {
-                    log::line(format_args!("the plugin is gone: {why}"));
-                    return Ok(End::Died(ready_since.map(|since| since.elapsed())));
+                    log::say(log::Event::PluginGone, format_args!("the plugin is gone: {why}"));
+                    let served = ready_since.map(|since| since.elapsed());
+                    return Ok(self.ends(PluginEnd::Gone, End::Died(served)));
                 }
             }
         }
     }
 
+    fn ends(&self, how: PluginEnd, end: End) -> End {
+        self.lookout.observer.plugin_ended(how);
+        end
+    }
+
     /// Says, once, that the HSM serves.
     fn announce(&mut self) {
-        log::line("the plugin is ready");
+        log::say(log::Event::PluginReady, "the plugin is ready");
         if self.image.release().channel == Channel::Development {
             log::line("the image is for development: nobody has signed it; keep no money here");
         }
@@ -267,6 +320,7 @@ impl Supervisor {
                 measurement,
                 version,
                 channel,
+                metrics: self.lookout.endpoint.as_ref().map(|endpoint| endpoint.address().to_string()),
             };
             let text = serde_json::to_string(&serving).expect("Home::at checked that the paths are UTF-8");
             let mut stdout = std::io::stdout().lock();
@@ -274,15 +328,15 @@ impl Supervisor {
             let _ = writeln!(stdout, "{text}").and_then(|()| stdout.flush());
         }
     }
+}
 
-    fn stopped_within(&self, wait: Duration) -> bool {
-        let until = Instant::now() + wait;
-        loop {
-            match self.inbox.recv_timeout(until.saturating_duration_since(Instant::now())) {
-                Ok(Notice::Stop) | Err(RecvTimeoutError::Disconnected) => return true,
-                Err(RecvTimeoutError::Timeout) => return false,
-                Ok(Notice::Plugin { .. }) => {}
-            }
+fn stopped_within(inbox: &Receiver<Notice>, wait: Duration) -> bool {
+    let until = Instant::now() + wait;
+    loop {
+        match inbox.recv_timeout(until.saturating_duration_since(Instant::now())) {
+            Ok(Notice::Stop) | Err(RecvTimeoutError::Disconnected) => return true,
+            Err(RecvTimeoutError::Timeout) => return false,
+            Ok(Notice::Plugin { .. }) => {}
         }
     }
 }
@@ -303,10 +357,12 @@ struct Life {
 }
 
 impl Life {
-    fn begin(supervisor: &Supervisor) -> Result<Self, HsmError> {
+    fn begin(supervisor: &Supervisor<'_>) -> Result<Self, HsmError> {
+        let observer = &supervisor.lookout.observer;
         let boot = supervisor.hardware.boot()?;
+        observer.learn_tenants(&boot.tenants);
         let Launched { child, socket, stderr } = supervisor.boundary.launch(&supervisor.image)?;
-        let relay = Relay::new(PluginLink::new(Arc::clone(&supervisor.hardware), socket));
+        let relay = Relay::new(PluginLink::new(Arc::clone(&supervisor.hardware), socket), observer);
         let stderr = spawn("plugin-stderr", move || relay::log_stderr(stderr))?;
         let (notices, start) = (supervisor.notices.clone(), supervisor.starts);
         let workers = Crew::start(&relay, &supervisor.hardware, WORKERS, move |said| {
@@ -340,7 +396,9 @@ impl Life {
         // It fails only when the process is gone; the plugin dies with it.
         let _ = self.child.kill();
         match self.child.wait() {
-            Ok(status) => log::line(format_args!("the plugin's process ended with {status}")),
+            Ok(status) => {
+                log::say(log::Event::PluginEnded, format_args!("the plugin's process ended with {status}"));
+            }
             Err(error) => log::line(format_args!("the plugin's process cannot be waited for: {error}")),
         }
         // Standard error ends when the last process that had it is gone, and that is the plugin.

@@ -60,6 +60,21 @@ pub fn all_in_machines() -> bool {
     std::env::var_os("COUNTERSIGN_TEST_BOUNDARY").is_some_and(|word| word == "vm")
 }
 
+/// `promtool`, which checks alerts.
+pub fn promtool() -> PathBuf {
+    named("COUNTERSIGN_TEST_PROMTOOL")
+}
+
+/// The program that tries to get out of the sandbox, to be run outside.
+pub fn hostile_elf() -> PathBuf {
+    named("COUNTERSIGN_TEST_HOSTILE_ELF")
+}
+
+/// The same as an image.
+pub fn hostile_image() -> PathBuf {
+    named("COUNTERSIGN_TEST_HOSTILE_IMAGE")
+}
+
 /// The workspace's folder.
 pub fn workspace() -> PathBuf {
     let tests = PathBuf::from(env!("CARGO_MANIFEST_DIR"));

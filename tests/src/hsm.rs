@@ -3,6 +3,7 @@
 use crate::artefacts;
 use crate::faults::Faults;
 use crate::processes;
+use crate::tap::Tap;
 use countersign_client::{Client, HostConfig};
 use countersign_wire::client::{Act, Answer, Status};
 use countersign_wire::names::ApiKey;
@@ -92,6 +93,9 @@ pub struct ImageRefused {
     pub refused: String,
     /// A sentence for people.
     pub message: String,
+    /// Where metrics are served, if they are.
+    #[serde(default)]
+    pub metrics: Option<String>,
 }
 
 /// The HSM ended before it served.
@@ -144,9 +148,12 @@ pub struct Hsm {
     pub image: PathBuf,
     /// Whether it starts although layers of the sandbox are missing.
     pub weak_sandbox: bool,
+    /// Further options of `countersign-hsm run`.
+    pub options: Vec<String>,
     /// A client of its socket.
     pub client: Client,
     faults: Option<Faults>,
+    tap: Option<Tap>,
     api_keys: BTreeMap<String, ApiKey>,
     running: Option<Running>,
 }
@@ -162,13 +169,13 @@ impl Hsm {
     /// A new HSM with these tenants, not running yet.
     pub fn init(keystore: Keystore, tenants: &[&str]) -> Self {
         let folder = tempfile::Builder::new().prefix("countersign-").tempdir().expect("a temporary folder");
-        Self::init_in(Folder::Temporary(folder), keystore, tenants)
+        Self::init_in(Folder::Temporary(folder), keystore, tenants, artefacts::image())
     }
 
     /// A new HSM with the tenant [`TENANT`] in a folder that stays, not running yet.
     pub fn init_at(folder: &Path, keystore: Keystore) -> Self {
         fs::create_dir_all(folder).expect("a folder can be made");
-        let hsm = Self::init_in(Folder::Kept(folder.to_owned()), keystore, &[TENANT]);
+        let hsm = Self::init_in(Folder::Kept(folder.to_owned()), keystore, &[TENANT], artefacts::image());
         let text = serde_json::to_vec(&hsm.initialised).expect("plain data");
         fs::write(folder.join(INITIALISED), text).expect("a file can be written");
         hsm
@@ -181,9 +188,8 @@ impl Hsm {
         Self::not_running(Folder::Kept(folder.to_owned()), keystore, initialised)
     }
 
-    fn init_in(folder: Folder, keystore: Keystore, tenants: &[&str]) -> Self {
+    fn init_in(folder: Folder, keystore: Keystore, tenants: &[&str], image: PathBuf) -> Self {
         let home = folder.path().join("hsm");
-        let image = artefacts::image();
         let initialised = Self::init_command(&home, &image, keystore, &["--development"], tenants);
         Self::initialised_in(folder, &home, image, keystore, tenants, &initialised)
     }
@@ -257,8 +263,10 @@ impl Hsm {
             keystore,
             image: artefacts::image(),
             weak_sandbox: false,
+            options: Vec::new(),
             client,
             faults: None,
+            tap: None,
             api_keys,
             running: None,
         }
@@ -302,6 +310,13 @@ impl Hsm {
         (self, faults)
     }
 
+    /// Writes down, from its next start on, what passes between firmware and plugin. The HSM is started once with it.
+    pub fn with_tap(mut self) -> (Self, Tap) {
+        let tap = Tap::new();
+        self.tap = Some(tap.clone());
+        (self, tap)
+    }
+
     /// Adds a tenant to an HSM that does not run.
     pub fn add_tenant(&mut self, name: &str, options: &[&str]) {
         #[derive(Deserialize)]
@@ -337,9 +352,13 @@ impl Hsm {
         if self.weak_sandbox {
             command.arg("--weak-sandbox");
         }
+        command.args(&self.options);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log);
         if let Some(faults) = &self.faults {
             faults.preload(&mut command);
+        }
+        if let Some(tap) = &self.tap {
+            tap.preload(&mut command);
         }
         command.spawn().expect("countersign-hsm can be started")
     }

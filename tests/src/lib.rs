@@ -21,6 +21,9 @@
 //! | [`disk`] | what an attacker does to the untrusted disk |
 //! | [`faults`] | kills at a write, and a disk that fails, in the HSM's own process |
 //! | [`store_files`] | the store's folder, file by file |
+//! | [`metrics`] | what an operator reads of an HSM |
+//! | [`proxy`] | what passes between clients and the HSM, written down |
+//! | [`tap`] | what passes between firmware and plugin: every secret of a run |
 //! | [`processes`] | what `/proc` says of a process |
 //! | [`terminal`] | a program at a terminal of its own |
 //! | [`node`] | libraries in JavaScript, for transactions as other people's backends make and read them |
@@ -36,15 +39,18 @@ pub mod cli;
 pub mod disk;
 pub mod faults;
 pub mod hsm;
+pub mod metrics;
 pub mod module;
 pub mod node;
 pub mod owner;
 pub mod phone;
 pub mod processes;
+pub mod proxy;
 pub mod racing;
 pub mod raw;
 pub mod relay;
 pub mod store_files;
+pub mod tap;
 pub mod terminal;
 pub mod transactions;
 

@@ -1,6 +1,7 @@
 //! What `/proc` says of a process.
 
 use std::fs;
+use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 
 /// A line of `/proc/PID/status`, without its name. `None`: there is no such process or line.
@@ -76,6 +77,29 @@ pub fn memory_bytes(pid: u32) -> u64 {
     let pss =
         rollup.lines().find_map(|line| line.strip_prefix("Pss:")?.split_whitespace().next()?.parse().ok());
     pss.unwrap_or_else(|| status_number(pid, "VmRSS")) * 1024
+}
+
+/// All that a process has in memory and may read, as its user may look at it.
+pub fn memory_of(pid: u32) -> Vec<u8> {
+    let maps =
+        fs::read_to_string(format!("/proc/{pid}/maps")).expect("the process runs and lets its user look");
+    let memory = fs::File::open(format!("/proc/{pid}/mem")).expect("its memory can be opened");
+    let mut found = Vec::new();
+    for line in maps.lines().filter(|line| !line.ends_with("[vvar]") && !line.ends_with("[vsyscall]")) {
+        let mut words = line.split_ascii_whitespace();
+        let (range, access) = (words.next().expect("a range"), words.next().expect("rights"));
+        let (start, end) = range.split_once('-').expect("two addresses");
+        let [start, end] = [start, end].map(|text| u64::from_str_radix(text, 16).expect("an address"));
+        if access.starts_with('r') {
+            let mut bytes = vec![0; usize::try_from(end - start).expect("it fits here, too")];
+            // What is reserved and not there cannot be read.
+            if memory.read_exact_at(&mut bytes, start).is_ok() {
+                found.append(&mut bytes);
+            }
+        }
+    }
+    assert!(found.len() > 100_000, "that is no process's memory");
+    found
 }
 
 /// All processes that descend from `pid`, parents before children.

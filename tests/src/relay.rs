@@ -65,6 +65,11 @@ impl Relay {
         Self { child, listen: ready.listen, _page: page }
     }
 
+    /// Its process.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// The page's address, by a name: passkeys belong to names.
     pub fn page_url(&self) -> String {
         let port = self.listen.rsplit(':').next().expect("an address has a port");

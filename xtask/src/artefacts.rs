@@ -1,9 +1,12 @@
 //! Building the programs, and the frozen image for development.
 
 use crate::workspace::{cargo, root, run, say, target};
-use anyhow::Result;
-use countersign_release::{Channel, Measurement};
+use anyhow::{Result, anyhow};
+use countersign_release::image::{Contents, pack};
+use countersign_release::sbom::{Component, Kind, Sbom};
+use countersign_release::{Channel, Measurement, Version};
 use countersign_release_build::Plan;
+use std::fs;
 use std::path::PathBuf;
 
 /// The programs of a release build.
@@ -60,4 +63,41 @@ pub(crate) fn build_image() -> Result<Image> {
     let built = countersign_release_build::build(&plan, Channel::Development)?;
     built.write(&image)?;
     Ok(Image { image, measurement: built.measurement })
+}
+
+/// What tries to get out of the sandbox, for the tests: built as the image is, and packed. Its executable, and its image.
+pub(crate) fn build_hostile() -> Result<(PathBuf, PathBuf)> {
+    say("building the hostile image for the tests");
+    let plan = Plan::here(&root())?;
+    let elf =
+        build_static(&plan, "countersign-hostile", &["--profile", "image", "-p", "countersign-hostile"])?;
+    let version: Version = env!("CARGO_PKG_VERSION").parse().map_err(|what: &str| anyhow!("{what}"))?;
+    let component = Component {
+        kind: Kind::Application,
+        name: "countersign-hostile".into(),
+        version: version.to_string(),
+        purl: Some(format!("pkg:cargo/countersign-hostile@{version}")),
+        hashes: Vec::new(),
+        licenses: Vec::new(),
+    };
+    let sbom = Sbom::new(component, Vec::new());
+    let contents =
+        Contents { version, channel: Channel::Development, target: HOST.into(), succeeds: Vec::new(), sbom };
+    let image = plan.folder.join("hostile.image");
+    fs::write(&image, pack(&fs::read(&elf)?, &contents)?)?;
+    Ok((elf, image))
+}
+
+/// The machine that static programs are built for.
+const HOST: &str = "x86_64-unknown-linux-gnu";
+
+/// Builds one program of a package as the image is built: static, and the same bytes from any folder.
+pub(crate) fn build_static(plan: &Plan, program: &str, options: &[&str]) -> Result<PathBuf> {
+    let mut build = plan.command("cargo");
+    build.env("CARGO_ENCODED_RUSTFLAGS", plan.flags()?);
+    build.args(["build", "--locked"]).args(options).args(["--bin", program, "--target", HOST]);
+    build.arg("--target-dir").arg(&plan.folder);
+    run(&mut build)?;
+    let profile = if options.contains(&"image") { "image" } else { "release" };
+    Ok(plan.folder.join(HOST).join(profile).join(program))
 }

@@ -1,5 +1,6 @@
 //! The virtual machine that the plugin may run in: Debian's kernel as it is, and a first root of our own.
 
+use crate::artefacts::build_static;
 use crate::setup::{Package, ensure_packages};
 use crate::workspace::{output, root, run, say, target};
 use anyhow::{Context, Result, bail};
@@ -78,21 +79,7 @@ fn newest_kernel() -> Result<String> {
 
 /// `countersign-guest`, static, with the flags of the image: the same bytes from any folder.
 fn build_guest() -> Result<PathBuf> {
-    const HOST: &str = "x86_64-unknown-linux-gnu";
     say("building what the virtual machine begins with");
     let plan = Plan { folder: target().join("guest"), ..Plan::here(&root())? };
-    let mut build = plan.command("cargo");
-    build.env("CARGO_ENCODED_RUSTFLAGS", plan.flags()?);
-    build.args([
-        "build",
-        "--locked",
-        "--release",
-        "-p",
-        "countersign-simulator",
-        "--bin",
-        "countersign-guest",
-    ]);
-    build.args(["--target", HOST, "--target-dir"]).arg(&plan.folder);
-    run(&mut build)?;
-    Ok(plan.folder.join(HOST).join("release/countersign-guest"))
+    build_static(&plan, "countersign-guest", &["--release", "-p", "countersign-simulator"])
 }

@@ -209,6 +209,39 @@ pub(crate) fn ensure_python() -> Result<PathBuf> {
     Ok(python)
 }
 
+/// `promtool`, which checks the alerts: the one on the path, or else the one out of Debian's package, in a folder of its
+/// own. The package itself is not installed: it would start a Prometheus on this machine.
+pub(crate) fn ensure_promtool() -> Result<PathBuf> {
+    let on_path = output(Command::new("sh").args(["-c", "command -v promtool"]));
+    if let Ok(path) = on_path {
+        return Ok(PathBuf::from(path.trim()));
+    }
+    let folder = target().join("promtool");
+    let promtool = folder.join("usr/bin/promtool");
+    if succeeds(Command::new(&promtool).arg("--version")) {
+        return Ok(promtool);
+    }
+    say("fetching promtool");
+    fs::create_dir_all(&folder)?;
+    let fetch = || {
+        let mut apt = Command::new("apt-get");
+        apt.args(["--quiet=2", "download", "prometheus"]).current_dir(&folder);
+        run(apt.stdin(Stdio::null()).stdout(std::io::stderr()))
+    };
+    if fetch().is_err() {
+        // Most likely nobody has asked yet what packages there are.
+        run(apt(rustix::process::geteuid().is_root()).args(["--quiet=2", "update"]))?;
+        fetch().context(
+            "Debian's package prometheus is needed for promtool; install it, or put promtool on the path",
+        )?;
+    }
+    let mut unpack = Command::new("sh");
+    unpack.args(["-c", "dpkg-deb --extract prometheus_*.deb . && rm prometheus_*.deb"]).current_dir(&folder);
+    run(&mut unpack)?;
+    output(Command::new(&promtool).arg("--version"))?;
+    Ok(promtool)
+}
+
 /// The scripts of `tests/node` with the libraries that they use, in a folder of their own: nothing is written beside
 /// the sources. The libraries are those of the lock file, by their hashes, and no script of theirs runs.
 pub(crate) fn ensure_node() -> Result<PathBuf> {

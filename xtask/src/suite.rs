@@ -2,9 +2,9 @@
 //!
 //! Tests that span crates find what was built through environment variables, and fail without them.
 
-use crate::artefacts::{Programs, build_faults, build_image, build_programs};
+use crate::artefacts::{Programs, build_faults, build_hostile, build_image, build_programs};
 use crate::machine::{Machine, build_machine};
-use crate::setup::{Package, ensure_node, ensure_packages, ensure_page, ensure_python};
+use crate::setup::{Package, ensure_node, ensure_packages, ensure_page, ensure_promtool, ensure_python};
 use crate::workspace::{cargo, output, root, say};
 use anyhow::{Context, Result};
 use std::io::{BufRead, BufReader};
@@ -25,6 +25,9 @@ struct Artefacts {
     page: Option<PathBuf>,
     /// The virtual machine that the plugin may run in.
     machine: Option<Machine>,
+    promtool: Option<PathBuf>,
+    /// What tries to get out of the sandbox: the executable, and its image.
+    hostile: Option<(PathBuf, PathBuf)>,
 }
 
 impl Artefacts {
@@ -49,13 +52,29 @@ impl Artefacts {
         if let Some(Machine { kernel, root }) = &self.machine {
             command.env("COUNTERSIGN_TEST_VM_KERNEL", kernel).env("COUNTERSIGN_TEST_VM_ROOT", root);
         }
+        if let Some(promtool) = &self.promtool {
+            command.env("COUNTERSIGN_TEST_PROMTOOL", promtool);
+        }
+        if let Some((elf, image)) = &self.hostile {
+            command.env("COUNTERSIGN_TEST_HOSTILE_ELF", elf).env("COUNTERSIGN_TEST_HOSTILE_IMAGE", image);
+        }
     }
 }
 
 fn build() -> Result<Artefacts> {
     let programs = build_programs()?;
     let image = build_image()?.image;
-    Ok(Artefacts { programs, image, faults: None, python: None, node: None, page: None, machine: None })
+    Ok(Artefacts {
+        programs,
+        image,
+        faults: None,
+        python: None,
+        node: None,
+        page: None,
+        promtool: None,
+        hostile: None,
+        machine: None,
+    })
 }
 
 /// Installs what is missing, builds everything and runs all tests.
@@ -75,10 +94,10 @@ pub(crate) fn test() -> Result<ExitCode> {
         Package::Qemu,
     ])?;
     let (faults, python, node) = (Some(build_faults()?), Some(ensure_python()?), Some(ensure_node()?));
-    let page = Some(ensure_page()?);
+    let (page, promtool) = (Some(ensure_page()?), Some(ensure_promtool()?));
     let built = build()?;
-    let machine = Some(build_machine(&built.programs.hsm)?);
-    let artefacts = Artefacts { faults, python, node, page, machine, ..built };
+    let (hostile, machine) = (Some(build_hostile()?), Some(build_machine(&built.programs.hsm)?));
+    let artefacts = Artefacts { faults, python, node, page, promtool, hostile, machine, ..built };
     say("running the tests");
     let mut tests = cargo();
     tests.args(["test", "--locked", "--workspace", "--no-fail-fast"]).stdout(Stdio::piped());

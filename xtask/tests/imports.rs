@@ -55,6 +55,8 @@ const DIRECTIONS: &[(&str, &[&str])] = &[
         &["countersign-approvals", "countersign-plugin", "countersign-policy", "countersign-wire"],
     ),
     ("countersign-faults", &[]),
+    // It speaks as a plugin does.
+    ("countersign-hostile", &["countersign-wire"]),
     // It calls every decoder there is.
     (
         "countersign-fuzz-checks",

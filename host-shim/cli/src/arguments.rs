@@ -33,7 +33,7 @@ pub(crate) use image::{ImageCommand, VerifyArguments};
 pub(crate) use intent::{IntentCommand, ReceiptCommand};
 pub(crate) use key::{KeyCommand, WalletCommand};
 pub(crate) use policy::{ExplainArguments, PolicyCommand};
-pub(crate) use relay::RelayArguments;
+pub(crate) use relay::{LogFormat, RelayArguments};
 pub(crate) use sign::{PayloadArguments, SignArguments};
 
 use clap::{Parser, Subcommand};

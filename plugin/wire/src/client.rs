@@ -93,6 +93,37 @@ pub enum Act {
 }
 
 impl Act {
+    /// The word of every act, in order: what the variants are called on the wire.
+    pub const WORDS: &[&str] = &[
+        "status",
+        "login",
+        "random",
+        "enroll",
+        "confirm",
+        "unlock",
+        "show-account",
+        "trust-payee",
+        "create-key",
+        "find-keys",
+        "sign",
+        "context-login",
+        "context-sign",
+        "context-end",
+        "invite",
+        "stage",
+        "show-intent",
+        "find-receipt",
+        "attest",
+        "identity",
+        "view-intent",
+        "view-account",
+        "view-receipt",
+        "approve",
+        "decline",
+        "enroll-sealed",
+        "device-act",
+    ];
+
     /// Whether it is what a user's device asks, without an API key.
     pub const fn is_of_device(&self) -> bool {
         matches!(
@@ -796,6 +827,17 @@ mod tests {
         for cut in 0..bytes.len() {
             assert_eq!(decode::<Request>(&bytes[..cut]), Err(Malformed), "cut at {cut}");
         }
+    }
+
+    #[test]
+    fn the_words_of_acts_are_all_there_are() {
+        use serde::de::value::Error;
+        use serde::de::{Deserialize, IntoDeserializer};
+        let nothing = IntoDeserializer::<Error>::into_deserializer("nothing");
+        let said = Act::deserialize(nothing).unwrap_err().to_string();
+        let (_, expected) = said.split_once("expected one of ").unwrap();
+        let expected: Vec<_> = expected.split(", ").map(|word| word.trim_matches('`')).collect();
+        assert_eq!(expected, Act::WORDS);
     }
 
     #[test]

@@ -187,9 +187,9 @@ pub const ACCOUNTS_MAX_DEFAULT: u32 = 100_000;
 pub enum Output {
     /// The store was opened and requests are welcome.
     Ready,
-    /// The plugin refuses to go on: the reason and a sentence for the operator's log, without secrets. It exits.
+    /// The plugin refuses to go on. It exits.
     Halt {
-        /// For the operator.
+        /// A sentence for the operator's log, without secrets. It may end with one of [`HALT_WORDS`] in parentheses.
         why: String,
     },
     /// The answer to a request.
@@ -205,7 +205,40 @@ pub enum Output {
         call: u64,
         /// What.
         op: Op,
+        /// The request that it is made for; `None`: for several of them, or for none.
+        #[serde(default)]
+        ticket: Option<u64>,
     },
+}
+
+/// Why a plugin does not start, or halts, in a word that programs may match on. [`halt_word`] finds it in the sentence.
+pub const HALT_WORDS: &[&str] = &[
+    "nvram-unreadable",
+    "nvram-of-other-version",
+    "too-many-boots",
+    "store-foreign",
+    "store-empty",
+    "store-not-a-log",
+    "store-of-other-version",
+    "store-of-other-hsm",
+    "store-of-other-clock",
+    "store-of-other-image",
+    "store-front-missing",
+    "store-short",
+    "head-mismatch",
+    "archive-short",
+    "record-unreadable",
+    "store-changed",
+    "key-used-up",
+    "store-full",
+    "store-failed",
+    "policy-refused",
+];
+
+/// The word that a halting plugin's sentence ends with.
+pub fn halt_word(why: &str) -> Option<&'static str> {
+    let (_, word) = why.strip_suffix(')')?.rsplit_once(" (")?;
+    HALT_WORDS.iter().copied().find(|known| *known == word)
 }
 
 /// What the firmware does for the plugin.
@@ -392,6 +425,7 @@ mod tests {
                 nvram: ByteBuf::from([1]),
                 discard_before: 0,
             },
+            ticket: Some(3),
         };
         assert_eq!(decode_packed::<Output>(&encode_packed(&call)), Ok(call));
         let done = Delivery {
@@ -399,6 +433,16 @@ mod tests {
             event: Event::Done { call: 9, result: Err(Fault::Store) },
         };
         assert_eq!(decode_packed::<Delivery>(&encode_packed(&done)), Ok(done));
+    }
+
+    #[test]
+    fn a_halt_tells_its_word_and_no_other() {
+        assert_eq!(halt_word("store refused: it was changed (head-mismatch)"), Some("head-mismatch"));
+        for other in
+            ["", "head-mismatch", "(head-mismatch)", "refused (by someone)", "refused (head-mismatch"]
+        {
+            assert_eq!(halt_word(other), None, "{other}");
+        }
     }
 
     #[test]

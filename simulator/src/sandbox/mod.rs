@@ -189,7 +189,7 @@ pub fn launch(image: &SealedImage, layers: &Layers) -> Result<Launched, HsmError
         None => Err(std::io::ErrorKind::NotFound.into()),
     };
     if let Err(error) = memory::introduce(&socket, layers, plugin_pid) {
-        log::line(format_args!("the plugin did not start as it should: {error}"));
+        log::say(log::Event::PluginGone, format_args!("the plugin did not start as it should: {error}"));
         // Whoever listens to it finds that it is gone.
         let _ = socket.shutdown(Shutdown::Both);
     }

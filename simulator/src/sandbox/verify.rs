@@ -67,11 +67,15 @@ fn fields(status: &str) -> HashMap<&str, &str> {
     status.lines().filter_map(|line| line.split_once(':')).map(|(name, value)| (name, value.trim())).collect()
 }
 
+/// A line of `/proc/PID/status` that tells an amount of memory.
+pub fn kib(status: &str, name: &str) -> Option<u64> {
+    fields(status).get(name)?.split(' ').next()?.parse().ok()
+}
+
 fn missing(status: &str, layers: &Layers) -> Option<String> {
     let fields = fields(status);
     let value = |name: &str| fields.get(name).copied().unwrap_or("");
-    let kib = |name: &str| value(name).split(' ').next().and_then(|kib| kib.parse::<u64>().ok());
-    let all_locked = match (kib("VmLck"), kib("VmData"), kib("VmStk")) {
+    let all_locked = match (kib(status, "VmLck"), kib(status, "VmData"), kib(status, "VmStk")) {
         (Some(locked), Some(data), Some(stack)) => locked > 0 && locked >= data.saturating_add(stack),
         _ => false,
     };

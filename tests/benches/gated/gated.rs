@@ -2,12 +2,17 @@
 
 use crate::population::{Population, account_name};
 use crate::rounds::{Contender, Round, Watched, Work, measure};
-use countersign_tests::Keystore;
 use countersign_tests::backend::{FIRST_KEY, digest, label, sign_act};
 use countersign_tests::raw::Raw;
 use countersign_wire::client::Act;
 use countersign_wire::names::KeyLabel;
 use cryptoki_sys::{CK_OBJECT_HANDLE, CK_SESSION_HANDLE, CKM_ECDSA};
+
+/// What an embedded HSM that tells of itself is called.
+pub(crate) const OBSERVED: &str = "embedded-observed";
+
+/// Clients of the HSM that tells of itself.
+pub(crate) const OBSERVED_CLIENTS: usize = 32;
 
 /// How the backend asks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -36,6 +41,8 @@ pub(crate) fn key_label(number: usize) -> KeyLabel {
 
 /// A running HSM whose users each sign once in a round.
 pub(crate) struct Bench {
+    /// What its figures are called after.
+    name: String,
     population: Population,
     labels: Vec<KeyLabel>,
     module: Module,
@@ -60,11 +67,17 @@ impl Bench {
         let keys = labels.iter().map(found).collect();
         let others = (1..sessions).map(|_| raw.open_session().expect("C_OpenSession"));
         let sessions = std::iter::once(first).chain(others).collect();
-        Self { module: Module { raw, keys, sessions }, labels, population }
+        let name = hsm.keystore.word().to_owned();
+        Self { name, module: Module { raw, keys, sessions }, labels, population }
     }
 
-    pub(crate) fn keystore(&self) -> Keystore {
-        self.population.hsm.keystore
+    /// The same with metrics served, and traces of one request in a hundred written beside the store.
+    pub(crate) fn start_observed(mut population: Population, sessions: usize) -> Self {
+        let traces = population.hsm.folder().join("traces.jsonl").display().to_string();
+        let options = ["--metrics", "127.0.0.1:0", "--traces", &traces, "--traces-ratio", "0.01"];
+        population.hsm.options = options.map(str::to_owned).into();
+        let bench = Self::start(population, sessions);
+        Self { name: OBSERVED.to_owned(), ..bench }
     }
 }
 
@@ -85,7 +98,7 @@ impl<'a> Gated<'a> {
 
 impl Contender for Gated<'_> {
     fn name(&self) -> String {
-        format!("gated/{}/{}/{}", self.bench.keystore().word(), self.way.word(), self.threads)
+        format!("gated/{}/{}/{}", self.bench.name, self.way.word(), self.threads)
     }
 
     fn threads(&self) -> usize {

@@ -142,7 +142,7 @@ impl InProcess {
         for output in outputs {
             match output {
                 Output::Reply { ticket, payload } => replies.push((ticket, payload.into_vec())),
-                Output::Call { call, op } => {
+                Output::Call { call, op, .. } => {
                     if let Op::Commit { append, .. } = &op {
                         self.commits.count += 1;
                         self.commits.appended_bytes += append.len();

@@ -210,6 +210,8 @@ fn throughput(results: &mut Results, peers: &Peers, size: Size, folder: &Path) {
     results.cleaned = Some(cleaning::watch(&populations[0]));
     let most = *THREADS.iter().max().expect("some threads are measured");
     let benches = populations.map(|population| Bench::start(population, most));
+    let telling = Population::provide(&folder.join("observed"), Keystore::Embedded, size.accounts);
+    let telling = Bench::start_observed(telling, gated::OBSERVED_CLIENTS);
     let syncs_folder = tempfile::tempdir_in(folder).expect("a folder beside the HSMs");
     let mut contenders: Vec<Box<dyn Contender + '_>> = Vec::new();
     for threads in THREADS {
@@ -221,6 +223,9 @@ fn throughput(results: &mut Results, peers: &Peers, size: Size, folder: &Path) {
             for way in Way::ALL {
                 contenders.push(Box::new(Gated::new(bench, way, threads, signatures)));
             }
+        }
+        if threads == gated::OBSERVED_CLIENTS {
+            contenders.push(Box::new(Gated::new(&telling, Way::Native, threads, signatures)));
         }
         if threads == 1 {
             // Beside those whose time it is compared with.

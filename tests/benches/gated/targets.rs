@@ -3,7 +3,7 @@
 use crate::growth::{self, Footprint, Users, megabytes};
 use crate::results::{Results, Section};
 use crate::rounds::Figures;
-use crate::{approvals, handovers, intents, syncs};
+use crate::{approvals, gated, handovers, intents, syncs};
 use countersign_tests::Keystore;
 
 /// Which side of a bound is good.
@@ -49,6 +49,17 @@ const TARGETS: &[Target] = &[
         unit: "",
         bound: Bound::AtLeast(1.0),
         measure: |results| raw_ratio(results, "gated/embedded/pkcs11/32"),
+    },
+    Target {
+        what: "throughput with metrics and traces ÷ without, embedded keystore, 32 native clients",
+        unit: "",
+        bound: Bound::AtLeast(0.95),
+        measure: |results| {
+            let section = results.throughput.as_ref()?;
+            let per_second =
+                |name: &str| section.find(&format!("gated/{name}/native/32")).map(Figures::per_second);
+            Some(per_second(gated::OBSERVED)? / per_second("embedded")?)
+        },
     },
     Target {
         what: "one native client, SoftHSM keystore: p50 beyond raw SoftHSM and syncs",
@@ -103,6 +114,15 @@ const TARGETS: &[Target] = &[
         unit: "MiB",
         bound: Bound::AtMost(64.0),
         measure: |results| largest(results).map(|footprint| megabytes(footprint.plugin_bytes)),
+    },
+    Target {
+        what: "from image file to ready at fewest accounts, embedded keystore, p50",
+        unit: "ms",
+        bound: Bound::AtMost(300.0),
+        measure: |results| {
+            let smallest = embedded(results).min_by_key(|footprint| footprint.accounts)?;
+            smallest.starts.map(|starts| starts.warm.as_secs_f64() * 1e3)
+        },
     },
     Target {
         what: "cold start at most accounts",

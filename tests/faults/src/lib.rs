@@ -1,5 +1,5 @@
 //! Faults of the disk, in the real HSM's process: a library for `LD_PRELOAD` that stands before the C library's file
-//! functions. For tests alone.
+//! functions. For tests alone. ([`tap`] is the other thing that is done from there: it listens to the plugin.)
 //!
 //! `COUNTERSIGN_FAULTS` names a file with the [`plan`]: what is to fail, and below which folder. It is read again at
 //! every call, so that a test can switch while the process runs. Without a plan every call is passed on.
@@ -25,6 +25,7 @@ macro_rules! kernel {
 
 mod paths;
 mod plan;
+mod tap;
 
 use libc::{FILE, c_char, c_int, c_long, c_uint, c_void, mode_t, off64_t, size_t, ssize_t};
 use paths::Target;
@@ -169,7 +170,9 @@ fn named(folder: c_int, path: *const c_char) -> Target {
 #[unsafe(no_mangle)]
 extern "C" fn write(fd: c_int, buffer: *const c_void, bytes: size_t) -> ssize_t {
     let go_on = |bytes: size_t| kernel!(SYS_write, fd, buffer, bytes);
-    write_point(c"write", fd, bytes, go_on) as ssize_t
+    let written = write_point(c"write", fd, bytes, go_on);
+    tap::note(fd, "sent", buffer, written);
+    written as ssize_t
 }
 
 #[unsafe(no_mangle)]

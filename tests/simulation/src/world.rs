@@ -382,7 +382,7 @@ impl World {
                 self.last_reply = Some((ticket, reply.clone()));
                 self.note(Event::Answered { ticket, reply: Box::new(reply) })
             }
-            Output::Call { call, op } => {
+            Output::Call { call, op, .. } => {
                 // Cleaning is rare: it takes its time, so that more comes in between.
                 let cleans = matches!(&op, Op::Archive { .. })
                     || matches!(&op, Op::ReadStore { length_bytes, .. } if self.ready && *length_bytes > REGION_READ_BYTES);

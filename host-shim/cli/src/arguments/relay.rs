@@ -1,7 +1,7 @@
 //! The relay.
 
-use super::word::{at_least_one, origin};
-use clap::Args;
+use super::word::{at_least_one, loopback, origin};
+use clap::{Args, ValueEnum};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -18,6 +18,15 @@ Examples:
   countersign relay
   countersign relay --listen 127.0.0.1:8787 --page host-shim/web/page/dist
   countersign relay --allow-origin https://wallet.example --behind-proxy";
+
+/// How the relay's log is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LogFormat {
+    /// Sentences for people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
 
 #[derive(Debug, Args)]
 pub(crate) struct RelayArguments {
@@ -39,4 +48,10 @@ pub(crate) struct RelayArguments {
     /// A proxy of yours stands in front and writes X-Forwarded-For: its last address is the client's.
     #[arg(long)]
     pub(crate) behind_proxy: bool,
+    /// Serve metrics for Prometheus on this loopback address, at /metrics.
+    #[arg(long, value_name = "ADDRESS:PORT", value_parser = loopback)]
+    pub(crate) metrics: Option<SocketAddr>,
+    /// How what it says on standard error is written.
+    #[arg(long, value_enum, default_value = "text")]
+    pub(crate) log_format: LogFormat,
 }

@@ -4,6 +4,7 @@ use clap::ValueEnum;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use countersign_wire::client::{ApprovalKind, Mechanism, Network, RequestId, TotpHash};
 use serde_bytes::ByteArray;
+use std::net::SocketAddr;
 
 /// [`TotpHash`] as it is typed.
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -119,6 +120,14 @@ pub(super) fn origin(text: &str) -> Result<String, String> {
     }
 }
 
+/// An address of this machine alone.
+pub(super) fn loopback(text: &str) -> Result<SocketAddr, String> {
+    text.parse()
+        .ok()
+        .filter(|address: &SocketAddr| address.ip().is_loopback())
+        .ok_or_else(|| "write a loopback address and a port: 127.0.0.1:9465 or [::1]:9465".to_owned())
+}
+
 /// A page that links lead to: its address without what follows `#`.
 pub(super) fn page(text: &str) -> Result<String, String> {
     let good = text.starts_with("https://")
@@ -163,6 +172,16 @@ mod tests {
             "https://*.a",
         ] {
             assert!(origin(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn metrics_are_served_on_this_machine_alone() {
+        for good in ["127.0.0.1:0", "127.1.2.3:9465", "[::1]:9465"] {
+            assert!(loopback(good).is_ok(), "{good}");
+        }
+        for bad in ["0.0.0.0:9465", "[::]:9465", "192.0.2.1:9465", "localhost:9465", "9465", ""] {
+            assert!(loopback(bad).is_err(), "{bad}");
         }
     }
 

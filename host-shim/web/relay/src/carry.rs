@@ -1,5 +1,6 @@
 //! `POST /v1/hsm`: one request of a device in, one reply of the HSM out.
 
+use crate::metrics::{CARRIED, Ended, UNREACHABLE};
 use crate::refusal::NotCarried;
 use crate::serve::Shared;
 use axum::body::{Body, to_bytes};
@@ -34,7 +35,12 @@ pub(crate) async fn post(
 ) -> Response {
     let (head, body) = request.into_parts();
     let mut response = match carry(&shared, peer, &head.headers, body).await {
-        Ok(reply) => ([(header::CONTENT_TYPE, HeaderValue::from_static(CBOR))], reply).into_response(),
+        Ok((reply, ended)) => {
+            let kind = [(header::CONTENT_TYPE, HeaderValue::from_static(CBOR))];
+            let mut response = (kind, reply).into_response();
+            response.extensions_mut().insert(ended);
+            response
+        }
         Err(not) => not.into_response(),
     };
     shared.origins.open(&head.headers, &mut response);
@@ -51,7 +57,7 @@ async fn carry(
     peer: IpAddr,
     headers: &HeaderMap,
     body: Body,
-) -> Result<Vec<u8>, NotCarried> {
+) -> Result<(Vec<u8>, Ended), NotCarried> {
     let client = if shared.behind_proxy { forwarded_for(headers).unwrap_or(peer) } else { peer };
     shared
         .rates
@@ -70,9 +76,14 @@ async fn carry(
         drop(permit);
         reply
     });
-    let reply = asked.await.unwrap_or_else(|_| Err(Reason::HsmUnreachable.into()));
     // Pages have one way to read what went wrong: a reply.
-    Ok(reply.unwrap_or_else(|refusal| encode(&Reply { id: request.id, outcome: Outcome::Refused(refusal) })))
+    Ok(match asked.await.unwrap_or_else(|_| Err(Reason::HsmUnreachable.into())) {
+        Ok(reply) => (reply, Ended(CARRIED)),
+        Err(refusal) => {
+            let outcome = Outcome::Refused(refusal);
+            (encode(&Reply { id: request.id, outcome }), Ended(UNREACHABLE))
+        }
+    })
 }
 
 async fn read(headers: &HeaderMap, body: Body) -> Result<Vec<u8>, NotCarried> {

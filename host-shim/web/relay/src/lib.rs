@@ -15,6 +15,7 @@
 //! * `carry`: `POST /v1/hsm`;
 //! * `headers`: what each response says to browsers, and which other origins may read it;
 //! * `limits`: who may ask how often;
+//! * `metrics`: what its operator sees, on a port of its own;
 //! * [`page`]: the users' page, read once, served as it was read;
 //! * `refusal`: what is said to requests that are not passed on.
 
@@ -26,9 +27,10 @@ mod carry;
 mod fake_hsm;
 mod headers;
 mod limits;
+mod metrics;
 pub mod page;
 mod refusal;
 pub mod serve;
 
 pub use page::{Page, PageError};
-pub use serve::{Limits, Relay, RelayError, serve};
+pub use serve::{Limits, Relay, RelayError, Serving, serve};

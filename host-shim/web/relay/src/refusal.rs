@@ -1,5 +1,6 @@
 //! What is said to requests that are not passed on: a status and a word.
 
+use crate::metrics::Ended;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
@@ -30,6 +31,27 @@ pub(crate) enum NotCarried {
     NotFound,
     /// Not with this method.
     Method,
+}
+
+impl NotCarried {
+    /// One of each.
+    pub(crate) const ALL: [Self; 10] = [
+        Self::Malformed,
+        Self::TooLarge,
+        Self::TooSlow,
+        Self::NotCbor,
+        Self::ApiKey,
+        Self::NotOfADevice,
+        Self::TooOften { retry_after_secs: 0 },
+        Self::Busy,
+        Self::NotFound,
+        Self::Method,
+    ];
+
+    /// The stable word.
+    pub(crate) fn word(self) -> &'static str {
+        self.said().1
+    }
 }
 
 #[derive(Serialize)]
@@ -91,6 +113,7 @@ impl IntoResponse for NotCarried {
         let body = serde_json::to_vec(&Told { refused, message }).expect("it has only strings");
         let json = HeaderValue::from_static("application/json");
         let mut response = (status, [(header::CONTENT_TYPE, json)], body).into_response();
+        response.extensions_mut().insert(Ended(refused));
         let wait = match self {
             Self::TooOften { retry_after_secs } => Some(retry_after_secs),
             Self::Busy => Some(1),

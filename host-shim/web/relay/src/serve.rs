@@ -3,10 +3,12 @@
 use crate::carry::{self, Peer};
 use crate::headers::{self, Origins};
 use crate::limits::Rates;
+use crate::metrics::{self, Metrics, Places};
 use crate::page::{self, Page};
 use crate::refusal::NotCarried;
 use axum::Router;
 use axum::extract::Extension;
+use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use countersign_client::{Client, HostConfig};
@@ -37,6 +39,9 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(10);
 /// The longest head of a request, in bytes.
 const HEAD_MAX_BYTES: usize = 16 * 1024;
 
+/// The most connections to the metrics at a time.
+const METRICS_CONNECTIONS_MAX: usize = 4;
+
 /// How much one relay takes on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
@@ -65,6 +70,17 @@ pub struct Relay {
     pub behind_proxy: bool,
     /// How much it takes on.
     pub limits: Limits,
+    /// Where its metrics are served, if anywhere: on this machine alone.
+    pub metrics: Option<SocketAddr>,
+}
+
+/// Where a relay that serves can be reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Serving {
+    /// By users' devices.
+    pub listen: SocketAddr,
+    /// By its operator.
+    pub metrics: Option<SocketAddr>,
 }
 
 /// Why a relay cannot serve.
@@ -96,9 +112,9 @@ pub(crate) struct Shared {
     pub(crate) behind_proxy: bool,
 }
 
-/// Serves until SIGINT or SIGTERM, then lets what is under way end. `ready` is called once with the address, when
+/// Serves until SIGINT or SIGTERM, then lets what is under way end. `ready` is called once with the addresses, when
 /// connections are accepted.
-pub fn serve(relay: Relay, hsm: &HostConfig, ready: impl FnOnce(SocketAddr)) -> Result<(), RelayError> {
+pub fn serve(relay: Relay, hsm: &HostConfig, ready: impl FnOnce(Serving)) -> Result<(), RelayError> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .max_blocking_threads(relay.limits.max_in_flight)
@@ -123,15 +139,20 @@ pub fn serve(relay: Relay, hsm: &HostConfig, ready: impl FnOnce(SocketAddr)) -> 
 async fn run(
     relay: Relay,
     hsm: &HostConfig,
-    ready: impl FnOnce(SocketAddr),
+    ready: impl FnOnce(Serving),
     stop: impl Future<Output = ()>,
 ) -> Result<(), RelayError> {
-    let listening = |why| RelayError::Listen(relay.listen, why);
-    let listener = TcpListener::bind(relay.listen).await.map_err(listening)?;
-    let address = listener.local_addr().map_err(listening)?;
-    let router = router(relay, hsm);
+    let (listener, listen) = listen_on(relay.listen).await?;
     let (connections, graceful) = (Arc::new(Semaphore::new(CONNECTIONS_MAX)), GracefulShutdown::new());
-    ready(address);
+    let wanted = relay.metrics;
+    let (router, metrics) = router(relay, hsm, &connections);
+    let mut told = None;
+    if let Some(wanted) = wanted {
+        let (listener, address) = listen_on(wanted).await?;
+        told = Some(address);
+        tokio::spawn(tell(listener, metrics));
+    }
+    ready(Serving { listen, metrics: told });
     let mut stop = std::pin::pin!(stop);
     loop {
         tokio::select! {
@@ -145,6 +166,26 @@ async fn run(
     drop(listener);
     let _ = tokio::time::timeout(STOP_TIMEOUT, graceful.shutdown()).await;
     Ok(())
+}
+
+async fn listen_on(address: SocketAddr) -> Result<(TcpListener, SocketAddr), RelayError> {
+    let failed = |why| RelayError::Listen(address, why);
+    let listener = TcpListener::bind(address).await.map_err(failed)?;
+    let address = listener.local_addr().map_err(failed)?;
+    Ok((listener, address))
+}
+
+/// Serves the metrics, for as long as the relay does.
+async fn tell(listener: TcpListener, metrics: Arc<Metrics>) {
+    let router =
+        Router::new().route("/metrics", get(metrics::get)).fallback(nothing_here).with_state(metrics);
+    // It ends with the relay, and nobody waits for it.
+    let (connections, graceful) =
+        (Arc::new(Semaphore::new(METRICS_CONNECTIONS_MAX)), GracefulShutdown::new());
+    loop {
+        let (stream, _, permit) = accept(&listener, &connections).await;
+        attend(stream, router.clone(), &graceful, permit);
+    }
 }
 
 /// The next connection, once there is room for one.
@@ -176,7 +217,7 @@ fn attend(stream: TcpStream, router: Router, graceful: &GracefulShutdown, permit
     });
 }
 
-fn router(relay: Relay, hsm: &HostConfig) -> Router {
+fn router(relay: Relay, hsm: &HostConfig, connections: &Arc<Semaphore>) -> (Router, Arc<Metrics>) {
     // Even where host.toml names one: there is no API key in this process.
     let hsm = HostConfig { api_key_file: None, ..hsm.clone() };
     let shared = Arc::new(Shared {
@@ -186,13 +227,17 @@ fn router(relay: Relay, hsm: &HostConfig) -> Router {
         origins: Origins::new(&relay.allow_origins),
         behind_proxy: relay.behind_proxy,
     });
+    let under_way = Places { free: Arc::clone(&shared.in_flight), all: relay.limits.max_in_flight };
+    let open = Places { free: Arc::clone(connections), all: CONNECTIONS_MAX };
+    let metrics = Arc::new(Metrics::new(under_way, open, relay.page.is_some()));
     let carried = post(carry::post).options(carry::preflight).fallback(no_method);
     let router = Router::new().route("/v1/hsm", carried).route("/healthz", get(healthz).fallback(no_method));
     let router = match relay.page {
         Some(page) => router.fallback(page::get).layer(Extension(Arc::new(page))),
         None => router.fallback(nothing_here),
     };
-    router.with_state(shared)
+    let counted = from_fn_with_state(Arc::clone(&metrics), metrics::count);
+    (router.with_state(shared).layer(counted), metrics)
 }
 
 /// That the relay itself serves. It does not ask the HSM: whoever watches that asks `countersign status`.

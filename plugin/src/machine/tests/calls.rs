@@ -23,6 +23,26 @@ fn i4_the_attempt_is_durable_before_the_code_is_compared_and_the_spend_before_th
 }
 
 #[test]
+fn a_call_tells_the_request_that_it_is_made_for_and_a_commit_is_everybodys() {
+    let mut device = Device::ready();
+    let (alice, bob) = (enroll(&mut device, "alice"), enroll(&mut device, "bob"));
+    device.made_for.clear();
+    let now = device.time.unix_secs;
+    let [first, second] = [&alice, &bob].map(|user| begin_to_sign(&mut device, user, &user.code(now)));
+    device.settle();
+    assert!([first, second].iter().all(|ticket| device.reply(*ticket).is_some_and(|reply| reply.is_ok())));
+    for ticket in [first, second] {
+        let own: Vec<_> = device.made_for.iter().filter(|(_, of)| *of == Some(ticket)).collect();
+        assert_eq!(own.iter().map(|(op, _)| *op).collect::<Vec<_>>(), ["mac", "sign"]);
+    }
+    assert!(
+        device.made_for.iter().all(|(op, of)| (*op == "commit") == of.is_none()),
+        "{:?}",
+        device.made_for
+    );
+}
+
+#[test]
 fn i4_what_to_compare_with_may_come_early_and_nothing_is_compared_before_the_count_is_durable() {
     for right in [true, false] {
         let mut device = Device::ready();

@@ -29,6 +29,8 @@ pub(super) struct Device {
     pub(super) nvram: Option<Vec<u8>>,
     pub(super) time: Time,
     pub(super) ops: Vec<&'static str>,
+    /// Every call with the request that it was said to be made for.
+    pub(super) made_for: Vec<(&'static str, Option<u64>)>,
     pub(super) fail_next: BTreeMap<&'static str, Fault>,
     /// After so many more reads the store is this one.
     pub(super) exchange: Option<(usize, Vec<u8>)>,
@@ -91,6 +93,7 @@ impl Device {
             nvram: None,
             time: Time { unix_secs: START, running_secs: 0 },
             ops: Vec::new(),
+            made_for: Vec::new(),
             fail_next: BTreeMap::new(),
             corrupt_signatures: false,
             wrong_roots: false,
@@ -255,7 +258,10 @@ impl Device {
                     let reply: Reply = decode(&payload).unwrap();
                     assert!(self.replies.insert(ticket, reply).is_none(), "answered twice");
                 }
-                Output::Call { call, op } => self.queue.push_back((call, op)),
+                Output::Call { call, op, ticket } => {
+                    self.made_for.push((name(&op), ticket));
+                    self.queue.push_back((call, op));
+                }
             }
         }
     }

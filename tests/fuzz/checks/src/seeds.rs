@@ -139,7 +139,7 @@ fn frames() -> Vec<Vec<u8>> {
 }
 
 fn hal() -> Vec<Vec<u8>> {
-    let call = |op| encode_packed(&Output::Call { call: 9, op });
+    let call = |op| encode_packed(&Output::Call { call: 9, op, ticket: Some(3) });
     let delivery =
         |event| encode_packed(&Delivery { time: Time { unix_secs: 1_767_225_600, running_secs: 2 }, event });
     let commit =

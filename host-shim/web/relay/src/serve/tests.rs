@@ -15,6 +15,7 @@ use tokio::sync::oneshot;
 struct Running {
     folder: tempfile::TempDir,
     address: SocketAddr,
+    metrics: SocketAddr,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<std::thread::JoinHandle<()>>,
 }
@@ -47,6 +48,7 @@ fn relay() -> Relay {
         allow_origins: vec!["https://wallet.example".to_owned()],
         behind_proxy: false,
         limits: Limits::default(),
+        metrics: Some("127.0.0.1:0".parse().unwrap()),
     }
 }
 
@@ -61,9 +63,10 @@ impl Running {
         let thread = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             let stop = async { drop(stopped.await) };
-            runtime.block_on(run(relay, &hsm, |address| tell.send(address).unwrap(), stop)).unwrap();
+            runtime.block_on(run(relay, &hsm, |serving| tell.send(serving).unwrap(), stop)).unwrap();
         });
-        Self { folder, address: told.recv().unwrap(), stop: Some(stop), thread: Some(thread) }
+        let Serving { listen, metrics } = told.recv().unwrap();
+        Self { folder, address: listen, metrics: metrics.unwrap(), stop: Some(stop), thread: Some(thread) }
     }
 
     fn socket(&self) -> PathBuf {
@@ -71,7 +74,17 @@ impl Running {
     }
 
     fn hear(&self, head: &str, body: &[u8]) -> Heard {
-        let mut stream = std::net::TcpStream::connect(self.address).unwrap();
+        Self::hear_at(self.address, head, body)
+    }
+
+    fn metrics(&self) -> String {
+        let heard = Self::hear_at(self.metrics, "GET /metrics HTTP/1.1", b"");
+        assert_eq!(heard.status, 200);
+        String::from_utf8(heard.body).unwrap()
+    }
+
+    fn hear_at(address: SocketAddr, head: &str, body: &[u8]) -> Heard {
+        let mut stream = std::net::TcpStream::connect(address).unwrap();
         write!(stream, "{head}\r\nhost: relay\r\nconnection: close\r\n\r\n").unwrap();
         // A relay that has heard enough may hang up first.
         let _ = stream.write_all(body);
@@ -403,4 +416,52 @@ fn what_is_under_way_ends_before_the_relay_does() {
     stream.read_to_end(&mut bytes).unwrap();
     assert!(bytes.starts_with(b"HTTP/1.1 200"));
     assert!(std::net::TcpStream::connect(address).is_err(), "nobody listens any more");
+}
+
+/// The value of the sample that begins so.
+fn sample(text: &str, begins: &str) -> Option<u64> {
+    text.lines().find_map(|line| line.strip_prefix(begins)?.trim().parse().ok())
+}
+
+#[test]
+fn requests_are_counted_by_route_and_outcome_on_a_port_of_their_own() {
+    let relay = Running::start(relay());
+    let requests = |outcome: &str| {
+        let begins = format!("countersign_relay_requests_total{{route=\"hsm\",outcome=\"{outcome}\"}}");
+        sample(&relay.metrics(), &begins)
+    };
+    assert_eq!((requests("carried"), requests("too-often")), (Some(0), Some(0)), "there before they happen");
+    relay.post(b"garbage");
+    relay.post_with("\r\ncontent-type: text/plain", b"garbage");
+    relay.ask(Act::Identity);
+    assert_eq!((requests("malformed-request"), requests("not-cbor")), (Some(1), Some(1)));
+    assert_eq!((requests("unreachable"), requests("carried")), (Some(1), Some(0)), "no HSM is there");
+    relay.hear("GET /healthz HTTP/1.1", b"");
+    let healthz = "countersign_relay_requests_total{route=\"healthz\",outcome=\"served\"}";
+    assert_eq!(sample(&relay.metrics(), healthz), Some(1));
+    assert_eq!(relay.hear("GET /metrics HTTP/1.1", b"").status, 404, "users never reach it");
+    assert_eq!(
+        Running::hear_at(relay.metrics, "POST /v1/hsm HTTP/1.1", b"").status,
+        404,
+        "and devices not there"
+    );
+}
+
+#[test]
+fn what_is_told_is_exactly_what_is_documented() {
+    let documentation = include_str!("../../../../../docs/observability.md");
+    let rows = documentation.lines().filter(|line| line.starts_with("| `countersign_relay_"));
+    let documented: std::collections::BTreeSet<_> = rows
+        .map(|row| {
+            let cells: Vec<_> = row.split('|').map(|cell| cell.trim().trim_matches('`')).collect();
+            (cells[1].to_owned(), cells[2].to_owned())
+        })
+        .collect();
+    let relay = Running::start(relay());
+    let text = relay.metrics();
+    let told = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' '));
+    let told = told.map(|(name, kind)| {
+        (if kind == "counter" { format!("{name}_total") } else { name.to_owned() }, kind.to_owned())
+    });
+    assert_eq!(told.collect::<std::collections::BTreeSet<_>>(), documented);
 }

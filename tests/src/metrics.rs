@@ -1,0 +1,54 @@
+//! What an operator reads of an HSM: its metrics and its health.
+
+use crate::hsm::Hsm;
+use std::io::{self, Read, Write};
+use std::net::TcpStream;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::time::Duration;
+
+/// Longer than any answer takes.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Options of `countersign-hsm run` that serve metrics on a free port.
+pub const ON_A_FREE_PORT: [&str; 2] = ["--metrics", "127.0.0.1:0"];
+
+/// An answer: its status, and its body.
+pub type Answer = (u16, String);
+
+/// What is read at a path, over HTTP on loopback.
+pub fn get(hsm: &Hsm, path: &str) -> Answer {
+    let address = hsm.ready().metrics.as_ref().expect("the HSM serves metrics");
+    let stream = TcpStream::connect(address).expect("the endpoint takes connections");
+    stream.set_read_timeout(Some(PATIENCE)).expect("a timeout can be set");
+    ask(stream, path).expect("an answer comes")
+}
+
+/// What is read at a path, on a unix socket; an error while nobody listens there.
+pub fn get_at(socket: &Path, path: &str) -> io::Result<Answer> {
+    let stream = UnixStream::connect(socket)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    ask(stream, path)
+}
+
+fn ask(mut stream: impl Read + Write, path: &str) -> io::Result<Answer> {
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: hsm\r\n\r\n")?;
+    let mut text = String::new();
+    stream.read_to_string(&mut text)?;
+    let (head, body) = text.split_once("\r\n\r\n").ok_or(io::ErrorKind::UnexpectedEof)?;
+    let status = head.split(' ').nth(1).and_then(|status| status.parse().ok());
+    Ok((status.ok_or(io::ErrorKind::InvalidData)?, body.to_owned()))
+}
+
+/// The value of a sample: `NAME{LABEL="VALUE",…}`; `None` if it is not told.
+pub fn sample(text: &str, name: &str) -> Option<f64> {
+    let value = |line: &str| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok();
+    text.lines().find_map(value)
+}
+
+/// The same of what an HSM tells now.
+pub fn now(hsm: &Hsm, name: &str) -> Option<f64> {
+    let (status, text) = get(hsm, "/metrics");
+    assert_eq!(status, 200, "{text}");
+    sample(&text, name)
+}
