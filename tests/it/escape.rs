@@ -110,17 +110,26 @@ fn ask(hsm: &Hsm, attempt: &str) -> Option<String> {
     String::from_utf8(answer).ok()
 }
 
+/// What came of one attempt: the plugin's answer, and how the firmware says that its process ended.
+fn attempt_inside(hsm: &mut Hsm, attempt: &str) -> (Option<String>, String) {
+    let said_before = hsm.log().len();
+    hsm.run();
+    let answer = ask(hsm, attempt);
+    hsm.stop();
+    let log = hsm.log().split_off(said_before);
+    // The first that ended in this run; the last was stopped.
+    let ended = log.lines().find(|line| line.contains("the plugin's process ended")).unwrap_or_default();
+    (answer, ended.to_owned())
+}
+
 #[test]
 fn i12_what_an_image_tries_from_inside_its_sandbox_fails() {
     let mut hsm = Hsm::init_for(Keystore::Embedded, &artefacts::hostile_image(), &["--development"]).expect("an HSM");
     for (attempt, ends) in ATTEMPTS {
-        let said_before = hsm.log().len();
-        hsm.run();
-        let answer = ask(&hsm, attempt);
-        hsm.stop();
-        let log = hsm.log().split_off(said_before);
-        // The first that ended in this run; the last was stopped.
-        let ended = log.lines().find(|line| line.contains("the plugin's process ended")).unwrap_or_default();
+        // A machine under load may take so long to clear a sandbox away that the firmware ends it before it told how it ended.
+        let mut tries = (0..20).map(|_| attempt_inside(&mut hsm, attempt));
+        let told = tries.find(|(answer, ended)| answer.is_some() || !ended.ends_with("(SIGKILL)"));
+        let (answer, ended) = told.unwrap_or_else(|| panic!("{attempt}: it is never told how it ended"));
         let by = |signal: i32| answer.is_none() && ended.ends_with(&exit_status(signal));
         let as_expected = match ends {
             Ends::Killed => by(31),
@@ -128,7 +137,7 @@ fn i12_what_an_image_tries_from_inside_its_sandbox_fails() {
             Ends::KilledOrFaulted => by(31) || by(11),
             Ends::Refused(errno) => answer.as_deref() == Some(format!("error {errno}").as_str()),
         };
-        assert!(as_expected, "{attempt}: {answer:?} instead of {ends:?}; its log:\n{log}");
+        assert!(as_expected, "{attempt}: {answer:?}, {ended:?} instead of {ends:?}");
     }
 }
 

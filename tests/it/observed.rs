@@ -117,10 +117,9 @@ fn an_hsm_that_refuses_its_store_says_so_before_it_ends(keystore: Keystore) {
     hsm.options = vec!["--metrics".into(), format!("unix:{}", socket.display())];
     let mut child = hsm.spawn();
     let refused = "countersign_not_serving{reason=\"head-mismatch\"}";
-    let text = until("the reason", || {
-        let (_, text) = metrics::get_at(&socket, "/metrics").ok()?;
-        (metrics::sample(&text, refused) == Some(1.0)).then_some(text)
-    });
+    until("the reason", || hsm.log().contains("tells why").then_some(()));
+    let (_, text) = metrics::get_at(&socket, "/metrics").expect("it lingers");
+    assert_eq!(metrics::sample(&text, refused), Some(1.0));
     assert_eq!(metrics::sample(&text, "countersign_plugin_ready"), Some(0.0));
     let (status, body) = metrics::get_at(&socket, "/readyz").expect("it lingers");
     assert_eq!((status, body.contains("head-mismatch")), (503, true), "{body}");

@@ -10,6 +10,7 @@ use countersign_client::device::HttpRelay;
 use countersign_tests::backend::{digest, reason};
 use countersign_tests::disk::forms_of;
 use countersign_tests::owner::{device, enrol, plan_with_floor};
+use countersign_tests::phone::Phone;
 use countersign_tests::processes::{descendants, is_running, memory_of};
 use countersign_tests::proxy::Proxy;
 use countersign_tests::relay::Relay;
@@ -66,6 +67,12 @@ impl Secret {
 struct Place {
     name: String,
     bytes: Vec<u8>,
+}
+
+impl Place {
+    fn new(name: &str, bytes: Vec<u8>) -> Self {
+        Self { name: name.to_owned(), bytes }
+    }
 }
 
 /// A backend in Python: it has the module in its process, signs once and stays.
@@ -188,78 +195,93 @@ fn of_the_home(hsm: &Hsm) -> Vec<Secret> {
     ]
 }
 
-fn i7_after_a_full_run_no_secret_is_outside_but_where_it_has_to_be(keystore: Keystore) {
-    let (mut hsm, tap, proxy) = told(keystore);
-    let mut places = Vec::new();
-    let mut place = |name: &str, bytes: Vec<u8>| places.push(Place { name: name.to_owned(), bytes });
+/// What a full run used, and the memory of those who took part in it.
+struct Run {
+    /// The phone of the user who was enrolled in the plain, and of the one who was enrolled sealed.
+    phones: [Phone; 2],
+    codes: Vec<Secret>,
+    places: Vec<Place>,
+}
 
-    // Enrolled in the plain, with a wallet; signs by codes, also wrong ones.
+/// Enrols in the plain, with a wallet, and signs by codes: by a client, a backend with the module, and a command line.
+fn of_a_backend(hsm: &Hsm, proxy: &Proxy) -> Run {
     let alice = hsm.user("alice", &[Mechanism::Digest]);
     let path = "m/44'/60'/0'/0/0".parse().expect("a path");
     let wallet = KeyPlan { path: Some(path), ..KeyPlan::of(vec![Mechanism::Ethereum]) };
     hsm.create_key_as(&alice, "wallet", wallet).expect("a wallet key is made");
-    let next_code = || alice.phone.code(hsm.advance(30));
-    let plain_code = next_code();
-    hsm.sign(&alice, digest(1), &plain_code).expect("signs");
+    let [plain, of_backend, of_cli] = [30, 60, 90].map(|ahead| alice.phone.code(hsm.now() + ahead));
+    hsm.advance(30);
+    hsm.sign(&alice, digest(1), &plain).expect("signs");
     let wrong = alice.phone.wrong_code(hsm.now());
     assert_eq!(reason(hsm.sign(&alice, digest(2), &wrong)), Reason::WrongCode);
+    hsm.advance(30);
+    let backend = Backend::that_signed(hsm, &alice, &of_backend);
+    hsm.advance(30);
+    let places = vec![
+        Place::new("memory of the command line", waiting_command_line(hsm, proxy, &alice, &of_cli)),
+        Place::new("memory of the backend", memory_of(backend.child.id())),
+    ];
+    let codes = vec![
+        Secret::of_code("plain code", &plain),
+        Secret::of_code("code given to the backend", &of_backend),
+        Secret::of_code("code given to the command line", &of_cli),
+    ];
+    Run { phones: [alice.phone.clone(), alice.phone], codes, places }
+}
 
-    // Enrolled on a device over a relay; approves by a sealed code.
-    let relay = Relay::start(&hsm);
+/// Enrols on a device over a relay, and approves by a sealed code.
+fn of_a_device(hsm: &Hsm, run: &mut Run) {
+    let relay = Relay::start(hsm);
     let http = HttpRelay::new(&relay.url()).expect("a relay's address");
-    let owner = device(&hsm, &http, "bob", 1).expect("the HSM is the one that was pinned");
-    let phone = enrol(&hsm, &owner, "bob", plan_with_floor(&[Mechanism::Digest], ApprovalKind::SealedCode));
-    let sealed_code = phone.code(hsm.advance(30));
+    let owner = device(hsm, &http, "bob", 1).expect("the HSM is the one that was pinned");
+    let phone = enrol(hsm, &owner, "bob", plan_with_floor(&[Mechanism::Digest], ApprovalKind::SealedCode));
+    let code = phone.code(hsm.advance(30));
     let staged = hsm.stage("bob", digest(3)).expect("staged");
     let seen = owner.view(staged.intent.into_array()).expect("seen");
-    owner.approve(&seen, &sealed_code).expect("approved");
+    owner.approve(&seen, &code).expect("approved");
     hsm.sign_approved("bob", digest(3)).expect("signs");
+    run.places.push(Place::new("memory of the relay", memory_of(relay.pid())));
+    run.codes.push(Secret::of_code("sealed code", &code));
+    run.phones[1] = phone;
+}
 
-    // A backend with the module, and a command line.
-    let code_of_backend = next_code();
-    let backend = Backend::that_signed(&hsm, &alice, &code_of_backend);
-    let code_of_cli = next_code();
-    let memory = waiting_command_line(&hsm, &proxy, &alice, &code_of_cli);
-    place("memory of the command line", memory);
-    place("memory of the backend", memory_of(backend.child.id()));
-    place("memory of the relay", memory_of(relay.pid()));
-    drop((backend, relay));
+/// Every secret that came by, and those that lie in the home.
+fn secrets_of(hsm: &Hsm, tap: &Tap, [plain, sealed]: [&[u8]; 2]) -> Vec<Secret> {
+    let inside = tap.secrets();
+    let (roots, macs): (Vec<_>, Vec<_>) = inside.macs.into_iter().partition(|mac| mac.len() == 64);
+    let others: Vec<_> = inside.wrapped.into_iter().filter(|secret| secret != plain).collect();
+    assert!(others.iter().any(|secret| secret == sealed), "the sealed TOTP secret came by");
+    assert!(others.len() >= 2, "and the key that makes the wallet's root");
+    // BIP-32: the master key and the chain code.
+    let halves = roots.iter().flat_map(|root| [root[..32].to_vec(), root[32..].to_vec()]);
+    let mut secrets = of_the_home(hsm);
+    secrets.extend([
+        Secret::of_bytes("sealing key", inside.sealing_keys),
+        Secret::of_bytes("sealed TOTP secret, key of a wallet", others),
+        Secret::of_bytes("wallet root", halves),
+        Secret::of_bytes("what codes are compared with", macs),
+        Secret::of_bytes("plain TOTP secret", [plain.to_vec()]),
+        Secret { name: "API key", forms: vec![hsm.api_key().expose().as_bytes().to_vec()] },
+    ]);
+    secrets
+}
 
+fn i7_after_a_full_run_no_secret_is_outside_but_where_it_has_to_be(keystore: Keystore) {
+    let (mut hsm, tap, proxy) = told(keystore);
+    let mut run = of_a_backend(&hsm, &proxy);
+    of_a_device(&hsm, &mut run);
+    let Run { phones, codes, mut places } = run;
     let (_, text) = metrics::get_at(&hsm.folder().join("metrics.sock"), "/metrics").expect("metrics");
     assert!(text.contains("countersign_requests_total"));
-    place("metrics", text.into_bytes());
+    places.push(Place::new("metrics", text.into_bytes()));
     hsm.stop();
-    place("transcript", proxy.transcript());
-    place("log", hsm.log().into_bytes());
+    places.push(Place::new("transcript", proxy.transcript()));
     files_outside(hsm.folder(), &hsm, &mut places);
     for name in ["file traces.jsonl", "file hsm.log", "file log-0000000000000000", "file host.toml"] {
         assert!(places.iter().any(|place| place.name == name && !place.bytes.is_empty()), "{name}");
     }
-
-    let inside = tap.secrets();
-    let (roots, macs): (Vec<_>, Vec<_>) = inside.macs.into_iter().partition(|mac| mac.len() == 64);
-    let plain = alice.phone.secret().to_vec();
-    let others: Vec<_> = inside.wrapped.into_iter().filter(|secret| *secret != plain).collect();
-    assert!(others.contains(&phone.secret().to_vec()), "the sealed TOTP secret came by");
-    assert!(others.len() >= 2, "and the key that makes the wallet's root");
-    let api_key = hsm.api_key().expose().as_bytes().to_vec();
-    let mut secrets = of_the_home(&hsm);
-    secrets.extend([
-        Secret::of_bytes("sealing key", inside.sealing_keys),
-        Secret::of_bytes("sealed TOTP secret, key of a wallet", others),
-        // BIP-32: the master key and the chain code.
-        Secret::of_bytes(
-            "wallet root",
-            roots.iter().flat_map(|root| [root[..32].to_vec(), root[32..].to_vec()]),
-        ),
-        Secret::of_bytes("what codes are compared with", macs),
-        Secret::of_bytes("plain TOTP secret", [plain]),
-        Secret { name: "API key", forms: vec![api_key] },
-        Secret::of_code("plain code", &plain_code),
-        Secret::of_code("code given to the backend", &code_of_backend),
-        Secret::of_code("code given to the command line", &code_of_cli),
-        Secret::of_code("sealed code", &sealed_code),
-    ]);
+    let mut secrets = secrets_of(&hsm, &tap, phones.each_ref().map(Phone::secret));
+    secrets.extend(codes);
     let wrong = compare(&places, &secrets);
     assert!(wrong.is_empty(), "{wrong:#?}");
     let looked_at: usize = places.iter().map(|place| place.bytes.len()).sum();

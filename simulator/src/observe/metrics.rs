@@ -261,16 +261,16 @@ impl Metrics {
         self.registry().register("hsm", "What runs here", Info::new(labels));
     }
 
-    pub(super) fn observe_request(&self, request: Request, took: Duration) {
+    pub(super) fn observe_request(&self, request: &Request, took: Duration) {
         let (act, reason, outcome) = (request.act, request.reason, request.outcome);
-        self.requests.get_or_create(&request).inc();
+        self.requests.get_or_create(request).inc();
         self.request_duration.get_or_create(&[("act", act)]).observe(took.as_secs_f64());
         if outcome == REFUSED {
             self.refusals.get_or_create(&[("reason", reason)]).inc();
         }
     }
 
-    /// All of it, in the text format of OpenMetrics 1.0.
+    /// All of it, in the text format of `OpenMetrics` 1.0.
     pub(super) fn text(&self) -> String {
         let mut text = String::with_capacity(64 * 1024);
         prometheus_client::encoding::text::encode(&mut text, &self.registry())

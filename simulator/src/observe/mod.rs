@@ -140,31 +140,31 @@ impl Observer {
     pub fn replied(&self, seen: Seen, payload: &[u8]) {
         if let Seen(Some(request)) = seen {
             let reason = words::refused(payload);
-            self.ended(*request, if reason.is_some() { REFUSED } else { DONE }, reason.unwrap_or(NONE));
+            self.ended(&request, if reason.is_some() { REFUSED } else { DONE }, reason.unwrap_or(NONE));
         }
     }
 
     /// The firmware refused it itself.
     pub fn refused(&self, payload: &[u8], reason: Reason) {
         if let Seen(Some(request)) = self.request(payload) {
-            self.ended(*request, REFUSED, reason.word());
+            self.ended(&request, REFUSED, reason.word());
         }
     }
 
     /// The plugin died before it answered.
     pub fn dropped(&self, seen: Seen) {
         if let Seen(Some(request)) = seen {
-            self.ended(*request, DROPPED, NONE);
+            self.ended(&request, DROPPED, NONE);
         }
     }
 
-    fn ended(&self, request: SeenRequest, outcome: &'static str, reason: &'static str) {
-        let SeenRequest { act, tenant, began, trace } = request;
+    fn ended(&self, request: &SeenRequest, outcome: &'static str, reason: &'static str) {
+        let SeenRequest { act, tenant, began, trace } = *request;
         let took = began.instant.elapsed();
         // A key that is no tenant's names a tenant all the same, and proves nothing.
         let tenant = if reason == Reason::WrongApiKey.word() { tenant.map(|_| NONE) } else { tenant };
         if let Some(metrics) = &self.metrics {
-            metrics.observe_request(Request { act, outcome, reason, tenant }, took);
+            metrics.observe_request(&Request { act, outcome, reason, tenant }, took);
         }
         if let Some(context) = trace {
             let is_device =

@@ -79,7 +79,7 @@ fn all_that_can_happen(observer: &Observer) -> String {
     metrics.text()
 }
 
-/// The name that is asked for, as OpenMetrics makes it of the family's.
+/// The name that is asked for, as `OpenMetrics` makes it of the family's.
 fn asked_for(family: &str, kind: &str) -> String {
     match kind {
         "counter" => format!("{family}_total"),

@@ -138,15 +138,14 @@ impl Watch {
     fn ask(&self, relay: &Arc<Relay>) -> Option<Status> {
         let mut asking = self.asking.lock().expect("nothing panics while it asks");
         let is_of_this = |asking: &Asking| asking.relay.ptr_eq(&Arc::downgrade(relay));
-        let under_way = match asking.take().filter(is_of_this) {
-            Some(under_way) => under_way,
-            None => {
-                let (answers, ours) = UnixStream::pair().ok()?;
-                answers.set_read_timeout(Some(PATIENCE)).ok()?;
-                let request = Request { id: [0; 16].into(), api_key: None, act: Act::Status };
-                relay.ask_unseen(&Connection::new(ours), countersign_wire::encode(&request)).ok()?;
-                Asking { relay: Arc::downgrade(relay), answers }
-            }
+        let under_way = if let Some(under_way) = asking.take().filter(is_of_this) {
+            under_way
+        } else {
+            let (answers, ours) = UnixStream::pair().ok()?;
+            answers.set_read_timeout(Some(PATIENCE)).ok()?;
+            let request = Request { id: [0; 16].into(), api_key: None, act: Act::Status };
+            relay.ask_unseen(&Connection::new(ours), countersign_wire::encode(&request)).ok()?;
+            Asking { relay: Arc::downgrade(relay), answers }
         };
         let Some(payload) = read_frame(&under_way.answers) else {
             *asking = Some(under_way);

@@ -11,6 +11,9 @@ use countersign_wire::reason::Reason;
 /// Anything that is in no list.
 pub const OTHER: &str = "other";
 
+/// How the wire calls an outcome that is no refusal.
+const DONE: &str = "done";
+
 /// Every kind of call, as the metrics name it.
 pub const CALLS: [&str; 11] = [
     "random",
@@ -46,7 +49,7 @@ pub fn asked(payload: &[u8]) -> Asked<'_> {
 
 /// Reads of a reply whether it refuses: the reason's word, or [`OTHER`]; `None` where it does not.
 pub fn refused(payload: &[u8]) -> Option<&'static str> {
-    skim_reply(&mut Reader(payload)).unwrap_or(Some(OTHER))
+    Some(skim_reply(&mut Reader(payload)).unwrap_or(OTHER)).filter(|word| *word != DONE)
 }
 
 /// What a call is called.
@@ -90,25 +93,26 @@ fn skim_request<'a>(reader: &mut Reader<'a>) -> Option<Asked<'a>> {
     let word = reader.text()?;
     let act = Act::WORDS.iter().copied().find(|known| *known == word)?;
     // An API key is cs1_, 64 digits, _ and the tenant's name.
-    let of_key = api_key.and_then(|key| key.strip_prefix("cs1_")?.split_once('_')).map(|(_, tenant)| tenant);
+    let of_key = api_key.strip_prefix("cs1_").and_then(|rest| rest.split_once('_')).map(|(_, tenant)| tenant);
     let tenant = of_key.or_else(|| if has_content { reader.tenant_field() } else { None });
     Some(Asked { act, tenant })
 }
 
-fn skim_reply(reader: &mut Reader<'_>) -> Option<Option<&'static str>> {
+/// [`DONE`], or the reason of a refusal.
+fn skim_reply(reader: &mut Reader<'_>) -> Option<&'static str> {
     reader.map(2)?;
     reader.exactly("id")?;
     reader.bytes()?;
     reader.exactly("outcome")?;
     reader.map(1)?;
     match reader.text()? {
-        "done" => Some(None),
+        DONE => Some(DONE),
         "refused" => {
             reader.map(2)?;
             reader.exactly("reason")?;
             let word = reader.text()?;
             let reason = Reason::ALL.iter().find(|reason| reason.word() == word)?;
-            Some(Some(reason.word()))
+            Some(reason.word())
         }
         _ => None,
     }
@@ -167,12 +171,13 @@ impl<'a> Reader<'a> {
         core::str::from_utf8(self.take(length)?).ok()
     }
 
-    fn text_or_null(&mut self) -> Option<Option<&'a str>> {
+    /// A text; an empty one for null.
+    fn text_or_null(&mut self) -> Option<&'a str> {
         if self.0.first() == Some(&Self::NULL) {
             self.take(1)?;
-            return Some(None);
+            return Some("");
         }
-        self.text().map(Some)
+        self.text()
     }
 
     fn exactly(&mut self, text: &str) -> Option<()> {

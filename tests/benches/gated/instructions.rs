@@ -264,7 +264,7 @@ impl Firmware {
         plugin.arg(&self.executable).stdin(Stdio::from(std::os::fd::OwnedFd::from(plugins)));
         let mut plugin = plugin.spawn().expect("the meter can be started");
         let boot = hardware.boot().expect("an HSM that is whole");
-        let relay = Relay::new(PluginLink::new(Arc::clone(&hardware), ours));
+        let relay = Relay::new(PluginLink::new(Arc::clone(&hardware), ours), &Arc::default());
         let (tell, told) = mpsc::channel();
         let crew = Crew::start(&relay, &hardware, WORKERS, move |said| {
             // Only the first thing it says is waited for.

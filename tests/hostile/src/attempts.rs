@@ -9,11 +9,14 @@ use std::ptr::{null, null_mut};
 /// What came of an attempt: nothing stood in its way, or the system's error.
 type Came = Result<(), Error>;
 
+/// A name, and what it stands for.
+type Attempt = (&'static str, fn() -> Came);
+
 /// Whether it is tried outside, where it must succeed.
-pub static OUTSIDE: AtomicBool = AtomicBool::new(false);
+pub(crate) static OUTSIDE: AtomicBool = AtomicBool::new(false);
 
 /// Every attempt, by its name.
-pub const ATTEMPTS: &[(&str, fn() -> Came)] = &[
+pub(crate) const ATTEMPTS: &[Attempt] = &[
     ("open-read", || open(c"/proc/self/status", libc::O_RDONLY)),
     ("open-write", open_write),
     ("open-own-memory", || open(c"/proc/self/mem", libc::O_RDWR)),
@@ -72,7 +75,7 @@ pub const ATTEMPTS: &[(&str, fn() -> Came)] = &[
 ];
 
 /// Tries one thing, and says what came of it.
-pub fn attempt(name: &str) -> String {
+pub(crate) fn attempt(name: &str) -> String {
     let Some((_, attempt)) = ATTEMPTS.iter().find(|(known, _)| *known == name) else {
         return "unknown".to_owned();
     };
@@ -92,9 +95,9 @@ fn at_mut<T>(place: &mut T) -> c_long {
 
 /// A call of the kernel.
 fn kernel(number: c_long, arguments: [c_long; 5]) -> Came {
-    let [a, b, c, d, e] = arguments;
+    let [first, second, third, fourth, fifth] = arguments;
     // SAFETY: each caller passes what the call takes; whatever it points to outlives the call.
-    let answer = unsafe { libc::syscall(number, a, b, c, d, e, 0) };
+    let answer = unsafe { libc::syscall(number, first, second, third, fourth, fifth, 0) };
     if answer == -1 { Err(Error::last_os_error()) } else { Ok(()) }
 }
 
@@ -269,8 +272,8 @@ fn clock_without_call() -> Came {
 
 fn time_stamp_counter() -> Came {
     // SAFETY: the counter may always be read, where the kernel does not forbid it.
-    std::hint::black_box(unsafe { std::arch::x86_64::_rdtsc() });
-    Ok(())
+    let count = unsafe { std::arch::x86_64::_rdtsc() };
+    if std::hint::black_box(count) > 0 { Ok(()) } else { Err(Error::from_raw_os_error(libc::ERANGE)) }
 }
 
 fn effective_user() -> c_long {

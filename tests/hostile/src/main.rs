@@ -26,7 +26,9 @@ fn main() -> ExitCode {
             ExitCode::SUCCESS
         }
         ["list"] => {
-            attempts::ATTEMPTS.iter().for_each(|(name, _)| println!("{name}"));
+            for (name, _) in attempts::ATTEMPTS {
+                println!("{name}");
+            }
             ExitCode::SUCCESS
         }
         // What an attempt that runs a program becomes.

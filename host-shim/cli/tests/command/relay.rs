@@ -8,7 +8,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
 use std::fs;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::process::{Child, Stdio};
 
@@ -97,6 +97,26 @@ fn says_what_is_lost_when_it_serves_the_page_as_well() {
         "{}",
         ended.stderr
     );
+}
+
+#[test]
+fn what_it_says_is_for_programs_where_they_ask_and_its_metrics_have_a_port_of_their_own() {
+    let place = Place::new();
+    fs::create_dir(place.path("dist")).unwrap();
+    fs::write(place.path("dist/index.html"), "<!doctype html>").unwrap();
+    fs::write(place.path("dist/notes.md"), "no page has this").unwrap();
+    let relay = Relay::start(&place, &["--page", "dist", "--log-format", "json", "--metrics", "127.0.0.1:0"]);
+    let metrics = relay.ready["metrics"].as_str().unwrap().to_owned();
+    assert_ne!(Some(metrics.as_str()), relay.ready["listen"].as_str());
+    let mut stream = std::net::TcpStream::connect(metrics).unwrap();
+    stream.write_all(b"GET /metrics HTTP/1.1\r\nhost: relay\r\nconnection: close\r\n\r\n").unwrap();
+    let mut told = String::new();
+    stream.read_to_string(&mut told).unwrap();
+    assert!(told.starts_with("HTTP/1.1 200") && told.contains("countersign_relay_requests_total"), "{told}");
+    let ended = relay.stop(Signal::SIGTERM);
+    let lines = ended.stderr.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let events: Vec<_> = lines.map(|line| line["event"].as_str().unwrap().to_owned()).collect();
+    assert_eq!(events, ["page-file-left-out", "page-served"]);
 }
 
 #[test]
