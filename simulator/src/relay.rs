@@ -194,6 +194,8 @@ impl Needs {
             }
             Op::Random { .. }
             | Op::ReadStore { .. }
+            | Op::ReadArchive { .. }
+            | Op::Room
             | Op::CutStore { .. }
             | Op::Commit { .. }
             | Op::Archive { .. } => Self::Disk,

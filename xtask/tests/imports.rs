@@ -16,15 +16,25 @@ const DIRECTIONS: &[(&str, &[&str])] = &[
     ("countersign-intent", &["countersign-wire"]),
     // Devices outside link it too: it knows nothing else of the house.
     ("countersign-approvals", &[]),
+    ("countersign-tlog", &[]),
     ("countersign-policy", &["countersign-intent", "countersign-wire"]),
     (
         "countersign-plugin",
-        &["countersign-approvals", "countersign-intent", "countersign-policy", "countersign-wire"],
+        &[
+            "countersign-approvals",
+            "countersign-intent",
+            "countersign-policy",
+            "countersign-tlog",
+            "countersign-wire",
+        ],
     ),
     ("countersign-image", &["countersign-plugin", "countersign-wire"]),
     ("countersign-simulator", &["countersign-approvals", "countersign-wire"]),
     // A device checks what the HSM signed and works addresses out with the very code that runs inside.
-    ("countersign-client", &["countersign-approvals", "countersign-intent", "countersign-wire"]),
+    (
+        "countersign-client",
+        &["countersign-approvals", "countersign-intent", "countersign-tlog", "countersign-wire"],
+    ),
     ("countersign-web", &["countersign-client", "countersign-wire"]),
     // The command line explains policies and makes addresses with the very code that runs inside.
     (
@@ -41,7 +51,13 @@ const DIRECTIONS: &[(&str, &[&str])] = &[
     ("countersign-tests", &["countersign-client", "countersign-wire"]),
     (
         "countersign-simulation",
-        &["countersign-approvals", "countersign-plugin", "countersign-policy", "countersign-wire"],
+        &[
+            "countersign-approvals",
+            "countersign-plugin",
+            "countersign-policy",
+            "countersign-tlog",
+            "countersign-wire",
+        ],
     ),
     ("countersign-faults", &[]),
     // It calls every decoder there is.
@@ -106,6 +122,7 @@ const INSIDE_THE_PLUGIN: &[&str] = &[
     "countersign-intent",
     "countersign-plugin",
     "countersign-policy",
+    "countersign-tlog",
     "countersign-wire",
     "cpubits",
     "cpufeatures",
@@ -113,10 +130,13 @@ const INSIDE_THE_PLUGIN: &[&str] = &[
     "crypto-common",
     "ctr",
     "ctutils",
+    "curve25519-dalek",
     "data-encoding",
     "der",
     "digest",
     "ecdsa",
+    "ed25519",
+    "ed25519-dalek",
     "either",
     "elliptic-curve",
     "equivalent",
@@ -334,8 +354,14 @@ fn what_is_linked_into_the_image_is_known_by_name() {
 
 #[test]
 fn plugin_and_policy_never_name_the_outside_world() {
-    for folder in ["plugin/src", "plugin/wire/src", "plugin/intent/src", "plugin/approvals/src", "policy/src"]
-    {
+    for folder in [
+        "plugin/src",
+        "plugin/wire/src",
+        "plugin/intent/src",
+        "plugin/approvals/src",
+        "plugin/tlog/src",
+        "policy/src",
+    ] {
         let mut files = Vec::new();
         rust_files(&root().join(folder), &mut files);
         assert!(!files.is_empty(), "{folder}");
@@ -355,6 +381,7 @@ fn plugin_and_policy_forbid_unsafe_code() {
         "plugin/src/lib.rs",
         "plugin/intent/src/lib.rs",
         "plugin/approvals/src/lib.rs",
+        "plugin/tlog/src/lib.rs",
         "policy/src/lib.rs",
         "plugin/image/src/main.rs",
         "plugin/wire/src/lib.rs",

@@ -4,6 +4,7 @@
 //! * `device`: what a user does on a device of his own;
 //! * `intent`: what is staged for users, receipts, the HSM's identity;
 //! * `key`: keys, addresses, wallets;
+//! * `log`: the tenant's audit log;
 //! * `policy`: writing policies;
 //! * `relay`: the relay;
 //! * `sign`: what is to be signed;
@@ -13,6 +14,7 @@ mod account;
 mod device;
 mod intent;
 mod key;
+mod log;
 mod policy;
 mod relay;
 mod sign;
@@ -26,6 +28,7 @@ pub(crate) use device::{
 };
 pub(crate) use intent::{IntentCommand, ReceiptCommand};
 pub(crate) use key::{KeyCommand, WalletCommand};
+pub(crate) use log::{KeyOfLog, LogCommand};
 pub(crate) use policy::{ExplainArguments, PolicyCommand};
 pub(crate) use relay::RelayArguments;
 pub(crate) use sign::{PayloadArguments, SignArguments};
@@ -137,6 +140,9 @@ Examples:
     /// Be a user's device: enrol, see what is to be approved, approve it, freeze. Needs no API key.
     #[command(subcommand, after_long_help = device::HELP)]
     Device(DeviceCommand),
+    /// Export, follow and verify the tenant's audit log; prove entries; cosign checkpoints.
+    #[command(subcommand, after_long_help = "Example:\n  countersign log export --out /srv/audit")]
+    Log(LogCommand),
     /// Carry messages between users' devices and the HSM, and serve their page. Has no API key.
     #[command(after_long_help = relay::HELP)]
     Relay(RelayArguments),

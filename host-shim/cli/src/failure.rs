@@ -2,6 +2,7 @@
 
 use anstyle::{AnsiColor, Style};
 use countersign_client::device::{DeviceError, Distrust};
+use countersign_client::log::LogFault;
 use countersign_client::{ConfigError, ControlError};
 use countersign_wire::names::BadName;
 use countersign_wire::reason::{Blame, Reason, Refusal};
@@ -31,6 +32,8 @@ pub(crate) enum Failure {
     WrongPassphrase,
     /// The device's file cannot be used.
     DeviceFile(String),
+    /// Something is wrong with an audit log.
+    Log(LogFault),
     /// No API key can look like this.
     NotAnApiKey(String),
     /// The clock was not advanced.
@@ -81,6 +84,15 @@ impl From<DeviceError> for Failure {
     }
 }
 
+impl From<LogFault> for Failure {
+    fn from(fault: LogFault) -> Self {
+        match fault {
+            LogFault::Refused(refusal) => Self::Refused(refusal),
+            fault => Self::Log(fault),
+        }
+    }
+}
+
 impl From<Distrust> for Failure {
     fn from(distrust: Distrust) -> Self {
         Self::Distrusted(distrust)
@@ -108,6 +120,9 @@ struct Told {
     /// Who refuses, where it is not the HSM.
     #[serde(skip_serializing_if = "Option::is_none")]
     by: Option<&'static str>,
+    /// The entry of an audit log that it is about.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    index: Option<u64>,
 }
 
 impl Told {
@@ -120,6 +135,7 @@ impl Told {
             message: message.to_owned(),
             retry_after_secs: None,
             by: Some("device"),
+            index: None,
         }
     }
 
@@ -128,7 +144,7 @@ impl Told {
             Blame::Caller => EXIT_REFUSED,
             Blame::Device => EXIT_UNREACHABLE,
         };
-        Self { exit_code, refused: Some(reason.word()), error: None, message, retry_after_secs, by: None }
+        Self { exit_code, refused: Some(reason.word()), error: None, message, retry_after_secs, by: None, index: None }
     }
 
     fn error(word: &'static str, message: String) -> Self {
@@ -139,6 +155,7 @@ impl Told {
             message,
             retry_after_secs: None,
             by: None,
+            index: None,
         }
     }
 
@@ -159,12 +176,23 @@ impl Told {
                 message: error.to_string(),
                 retry_after_secs: None,
                 by: None,
+                index: None,
             },
             Failure::Distrusted(distrust) => Self::by_the_device(distrust.word(), distrust.sentence()),
             Failure::WrongPassphrase => Self::by_the_device(
                 "wrong-passphrase",
                 "The passphrase does not open the device's file; type it again, or name another file with --keys.",
             ),
+            Failure::Log(fault @ LogFault::File { .. }) => Self::error(fault.word(), fault.to_string()),
+            Failure::Log(fault) => Self {
+                exit_code: EXIT_REFUSED,
+                refused: Some(fault.word()),
+                error: None,
+                message: fault.to_string(),
+                retry_after_secs: None,
+                by: Some("verifier"),
+                index: fault.index(),
+            },
             Failure::DeviceFile(message) => Self::error("device-file", message.clone()),
             Failure::Usage(message) => Self::error("usage", message.clone()),
             Failure::PolicyTests(_) => {

@@ -12,6 +12,7 @@
 //! * `device`: the command line as a user's own device;
 //! * `failure`: what can go wrong, and the exit codes;
 //! * `intents`: inviting devices, staging intents;
+//! * `log`: the tenant's audit log;
 //! * `payload`: what is to be signed, from a file or the command line;
 //! * `policy`: writing policies: check, pack, test, explain, format;
 //! * `qr`: QR codes for the terminal and as files;
@@ -27,6 +28,7 @@ mod commands;
 mod device;
 mod failure;
 mod intents;
+mod log;
 mod payload;
 mod policy;
 mod qr;

@@ -6,6 +6,7 @@ use crate::device::{
     Approve, Decline, DeviceAct, EnrollSealed, EnrolledSealed, Identity, IntentApproval, IntentId,
     IntentState, SignedStatement, ViewAccount, ViewIntent, ViewReceipt,
 };
+use crate::log::{LogCheckpoint, LogPage, LogQuery};
 use crate::names::{AccountName, ApiKey, KeyLabel, KeyName, TypedCode};
 use crate::path::DerivationPath;
 use crate::reason::Refusal;
@@ -71,6 +72,10 @@ pub enum Act {
     ShowIntent(StagedIntent),
     /// The receipt of one of an account's last signatures. Answers [`Answer::Receipt`].
     FindReceipt(FindReceipt),
+    /// How the tenant's audit log is now. Answers [`Answer::LogCheckpoint`].
+    LogCheckpoint,
+    /// Entries of the tenant's audit log. Answers [`Answer::LogPage`].
+    ReadLog(LogQuery),
     /// Of a device: the plugin's keys. Answers [`Answer::Identity`].
     Identity,
     /// Of a device: what it is asked to approve. Answers [`Answer::View`].
@@ -577,6 +582,10 @@ pub enum Answer {
     Intent(IntentInfo),
     /// To [`Act::FindReceipt`] and [`Act::ViewReceipt`].
     Receipt(SignedStatement),
+    /// To [`Act::LogCheckpoint`].
+    LogCheckpoint(LogCheckpoint),
+    /// To [`Act::ReadLog`].
+    LogPage(LogPage),
     /// To [`Act::Identity`].
     Identity(Identity),
     /// To [`Act::ViewIntent`] and [`Act::ViewAccount`].
@@ -633,6 +642,10 @@ pub struct Status {
     pub boot_count: u64,
     /// Sandbox layers that are missing; empty unless the operator allowed a weak sandbox.
     pub missing_sandbox_layers: Vec<String>,
+    /// How much room the store's disk has, in bytes, as the firmware last said; `None`: it does not know.
+    pub store_room_bytes: Option<u64>,
+    /// Requests since the start that were refused for want of room.
+    pub refused_for_room: u64,
 }
 
 /// The API key is good.
@@ -698,6 +711,8 @@ pub struct AccountInfo {
     pub frozen: Option<u64>,
     /// How many signatures it made.
     pub signatures: u64,
+    /// What the tenant's audit log calls it from now on: its name, or a keyed hash of it.
+    pub log_name: String,
 }
 
 /// One key as the host may see it.

@@ -70,6 +70,12 @@ fn every_command_and_every_option_is_documented() {
         &["device", "unlock"],
         &["device", "cancel-recovery"],
         &["device", "show"],
+        &["log", "export"],
+        &["log", "tail"],
+        &["log", "verify"],
+        &["log", "prove"],
+        &["log", "cosign"],
+        &["log", "witness-key"],
         &["relay"],
         &[],
     ];

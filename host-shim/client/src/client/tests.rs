@@ -1,5 +1,6 @@
 use super::*;
 use crate::fake_hsm::{FakeHsm, Reaction, done, framed, refused};
+use countersign_wire::log::{LogQuery, LogStart};
 use countersign_wire::client::{Approval, KeyId, KeyPlan};
 use countersign_wire::client::{
     ContextLogin, ContextSign, CreateKey, Enroll, KeyPage, KeyQuery, Mechanism, Operation, Payload, Sign,
@@ -79,6 +80,8 @@ fn acts() -> Vec<Act> {
         Act::ContextSign(ContextSign { operation: operation(), payload: payload() }),
         Act::ContextEnd(operation()),
         Act::Identity,
+        Act::LogCheckpoint,
+        Act::ReadLog(LogQuery { from: LogStart::Beginning, entries_max: 1 }),
         Act::ShowIntent(StagedIntent { account: "alice".parse().unwrap(), intent: RequestId::new([4; 16]) }),
         Act::Stage(Subject::Sign(StageSign { key: "alice/k".parse().unwrap(), payload: payload() })),
         Act::Decline(Decline {
@@ -176,6 +179,8 @@ fn sends_again_under_the_same_id_only_where_that_is_harmless() {
         | Act::ContextEnd(_)
         | Act::ShowIntent(_)
         | Act::FindReceipt(_)
+        | Act::LogCheckpoint
+        | Act::ReadLog(_)
         | Act::Identity
         | Act::ViewIntent(_)
         | Act::ViewAccount(_)
