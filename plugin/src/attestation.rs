@@ -26,6 +26,7 @@ pub(crate) async fn attest(core: &Core, tenant: &TenantName, nonce: &ByteBuf) ->
         officers_sha256: None,
         statement_key: ByteArray::new(statement_key),
         sealing_key: ByteArray::new(sealing_key),
+        log_key: ByteArray::new(core.log_key.public_key()),
         store_head: ByteArray::new(head),
         store_sequence: sequence,
         clock_sure: core.now().sure,

@@ -1,8 +1,13 @@
 //! What is recorded of every decision. Events travel in the same atomic change as the decision itself.
+//!
+//! [`leaf`] is the text of an event: a leaf of its tenant's log.
+
+pub(crate) mod leaf;
 
 use crate::intent::{Intent, SIGNATURES_MAX};
 use countersign_intent::summary::SUMMARY_MAX_BYTES;
 use countersign_wire::client::ApprovalKind;
+use countersign_wire::hal::LogNames;
 use countersign_wire::names::{AccountName, TenantName};
 use countersign_wire::reason::Reason;
 use serde::{Deserialize, Serialize};
@@ -19,6 +24,8 @@ pub struct Event {
     pub tenant: Option<TenantName>,
     /// Which account it was about.
     pub account: Option<AccountName>,
+    /// What the tenant's log calls that account: as its operator had decided by then.
+    pub names: LogNames,
     /// What happened.
     pub what: What,
 }
@@ -95,6 +102,11 @@ impl Event {
 /// What happened.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum What {
+    /// The tenant's log begins with this.
+    LogOpened {
+        /// The HSM's id.
+        hsm: ByteArray<16>,
+    },
     /// The plugin was started.
     Booted {
         /// How often it was started.
@@ -222,6 +234,11 @@ pub enum What {
         key: ByteArray<16>,
         /// What it signed.
         signs: Signs,
+    },
+    /// Requests that were refused, and nothing decided, because the disk has little room; since the last event of this kind.
+    NoRoom {
+        /// How many.
+        count: u64,
     },
     /// Requests that could not be read or named no good API key, since the last event of this kind.
     Unreadable {

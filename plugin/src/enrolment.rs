@@ -196,7 +196,7 @@ pub(crate) async fn lift_freezes(core: &Core) -> Result<(), Reason> {
 /// The account as it is after its codes were spent.
 fn after(core: &Core, account: &Account, spent: Result<(), Stop>) -> Result<AccountInfo, Refusal> {
     match spent {
-        Ok(()) => Ok(account.info(core.now().elapsed_secs)),
+        Ok(()) => Ok(info(core, account)),
         Err(Stop::Refused(refusal)) => Err(refusal),
         Err(Stop::Conflict) => Err(Reason::InternalError.into()),
     }
@@ -214,7 +214,14 @@ pub(crate) async fn show(
     if account.is_void(now.elapsed_secs) {
         return Err(Reason::EnrolmentExpired.into());
     }
-    Ok(account.info(now.elapsed_secs))
+    Ok(info(core, &account))
+}
+
+/// What the host may see of an account.
+fn info(core: &Core, account: &Account) -> AccountInfo {
+    let names = core.tenants.log_names(&account.tenant);
+    let log_name = core.store.log_name(names, &account.tenant, &account.name);
+    account.info(core.now().elapsed_secs, log_name)
 }
 
 /// Refuses a key pair that the keystore should not have made.

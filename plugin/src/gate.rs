@@ -4,7 +4,10 @@ use crate::audit::What;
 use crate::machine::Core;
 use crate::signing::Refused;
 use crate::store::Change;
-use crate::{VERSION, attestation, device_acts, enrolment, invitation, keys, receipts, signing, staging};
+use crate::{
+    VERSION, attestation, audit_log, device_acts, enrolment, invitation, keys, receipts, room, signing,
+    staging,
+};
 use countersign_wire::client::{
     Act, Answer, KeyId, Outcome, RANDOM_MAX_BYTES, Reply, Request, RequestId, Status, Subject, Welcome,
 };
@@ -34,6 +37,7 @@ pub(crate) async fn handle(core: &Core, payload: &[u8]) -> Vec<u8> {
 
 async fn answer(core: &Core, request: &Request) -> Result<Answer, Refusal> {
     if request.act == Act::Status {
+        room::ask_again(core).await;
         return Ok(Answer::Status(status(core)));
     }
     if request.act.is_of_device() {
@@ -44,6 +48,9 @@ async fn answer(core: &Core, request: &Request) -> Result<Answer, Refusal> {
         return Err(Reason::WrongApiKey.into());
     };
     let Some(_place) = core.tenants.place(&tenant) else { return Err(Reason::Busy.into()) };
+    if !room::admits(core, &request.act).await {
+        return Err(Reason::StoreFull.into());
+    }
     match dispatch(core, &tenant, request).await {
         Ok(answer) => Ok(answer),
         Err(Refused { refusal, because }) => {
@@ -73,6 +80,9 @@ async fn device(core: &Core, request: &Request) -> Result<Answer, Refusal> {
         .into());
     }
     let Some(_place) = core.tenants.place_of_device(tenant) else { return Err(Reason::Busy.into()) };
+    if !room::admits(core, &request.act).await {
+        return Err(Reason::StoreFull.into());
+    }
     match dispatch_device(core, &request.act).await {
         Ok(answer) => Ok(answer),
         Err(Refused { refusal, because }) => {
@@ -186,6 +196,8 @@ async fn dispatch(core: &Core, tenant: &TenantName, request: &Request) -> Result
         Act::ShowIntent(named) => Answer::Intent(staging::show(core, tenant, named)?),
         Act::FindReceipt(find) => Answer::Receipt(receipts::find(core, tenant, find).await?),
         Act::Attest(nonce) => Answer::Attested(attestation::attest(core, tenant, nonce).await?),
+        Act::LogCheckpoint => Answer::LogCheckpoint(audit_log::checkpoint(core, tenant)?),
+        Act::ReadLog(query) => Answer::LogPage(audit_log::read(core, tenant, query).await?),
         Act::Identity
         | Act::ViewIntent(_)
         | Act::ViewAccount(_)
@@ -209,6 +221,8 @@ fn status(core: &Core) -> Status {
         keystore: core.boot.keystore.clone(),
         boot_count: core.store.boot_count(),
         missing_sandbox_layers: core.boot.missing_sandbox_layers.clone(),
+        store_room_bytes: core.room.bytes(),
+        refused_for_room: core.room.refused(),
     }
 }
 

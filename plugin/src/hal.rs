@@ -121,6 +121,22 @@ impl Hal {
         }
     }
 
+    /// A part of the archive, untrusted.
+    pub async fn read_archive(&self, offset: u64, length_bytes: u32) -> Result<Vec<u8>, HalError> {
+        match self.call(Op::ReadArchive { offset, length_bytes }).await? {
+            Value::Bytes(bytes) if bytes.len() as u64 == u64::from(length_bytes) => Ok(bytes.into_vec()),
+            _ => Err(HalError(Fault::StoreUnreadable)),
+        }
+    }
+
+    /// How much room the store's disk has, in bytes, if the firmware can tell.
+    pub async fn room(&self) -> Option<u64> {
+        match self.call(Op::Room).await {
+            Ok(Value::Room(room)) => room,
+            _ => None,
+        }
+    }
+
     /// A new secp256k1 key pair.
     pub async fn generate_key_pair(&self) -> Result<KeyPair, HalError> {
         match self.call(Op::GenerateKeyPair).await? {

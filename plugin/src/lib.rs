@@ -36,7 +36,9 @@
 //! | `wallet` | an account's wallet root, and the keys below it |
 //! | `turns` | strict order of requests on one account |
 //! | `retry` | the same request again gets the same signature |
-//! | `audit` | what is recorded of every decision |
+//! | `audit` | what is recorded of every decision, and its text in the tenant's log |
+//! | `audit_log` | that log, as its tenant may read it: checkpoints and entries |
+//! | `room` | room on the store's disk, and what is refused when there is little |
 //! | `attestation` | what the plugin says of itself when the HSM attests |
 
 #![forbid(unsafe_code)]
@@ -44,6 +46,7 @@
 mod approval;
 mod attestation;
 mod audit;
+mod audit_log;
 pub mod clock;
 mod device_acts;
 pub mod ecdsa;
@@ -64,6 +67,7 @@ pub mod properties;
 mod receipts;
 pub mod record;
 mod retry;
+mod room;
 pub mod signing;
 mod staged;
 mod staging;

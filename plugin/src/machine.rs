@@ -7,6 +7,7 @@
 //! that depends on addresses.
 
 use crate::audit::{Event as AuditEvent, What};
+use crate::audit_log::LogKey;
 use crate::clock::{Clock, Moment};
 use crate::enrolment;
 use crate::gate;
@@ -15,6 +16,7 @@ use crate::hal::Hal;
 use crate::identity::Identity;
 use crate::record::PolicyMark;
 use crate::retry::Retries;
+use crate::room::{self, Room};
 use crate::staged::StagedIntents;
 use crate::store::{Change, Store, StoreError, Watermarks};
 use crate::tenants::Tenants;
@@ -46,6 +48,8 @@ pub(crate) struct Core {
     pub(crate) turns: Turns,
     pub(crate) grants: RefCell<OpenGrants>,
     pub(crate) identity: Identity,
+    pub(crate) log_key: LogKey,
+    pub(crate) room: Room,
     pub(crate) staged: RefCell<StagedIntents>,
     pub(crate) retries: RefCell<Retries>,
     pub(crate) retry_salt: Secret,
@@ -70,6 +74,7 @@ impl Core {
             unix_secs: self.now().unix_secs,
             tenant: tenant.cloned(),
             account: account.cloned(),
+            names: tenant.map(|tenant| self.tenants.log_names(tenant)).unwrap_or_default(),
             what,
         }
     }
@@ -85,11 +90,18 @@ impl Core {
     }
 
     async fn commit_staged(&self) {
-        let count = self.unreadable.take();
-        let aggregate = (count > 0).then(|| self.event(None, None, What::Unreadable { count }));
+        let (unreadable, no_room) = (self.unreadable.take(), self.room.take_unrecorded());
+        let mut aggregates = Vec::new();
+        if unreadable > 0 {
+            aggregates.push(self.event(None, None, What::Unreadable { count: unreadable }));
+        }
+        if no_room > 0 {
+            aggregates.push(self.event(None, None, What::NoRoom { count: no_room }));
+        }
         let state = |tenant: &TenantName| self.tenants.state(tenant);
-        if self.store.commit_staged(&self.hal, self.watermarks(), aggregate, state).await.is_err() {
-            self.unreadable.set(self.unreadable.get().saturating_add(count));
+        if self.store.commit_staged(&self.hal, self.watermarks(), aggregates, state).await.is_err() {
+            self.unreadable.set(self.unreadable.get().saturating_add(unreadable));
+            self.room.give_back(no_room);
         }
     }
 }
@@ -195,14 +207,16 @@ impl Plugin {
             }
             let (commit, clean) =
                 (store.is_some_and(Store::wants_commit), store.is_some_and(Store::wants_cleaning));
-            if !commit && !clean {
+            let ask = self.core.get().is_some_and(|core| core.room.is_outdated(core.store.grown_bytes()));
+            if !commit && !clean && !ask {
                 return self.hal.take_outputs();
             }
             let core = Rc::clone(&self.core);
             self.spawn(async move {
                 match core.get() {
                     Some(core) if commit => core.commit_staged().await,
-                    Some(core) => core.store.clean(&core.hal).await,
+                    Some(core) if clean => core.store.clean(&core.hal).await,
+                    Some(core) => room::ask(core).await,
                     None => {}
                 }
             });
@@ -251,7 +265,8 @@ async fn open(hal: Rc<Hal>, core: Rc<OnceCell<Core>>, clock: Rc<RefCell<Clock>>,
                 return hal.send(Output::Halt { why: "the store was opened twice".to_owned() });
             }
             let Some(core) = core.get() else { return };
-            let mut changes = vec![Change { account: None, tenant: None, event }];
+            let mut changes = open_logs(core);
+            changes.push(Change { account: None, tenant: None, event });
             changes.extend(new_policies.into_iter().map(|(tenant, mark)| {
                 let PolicyMark { version, sha256 } = mark;
                 let event = core.event(Some(&tenant), None, What::PolicyChanged { version, sha256 });
@@ -264,7 +279,10 @@ async fn open(hal: Rc<Hal>, core: Rc<OnceCell<Core>>, clock: Rc<RefCell<Clock>>,
                 Err(error) => Err(Reason::from(error)),
             };
             match started {
-                Ok(()) => hal.send(Output::Ready),
+                Ok(()) => {
+                    room::ask(core).await;
+                    hal.send(Output::Ready);
+                }
                 Err(reason) => {
                     let fault = if reason == Reason::StoreFull { Fault::StoreFull } else { Fault::Store };
                     hal.send(Output::Halt { why: StoreError::Hal(fault).to_string() });
@@ -273,6 +291,14 @@ async fn open(hal: Rc<Hal>, core: Rc<OnceCell<Core>>, clock: Rc<RefCell<Clock>>,
         }
         Err(error) => hal.send(Output::Halt { why: error.to_string() }),
     }
+}
+
+/// The first entry of each tenant's audit log that has none yet.
+fn open_logs(core: &Core) -> Vec<Change> {
+    let tenants = core.boot.tenants.iter().map(|tenant| &tenant.name);
+    let new = tenants.filter(|tenant| core.store.tree(tenant).is_none());
+    let opened = |tenant| core.event(Some(tenant), None, What::LogOpened { hsm: core.boot.hsm_id });
+    new.map(|tenant| Change { account: None, tenant: None, event: opened(tenant) }).collect()
 }
 
 /// Why the plugin does not become ready.
@@ -361,6 +387,7 @@ async fn try_open(
         tenants.push((tenant.clone(), state, policy));
     }
     let identity = Identity::endorse(hal, &boot.sealing_key).await?;
+    let log_key = LogKey::derive(&boot.sealing_key);
     let retry_salt = hal.random(32).await?;
     let core = Core {
         hal: Rc::clone(hal),
@@ -370,6 +397,8 @@ async fn try_open(
         turns: Turns::default(),
         grants: RefCell::default(),
         identity,
+        log_key,
+        room: Room::default(),
         staged: RefCell::default(),
         retries: RefCell::default(),
         retry_salt,

@@ -10,6 +10,7 @@ use crate::record::{
 use crate::totp::Code;
 use countersign_policy::{Ledger, Payees};
 use countersign_wire::client::{ApprovalKind, Mechanism, TotpParameters};
+use countersign_wire::hal::LogNames;
 use countersign_wire::properties::check_packed;
 use countersign_wire::{decode_packed, encode_packed};
 use serde_bytes::{ByteArray, ByteBuf};
@@ -21,7 +22,7 @@ pub fn check_record(bytes: &[u8]) -> bool {
     let Ok(account) = decode_packed::<Account>(bytes) else { return others };
     check_packed::<Account>(bytes);
     for elapsed_secs in [0, 1_000_000, u64::MAX] {
-        let told = account.info(elapsed_secs);
+        let told = account.info(elapsed_secs, String::new());
         assert_eq!(told.keys.len(), account.keys.len());
         assert_eq!(told.payees.len(), account.payees.list().len());
         let _ = account.is_void(elapsed_secs);
@@ -123,6 +124,7 @@ pub fn records() -> Vec<Vec<u8>> {
         unix_secs: 1_767_225_600,
         tenant: Some(account.tenant.clone()),
         account: Some(account.name.clone()),
+        names: LogNames::Plain,
         what,
     };
     let events = vec![

@@ -332,8 +332,8 @@ impl Account {
         }
     }
 
-    /// What the host may see of this account.
-    pub fn info(&self, elapsed_secs: u64) -> AccountInfo {
+    /// What the host may see of this account, which the audit log calls by this name.
+    pub fn info(&self, elapsed_secs: u64, log_name: String) -> AccountInfo {
         AccountInfo {
             account: self.name.clone(),
             confirmed: self.enrolment == Enrolment::Confirmed,
@@ -347,6 +347,7 @@ impl Account {
             passkeys: u8::try_from(self.passkeys.len()).unwrap_or(u8::MAX),
             frozen: self.frozen,
             signatures: self.signatures,
+            log_name,
         }
     }
 }

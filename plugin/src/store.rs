@@ -8,6 +8,8 @@
 //! * [`regions`]: the log piece by piece, each checked by itself;
 //! * [`opening`]: what is checked when the plugin starts;
 //! * [`cleaning`]: how the log is kept short;
+//! * [`trees`]: the trees of the tenants' audit logs, kept in step with it;
+//! * [`reading`]: the entries of an audit log, page by page, for its tenant;
 //! * [`trail`]: reading a store and its audit trail from outside.
 //!
 //! One change is one [`Change`]: it may span an account, its tenant and the audit log, and it becomes durable whole
@@ -25,17 +27,20 @@ pub mod nvram;
 mod opening;
 #[cfg(feature = "properties")]
 pub mod properties;
+mod reading;
 mod regions;
 pub mod seal;
 mod table;
 pub mod trail;
+mod trees;
 
+use crate::audit::leaf::LogNamer;
 use crate::audit::{EVENT_MAX_BYTES, Event};
 use crate::hal::{Hal, HalError};
 use crate::record::{Account, FORMAT, TenantState};
 use cleaning::{Moved, Region};
 use core::cell::RefCell;
-use countersign_wire::hal::{APPEND_MAX_BYTES, Fault, Op};
+use countersign_wire::hal::{APPEND_MAX_BYTES, Fault, LogNames, Op};
 use countersign_wire::names::{AccountName, TenantName};
 use countersign_wire::reason::Reason;
 use futures_channel::oneshot;
@@ -45,6 +50,8 @@ use regions::Marks;
 use seal::{Exhausted, Name, Sealer};
 use std::collections::{BTreeMap, VecDeque};
 use table::{Row, Table};
+pub(crate) use trees::Tree;
+use trees::{Leaf, Place, TreeRecord, Trees};
 use zeroize::Zeroizing;
 
 /// What a record is called on the disk: keyed hashes, so that the host learns no name.
@@ -95,6 +102,8 @@ impl From<CommitError> for Reason {
 #[derive(Default)]
 struct Staged {
     changes: Vec<Change>,
+    /// The leaf of each change's event.
+    leaves: Vec<Leaf>,
     waiters: Vec<oneshot::Sender<Result<(), CommitError>>>,
 }
 
@@ -261,6 +270,7 @@ impl Cache {
 /// The store as the plugin uses it.
 pub(crate) struct Store {
     sealer: RefCell<Sealer>,
+    namer: LogNamer,
     state: RefCell<State>,
 }
 
@@ -279,6 +289,7 @@ struct State {
     staged: Staged,
     commit_under_way: bool,
     cleaning: Cleaning,
+    trees: Trees,
     broken: Option<StoreError>,
 }
 
@@ -415,13 +426,23 @@ impl Store {
         row: Row,
     ) -> Result<(u64, Zeroizing<Vec<u8>>), StoreError> {
         let bytes = hal.read_store(row.offset, row.length_bytes).await?;
-        let (name, position, sealed) = log::read_record(&bytes).map_err(|_| StoreError::Record)?;
-        let is_it = name.kind == kind
-            && name.id == id
-            && table::low_version(name.version) == row.version
-            && position == row.position;
-        let plain = if is_it { self.sealer.borrow_mut().open(name, position, sealed) } else { None };
-        plain.map(|plain| (name.version, plain)).ok_or(StoreError::Record)
+        open_record(&mut self.sealer.borrow_mut(), &bytes, kind, id, row)
+    }
+
+    /// The tenant's audit log as far as it is durable.
+    pub(crate) fn tree(&self, tenant: &TenantName) -> Option<Tree> {
+        self.state.borrow().trees.get(tenant).cloned()
+    }
+
+    /// What the tenant's audit log calls an account.
+    pub(crate) fn log_name(&self, names: LogNames, tenant: &TenantName, account: &AccountName) -> String {
+        self.namer.name(names, tenant, account)
+    }
+
+    /// How long log and archive are together: every byte that was ever appended moves this up.
+    pub(crate) fn grown_bytes(&self) -> u64 {
+        let state = self.state.borrow();
+        state.head.length_bytes() + state.archive.length_bytes()
     }
 
     /// Stages a change and waits until it is durable.
@@ -432,6 +453,8 @@ impl Store {
                 return Err(CommitError::Failed);
             }
             let (waiter, done) = oneshot::channel();
+            // Hashed here: while a commit is under way there is nothing better to do.
+            state.staged.leaves.push(Leaf::of(&change.event, &self.namer));
             state.staged.changes.push(change);
             state.staged.waiters.push(waiter);
             done
@@ -458,10 +481,10 @@ impl Store {
         &self,
         hal: &Hal,
         watermarks: Watermarks,
-        aggregate: Option<Event>,
+        aggregates: Vec<Event>,
         tenant_state: impl Fn(&TenantName) -> Option<TenantState>,
     ) -> Result<(), CommitError> {
-        let mut group = match self.build_group(aggregate, &tenant_state) {
+        let mut group = match self.build_group(aggregates, &tenant_state) {
             Ok(group) => group,
             Err(error) => {
                 self.state.borrow_mut().fail(error, Vec::new());
@@ -545,23 +568,28 @@ impl Store {
     /// Seals as much of what is staged as fits one entry; the rest stays staged.
     fn build_group(
         &self,
-        aggregate: Option<Event>,
+        aggregates: Vec<Event>,
         tenant_state: &impl Fn(&TenantName) -> Option<TenantState>,
     ) -> Result<Group, StoreError> {
         let mut state = self.state.borrow_mut();
         let mut sealer = self.sealer.borrow_mut();
         let sequence = state.sequence + 1;
         let mut entry = EntryBuilder::new(state.owner, state.boot_count, sequence);
-        let mut group = Group::default();
-        let (mut tenants, mut events) = (BTreeMap::<TenantName, Vec<u8>>::new(), Vec::from_iter(aggregate));
+        let mut group = Group {
+            leaves: aggregates.iter().map(|event| Leaf::of(event, &self.namer)).collect(),
+            ..Group::default()
+        };
+        let (mut tenants, mut events) = (BTreeMap::<TenantName, Vec<u8>>::new(), aggregates);
         let mut tenants_bytes = 0;
         let mut events_bytes: usize = events.iter().map(Event::size_bound_bytes).sum();
         let staged = core::mem::take(&mut state.staged);
-        for (change, waiter) in staged.changes.into_iter().zip(staged.waiters) {
+        let waiters = staged.leaves.into_iter().zip(staged.waiters);
+        for (change, (leaf, waiter)) in staged.changes.into_iter().zip(waiters) {
             if entry.length_bytes() + tenants_bytes > CHANGES_MAX_BYTES
                 || events_bytes > EVENTS_MAX_BYTES - EVENT_MAX_BYTES
             {
                 state.staged.changes.push(change);
+                state.staged.leaves.push(leaf);
                 state.staged.waiters.push(waiter);
                 continue;
             }
@@ -573,7 +601,9 @@ impl Store {
                 // Compare and set: the record must be the one that this change was made from, and no other change
                 // of this group may replace it. No commit is under way while a group is built.
                 let held = state.table.row(Kind::Account, id).map_or(0, |row| row.version);
-                if table::low_version(account.version) != held.wrapping_add(1) || group.changes(id) {
+                if table::low_version(account.version) != held.wrapping_add(1)
+                    || group.changes(Kind::Account, id)
+                {
                     let _ = waiter.send(Err(CommitError::Conflict));
                     continue;
                 }
@@ -593,6 +623,8 @@ impl Store {
             }
             events_bytes += change.event.size_bound_bytes();
             events.push(change.event);
+            tenants_bytes += leaf.opened_bytes();
+            group.leaves.push(leaf);
             group.waiters.push(waiter);
         }
         for (tenant, plain) in tenants {
@@ -602,10 +634,28 @@ impl Store {
         }
         let name = Name { kind: Kind::Audit, id: RecordId::AUDIT, version: sequence };
         seal_into(&mut entry, &mut sealer, name, &countersign_wire::encode_packed(&events))?;
+        state.write_trees(&mut entry, &mut sealer, &mut group)?;
         state.move_into(&mut entry, &mut group);
         group.entry = entry.finish();
         Ok(group)
     }
+}
+
+/// The version and the content of a record as it was read from the disk; exactly the one that was placed there.
+fn open_record(
+    sealer: &mut Sealer,
+    bytes: &[u8],
+    kind: Kind,
+    id: RecordId,
+    row: Row,
+) -> Result<(u64, Zeroizing<Vec<u8>>), StoreError> {
+    let (name, position, sealed) = log::read_record(bytes).map_err(|_| StoreError::Record)?;
+    let is_it = name.kind == kind
+        && name.id == id
+        && table::low_version(name.version) == row.version
+        && position == row.position;
+    let plain = if is_it { sealer.open(name, position, sealed) } else { None };
+    plain.map(|plain| (name.version, plain)).ok_or(StoreError::Record)
 }
 
 fn seal_into(
@@ -637,11 +687,15 @@ struct Group {
     waiters: Vec<oneshot::Sender<Result<(), CommitError>>>,
     moved: Vec<Moved>,
     finishes_region: bool,
+    /// The leaves of its events, in order.
+    leaves: Vec<Leaf>,
+    /// What it writes of a round of trees.
+    trees: Vec<TreeRecord>,
 }
 
 impl Group {
-    fn changes(&self, id: RecordId) -> bool {
-        self.rows.iter().any(|(name, _)| name.id == id)
+    fn changes(&self, kind: Kind, id: RecordId) -> bool {
+        self.rows.iter().any(|(name, _)| name.kind == kind && name.id == id)
     }
 }
 
@@ -653,13 +707,44 @@ impl State {
         while entry.length_bytes() < until && entry.has_room() {
             let Some(moved) = region.next(&self.table) else { break };
             // What this entry replaces anyway need not be moved.
-            if !group.changes(moved.name.id) {
+            if !group.changes(moved.name.kind, moved.name.id) {
                 let placed = region.push_into(entry, &moved);
                 group.rows.push((moved.name, placed));
             }
             group.moved.push(moved);
         }
-        group.finishes_region = region.is_done();
+        // What a tree still has to be grown from stays.
+        group.finishes_region = region.is_done() && self.trees.covers(region.tail.length_bytes());
+    }
+
+    /// Where the next entry will lie.
+    fn next_place(&self) -> Place {
+        Place { at: self.head.length_bytes(), sequence: self.sequence + 1, size: 0 }
+    }
+
+    /// Writes trees down, where that is due.
+    fn write_trees(
+        &mut self,
+        entry: &mut EntryBuilder,
+        sealer: &mut Sealer,
+        group: &mut Group,
+    ) -> Result<(), StoreError> {
+        let place = self.next_place();
+        let needed_from = match &self.cleaning {
+            Cleaning::Moving(region) => region.tail.length_bytes(),
+            Cleaning::Idle { .. } | Cleaning::Reading => 0,
+        };
+        self.trees.begin_round(place.at, place.sequence, needed_from);
+        let (of_round, opened) = self.trees.to_write(place, &group.leaves);
+        for record in of_round.iter().chain(&opened) {
+            let tenant = sealer.fingerprint(b"tenant", record.tenant.as_str(), "");
+            let id = RecordId { tenant, account: [0; 8] };
+            let name = Name { kind: Kind::Tree, id, version: place.sequence };
+            let plain = countersign_wire::encode_packed(record);
+            group.rows.push((name, seal_into(entry, sealer, name, &plain)?));
+        }
+        group.trees = of_round;
+        Ok(())
     }
 
     /// The group is durable.
@@ -673,6 +758,9 @@ impl State {
         for (id, account) in group.accounts.drain(..) {
             self.cache.put(id, account);
         }
+        let place = self.next_place();
+        self.trees.take_in(place, next.head.head(), &group.leaves);
+        self.trees.written();
         self.sequence = next.sequence;
         self.head = next.head;
         self.marks.note(&next.tail, &self.head);
@@ -686,6 +774,7 @@ impl State {
 
     /// The group was not written: what it moved is moved another time.
     fn undo(&mut self, group: &mut Group) {
+        self.trees.put_back(core::mem::take(&mut group.trees));
         if let Cleaning::Moving(region) = &mut self.cleaning {
             for moved in group.moved.drain(..).rev() {
                 region.put_back(moved);

@@ -6,7 +6,7 @@ use crate::machine::IN_FLIGHT_MAX;
 use crate::record::{PolicyMark, TenantState};
 use core::cell::RefCell;
 use countersign_policy::{Booking, FitsNoMore, Ledger, Policy};
-use countersign_wire::hal::{ACCOUNTS_MAX_DEFAULT, Tenant};
+use countersign_wire::hal::{ACCOUNTS_MAX_DEFAULT, LogNames, Tenant};
 use countersign_wire::names::{ApiKey, TenantName};
 use countersign_wire::reason::{Reason, Refusal};
 use futures_channel::oneshot;
@@ -97,6 +97,11 @@ impl Tenants {
     /// Whether the tenant lets the backend see TOTP secrets at enrolment.
     pub(crate) fn allows_plain_enrolment(&self, tenant: &TenantName) -> bool {
         self.0.borrow().get(tenant).is_some_and(|slot| slot.settings.plain_enrolment)
+    }
+
+    /// What the tenant's audit log calls accounts from now on.
+    pub(crate) fn log_names(&self, tenant: &TenantName) -> LogNames {
+        self.0.borrow().get(tenant).map(|slot| slot.settings.log_names).unwrap_or_default()
     }
 
     /// Whether the tenant may have one more account than it has.

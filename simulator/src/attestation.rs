@@ -75,7 +75,7 @@ fn of_plugin(said: hal::PluginClaims) -> PluginClaims {
         officers: said.officers_sha256.map(serde_bytes::ByteArray::into_array),
         statement_key: said.statement_key.into_array(),
         sealing_key: said.sealing_key.into_array(),
-        log_key: None,
+        log_key: Some(said.log_key.into_array()),
         store_head: said.store_head.into_array(),
         store_sequence: said.store_sequence,
         clock_sure: said.clock_sure,

@@ -1,7 +1,7 @@
 //! The operator's folder, inside the boundary: who the tenants are. Only its owner can read or change it.
 
 use crate::{HsmError, durable};
-use countersign_wire::hal::{LIFTED_MAX, Lifted, POLICY_MAX_BYTES, Tenant};
+use countersign_wire::hal::{LIFTED_MAX, Lifted, LogNames, POLICY_MAX_BYTES, Tenant};
 use countersign_wire::names::{AccountName, ApiKey, TenantName};
 use data_encoding::HEXLOWER;
 use serde::{Deserialize, Serialize};
@@ -26,6 +26,9 @@ struct Entry {
     plain_enrolment: bool,
     failures_per_hour: Option<u32>,
     accounts_max: Option<u32>,
+    /// What its audit log calls accounts.
+    #[serde(default)]
+    log_names: LogNames,
     /// The freezes that the operator has lifted.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     lifted: Vec<LiftedEntry>,
@@ -47,11 +50,18 @@ pub struct TenantTerms {
     pub failures_per_hour: Option<u32>,
     /// The most accounts; `None`: the plugin's default.
     pub accounts_max: Option<u32>,
+    /// What its audit log calls accounts, from the next start on.
+    pub log_names: LogNames,
 }
 
 impl Default for TenantTerms {
     fn default() -> Self {
-        Self { plain_enrolment: true, failures_per_hour: None, accounts_max: None }
+        Self {
+            plain_enrolment: true,
+            failures_per_hour: None,
+            accounts_max: None,
+            log_names: LogNames::Plain,
+        }
     }
 }
 
@@ -64,6 +74,8 @@ pub struct TermsChange {
     pub failures_per_hour: Option<Option<u32>>,
     /// As in [`TenantTerms`].
     pub accounts_max: Option<Option<u32>>,
+    /// As in [`TenantTerms`].
+    pub log_names: Option<LogNames>,
 }
 
 /// Makes `tenants.toml` without tenants.
@@ -84,6 +96,7 @@ pub fn add_tenant(path: &Path, name: &TenantName, terms: TenantTerms) -> Result<
         plain_enrolment: terms.plain_enrolment,
         failures_per_hour: terms.failures_per_hour,
         accounts_max: terms.accounts_max,
+        log_names: terms.log_names,
         lifted: Vec::new(),
     });
     write(path, &file)?;
@@ -122,10 +135,12 @@ pub fn change_terms(path: &Path, name: &TenantName, change: TermsChange) -> Resu
     entry.plain_enrolment = change.plain_enrolment.unwrap_or(entry.plain_enrolment);
     entry.failures_per_hour = change.failures_per_hour.unwrap_or(entry.failures_per_hour);
     entry.accounts_max = change.accounts_max.unwrap_or(entry.accounts_max);
+    entry.log_names = change.log_names.unwrap_or(entry.log_names);
     let terms = TenantTerms {
         plain_enrolment: entry.plain_enrolment,
         failures_per_hour: entry.failures_per_hour,
         accounts_max: entry.accounts_max,
+        log_names: entry.log_names,
     };
     write(path, &file)?;
     Ok(terms)
@@ -185,6 +200,7 @@ pub fn tenants(path: &Path) -> Result<Vec<Tenant>, HsmError> {
             accounts_max: entry.accounts_max,
             policy,
             lifted: lifted(entry.lifted),
+            log_names: entry.log_names,
         });
     }
     Ok(tenants)
@@ -257,8 +273,12 @@ pub(crate) fn from_text(text: &str) -> Result<TenantsFile, toml::de::Error> {
 mod tests {
     use super::*;
 
-    const TERMS: TenantTerms =
-        TenantTerms { plain_enrolment: true, failures_per_hour: Some(7), accounts_max: Some(50) };
+    const TERMS: TenantTerms = TenantTerms {
+        plain_enrolment: true,
+        failures_per_hour: Some(7),
+        accounts_max: Some(50),
+        log_names: LogNames::Hashed,
+    };
 
     #[test]
     fn keeps_only_the_hash_of_an_api_key_and_never_replaces_a_tenant() {
@@ -274,7 +294,7 @@ mod tests {
         assert!(!std::fs::read_to_string(&path).unwrap().contains(key.expose()));
         assert!(add_tenant(&path, &name, TERMS).is_err());
         let other = TenantName::parse("other").unwrap();
-        let none = TenantTerms { plain_enrolment: false, failures_per_hour: None, accounts_max: None };
+        let none = TenantTerms { plain_enrolment: false, ..TenantTerms::default() };
         add_tenant(&path, &other, none).unwrap();
         assert_eq!(tenants(&path).unwrap().iter().map(terms_of).collect::<Vec<_>>(), [TERMS, none]);
     }
@@ -284,6 +304,7 @@ mod tests {
             plain_enrolment: tenant.plain_enrolment,
             failures_per_hour: tenant.failures_per_hour,
             accounts_max: tenant.accounts_max,
+            log_names: tenant.log_names,
         }
     }
 
@@ -322,10 +343,12 @@ mod tests {
         let change = TermsChange {
             plain_enrolment: Some(false),
             accounts_max: Some(Some(9)),
+            log_names: Some(LogNames::Plain),
             failures_per_hour: None,
         };
         let terms = change_terms(&path, &two, change).unwrap();
-        assert_eq!(terms, TenantTerms { plain_enrolment: false, accounts_max: Some(9), ..TERMS });
+        let log_names = LogNames::Plain;
+        assert_eq!(terms, TenantTerms { plain_enrolment: false, accounts_max: Some(9), log_names, ..TERMS });
         let after = tenants(&path).unwrap();
         assert_eq!(terms_of(&after[0]), TenantTerms { failures_per_hour: None, ..TERMS });
         assert_eq!(terms_of(&after[1]), terms);

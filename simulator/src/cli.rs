@@ -15,6 +15,7 @@ use anyhow::Result;
 use clap::{Parser, Subcommand, ValueEnum};
 use countersign_release::Release;
 use countersign_wire::client::ClockMode;
+use countersign_wire::hal::LogNames;
 use countersign_wire::names::{AccountName, TenantName};
 use data_encoding::HEXLOWER;
 use serde_json::json;
@@ -139,6 +140,9 @@ enum TenantCommand {
         /// The most accounts, unconfirmed enrolments included [default: 100000]
         #[arg(long, value_name = "N")]
         accounts_max: Option<u32>,
+        /// What its audit log calls accounts
+        #[arg(long, value_enum, default_value = "plain")]
+        log_names: NamesChoice,
         /// Its policy document [default: the plugin's own, for development]
         #[arg(long, value_name = "FILE")]
         policy: Option<PathBuf>,
@@ -185,7 +189,7 @@ enum TenantCommand {
 
 #[derive(Debug, clap::Args)]
 #[command(group = clap::ArgGroup::new("change").required(true).multiple(true)
-    .args(["plain_enrolment", "failures_per_hour", "accounts_max"]))]
+    .args(["plain_enrolment", "failures_per_hour", "accounts_max", "log_names"]))]
 struct SetArguments {
     /// The folder of the HSM
     #[arg(long, value_name = "DIR")]
@@ -202,6 +206,9 @@ struct SetArguments {
     /// The most accounts, unconfirmed enrolments included, or `default`
     #[arg(long, value_name = "N|default")]
     accounts_max: Option<Limit>,
+    /// What its audit log calls accounts from the next start on; what was recorded before stays as it is
+    #[arg(long, value_enum)]
+    log_names: Option<NamesChoice>,
 }
 
 /// A limit, or the word for the plugin's own.
@@ -275,6 +282,23 @@ enum KeystoreChoice {
 enum BoundaryChoice {
     Process,
     Vm,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum NamesChoice {
+    /// By their names
+    Plain,
+    /// By a keyed hash of their names
+    Hashed,
+}
+
+impl From<NamesChoice> for LogNames {
+    fn from(choice: NamesChoice) -> Self {
+        match choice {
+            NamesChoice::Plain => Self::Plain,
+            NamesChoice::Hashed => Self::Hashed,
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -390,12 +414,21 @@ fn tenant(command: &TenantCommand) -> Result<(), HsmError> {
     let _lock = home.lock()?;
     let tenants = home.tenants();
     let answer = match command {
-        TenantCommand::Add { name, plain_enrolment, failures_per_hour, accounts_max, policy, .. } => {
+        TenantCommand::Add {
+            name,
+            plain_enrolment,
+            failures_per_hour,
+            accounts_max,
+            log_names,
+            policy,
+            ..
+        } => {
             let document = policy.as_deref().map(read_document).transpose()?;
             let terms = TenantTerms {
                 plain_enrolment: *plain_enrolment,
                 failures_per_hour: *failures_per_hour,
                 accounts_max: *accounts_max,
+                log_names: (*log_names).into(),
             };
             let api_key = ceremony::add_tenant(&tenants, name, terms)?;
             if let Some(document) = document {
@@ -404,17 +437,24 @@ fn tenant(command: &TenantCommand) -> Result<(), HsmError> {
             json!({ "tenant": name, "api_key": api_key.expose() })
         }
         TenantCommand::Set(SetArguments {
-            name, plain_enrolment, failures_per_hour, accounts_max, ..
+            name,
+            plain_enrolment,
+            failures_per_hour,
+            accounts_max,
+            log_names,
+            ..
         }) => {
             let change = TermsChange {
                 plain_enrolment: *plain_enrolment,
                 failures_per_hour: failures_per_hour.map(|limit| limit.0),
                 accounts_max: accounts_max.map(|limit| limit.0),
+                log_names: log_names.map(Into::into),
             };
-            let TenantTerms { plain_enrolment, failures_per_hour, accounts_max } =
+            let TenantTerms { plain_enrolment, failures_per_hour, accounts_max, log_names } =
                 ceremony::change_terms(&tenants, name, change)?;
             json!({ "tenant": name, "plain_enrolment": plain_enrolment,
-                "failures_per_hour": failures_per_hour, "accounts_max": accounts_max })
+                "failures_per_hour": failures_per_hour, "accounts_max": accounts_max,
+                "log_names": log_names.word() })
         }
         TenantCommand::SetPolicy { name, policy, .. } => {
             let document = read_document(policy)?;

@@ -17,10 +17,10 @@ use countersign_wire::client::{ClockMode, RANDOM_MAX_BYTES, TotpHash};
 use countersign_wire::device::Identity;
 use countersign_wire::hal::{
     APPEND_MAX_BYTES, Boot, Extent, Fault, NONCE_MAX_BYTES, NONCE_MIN_BYTES, NVRAM_MAX_BYTES, Op,
-    PluginClaims, READ_MAX_BYTES, Secret, Time, Value,
+    PluginClaims, READ_MAX_BYTES, STORE_RESERVE_BYTES, Secret, Time, Value,
 };
 use serde_bytes::{ByteArray, ByteBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard};
 
 /// The most counters that one call authenticates.
@@ -40,6 +40,8 @@ pub struct Hardware {
     given_up: AtomicU64,
     keystore: Box<dyn Keystore>,
     in_force: InForce,
+    /// The operator was told that there is little room.
+    room_is_low: AtomicBool,
     _lock: HomeLock,
 }
 
@@ -63,6 +65,7 @@ impl Hardware {
             home: home.clone(),
             fuses,
             in_force,
+            room_is_low: AtomicBool::new(false),
             _lock: lock,
         })
     }
@@ -147,6 +150,8 @@ impl Hardware {
         match op {
             Op::Random { length_bytes } => random(length_bytes),
             Op::ReadStore { offset, length_bytes } => self.read_store(offset, length_bytes),
+            Op::ReadArchive { offset, length_bytes } => self.read_archive(offset, length_bytes),
+            Op::Room => Ok(Value::Room(self.room())),
             Op::CutStore { end, archive_bytes } => {
                 self.store.cut(end, archive_bytes).map(|()| Value::Done).map_err(|fault| of_store(&fault))
             }
@@ -218,12 +223,33 @@ impl Hardware {
         if length_bytes > READ_MAX_BYTES {
             return Err(Fault::Limits);
         }
-        let bytes = self.store.read(offset, length_bytes);
-        bytes.map(|bytes| Value::Bytes(ByteBuf::from(bytes))).map_err(|fault| match fault {
-            // Less than was asked for is the disk's fault, not the plugin's.
-            StoreFault::OutOfRange => Fault::StoreUnreadable,
-            other => of_store(&other),
-        })
+        of_read(self.store.read(offset, length_bytes))
+    }
+
+    fn read_archive(&self, offset: u64, length_bytes: u32) -> Result<Value, Fault> {
+        if length_bytes > READ_MAX_BYTES {
+            return Err(Fault::Limits);
+        }
+        of_read(self.store.read_archive(offset, length_bytes))
+    }
+
+    /// How much room the store has to grow. What is little is said once, and again after there was enough.
+    fn room(&self) -> Option<u64> {
+        let room = match self.store.room_bytes() {
+            Ok(room) => room,
+            Err(error) => {
+                log::line(format_args!("how much room the store's disk has cannot be told: {error}"));
+                return None;
+            }
+        };
+        let is_low = room < ROOM_TOLD_BELOW_BYTES;
+        if !self.room_is_low.swap(is_low, Ordering::AcqRel) && is_low {
+            let (room, reserve) = (room / MIB, STORE_RESERVE_BYTES / MIB);
+            log::line(format_args!(
+                "the store's disk has room for {room} MiB more; below {reserve} MiB nothing new is begun: make room"
+            ));
+        }
+        Some(room)
     }
 
     fn archive(&self, offset: u64, append: &[u8]) -> Result<Value, Fault> {
@@ -281,6 +307,19 @@ fn opens(wrapped: &[u8]) -> Result<&[u8], Fault> {
 
 fn bounded(wrapped: Vec<u8>) -> Result<ByteBuf, Fault> {
     if wrapped.len() <= WRAPPED_MAX_BYTES { Ok(ByteBuf::from(wrapped)) } else { Err(Fault::Keystore) }
+}
+
+const MIB: u64 = 1024 * 1024;
+
+/// With less room than this on the store's disk the operator is told.
+const ROOM_TOLD_BELOW_BYTES: u64 = 32 * STORE_RESERVE_BYTES;
+
+fn of_read(read: Result<Vec<u8>, StoreFault>) -> Result<Value, Fault> {
+    read.map(|bytes| Value::Bytes(ByteBuf::from(bytes))).map_err(|fault| match fault {
+        // Less than was asked for is the disk's fault, not the plugin's.
+        StoreFault::OutOfRange => Fault::StoreUnreadable,
+        other => of_store(&other),
+    })
 }
 
 fn of_store(fault: &StoreFault) -> Fault {
@@ -393,6 +432,7 @@ mod tests {
             officers_sha256: None,
             statement_key: ByteArray::new([1; 65]),
             sealing_key: ByteArray::new([2; 65]),
+            log_key: ByteArray::new([4; 32]),
             store_head: ByteArray::new([3; 32]),
             store_sequence: 5,
             clock_sure: false,

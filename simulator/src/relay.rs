@@ -256,6 +256,8 @@ impl Needs {
             | Op::Attest { .. } => Self::Signer,
             Op::Random { .. }
             | Op::ReadStore { .. }
+            | Op::ReadArchive { .. }
+            | Op::Room
             | Op::CutStore { .. }
             | Op::Commit { .. }
             | Op::Archive { .. } => Self::Disk,

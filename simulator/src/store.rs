@@ -198,6 +198,25 @@ impl Store {
         Ok(bytes)
     }
 
+    /// Reads exactly this range of the archive.
+    pub fn read_archive(&self, offset: u64, length_bytes: u32) -> Result<Vec<u8>, StoreFault> {
+        self.usable()?;
+        let archive = self.archive();
+        let end = offset.checked_add(u64::from(length_bytes));
+        if end.is_none_or(|end| end > archive.length_bytes()) {
+            return Err(StoreFault::OutOfRange);
+        }
+        let mut bytes = vec![0; length_bytes as usize];
+        archive.file.read_exact_at(&mut bytes, offset).map_err(StoreFault::Unreadable)?;
+        Ok(bytes)
+    }
+
+    /// What the file system has room for, in bytes, for whoever this process is.
+    pub fn room_bytes(&self) -> io::Result<u64> {
+        let found = nix::sys::statvfs::statvfs(&self.folder)?;
+        Ok(found.blocks_available().saturating_mul(found.fragment_size()))
+    }
+
     /// Cuts log and archive to these ends, which are not beyond what they have, and syncs them.
     pub fn cut(&self, end: u64, archive_bytes: u64) -> Result<(), StoreFault> {
         self.usable()?;

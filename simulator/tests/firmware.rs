@@ -550,7 +550,7 @@ fn a_tenants_api_key_and_terms_are_changed_while_the_hsm_is_stopped() {
     assert_ne!(file(), before);
 
     let set = tenant("set", &["one", "--plain-enrolment=false", "--accounts-max=9", "--failures-per-hour=3"]);
-    let terms = |failures: Option<u32>| serde_json::json!({ "tenant": "one", "plain_enrolment": false, "failures_per_hour": failures, "accounts_max": 9 });
+    let terms = |failures: Option<u32>| serde_json::json!({ "tenant": "one", "plain_enrolment": false, "failures_per_hour": failures, "accounts_max": 9, "log_names": "plain" });
     assert_eq!(json(&set), terms(Some(3)));
     assert_eq!(json(&tenant("set", &["one", "--failures-per-hour", "default"])), terms(None));
 

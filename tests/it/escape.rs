@@ -124,7 +124,8 @@ fn attempt_inside(hsm: &mut Hsm, attempt: &str) -> (Option<String>, String) {
 
 #[test]
 fn i12_what_an_image_tries_from_inside_its_sandbox_fails() {
-    let mut hsm = Hsm::init_for(Keystore::Embedded, &artefacts::hostile_image(), &["--development"]).expect("an HSM");
+    let mut hsm =
+        Hsm::init_for(Keystore::Embedded, &artefacts::hostile_image(), &["--development"]).expect("an HSM");
     for (attempt, ends) in ATTEMPTS {
         // A machine under load may take so long to clear a sandbox away that the firmware ends it before it told how it ended.
         let mut tries = (0..20).map(|_| attempt_inside(&mut hsm, attempt));

@@ -15,6 +15,7 @@ mod image;
 mod intents;
 mod limits;
 mod load;
+mod log;
 mod malicious_relay;
 mod native_races;
 mod node;

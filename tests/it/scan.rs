@@ -367,8 +367,10 @@ fn i7_firmware_and_plugin_that_crash_leave_no_core_dump_whatever_the_limit() {
     assert_eq!(ended.signal(), Some(11));
     eprintln!("another process that crashes here dumps its memory: {}", ended.core_dumped());
 
-    let [ours, hostile] =
-        [Hsm::init(Keystore::Embedded, &[hsm::TENANT]), Hsm::init_for(Keystore::Embedded, &artefacts::hostile_image(), &["--development"]).expect("an HSM")];
+    let [ours, hostile] = [
+        Hsm::init(Keystore::Embedded, &[hsm::TENANT]),
+        Hsm::init_for(Keystore::Embedded, &artefacts::hostile_image(), &["--development"]).expect("an HSM"),
+    ];
     let mut firmware = firmware_with_core_dumps(folder.path(), &ours);
     let plugin = *descendants(firmware.id()).last().expect("the plugin runs");
     for _ in 0..3 {

@@ -18,10 +18,17 @@ const DIRECTIONS: &[(&str, &[&str])] = &[
     ("countersign-approvals", &[]),
     // The firmware makes attestations and the command line reads them; nothing of it is inside.
     ("countersign-attestation", &["countersign-approvals"]),
+    ("countersign-tlog", &[]),
     ("countersign-policy", &["countersign-intent", "countersign-wire"]),
     (
         "countersign-plugin",
-        &["countersign-approvals", "countersign-intent", "countersign-policy", "countersign-wire"],
+        &[
+            "countersign-approvals",
+            "countersign-intent",
+            "countersign-policy",
+            "countersign-tlog",
+            "countersign-wire",
+        ],
     ),
     ("countersign-image", &["countersign-plugin", "countersign-wire"]),
     // The image as a file: what builds it, signs it and checks it shares this, and it knows nothing of what is inside.
@@ -32,7 +39,10 @@ const DIRECTIONS: &[(&str, &[&str])] = &[
         &["countersign-approvals", "countersign-attestation", "countersign-release", "countersign-wire"],
     ),
     // A device checks what the HSM signed and works addresses out with the very code that runs inside.
-    ("countersign-client", &["countersign-approvals", "countersign-intent", "countersign-wire"]),
+    (
+        "countersign-client",
+        &["countersign-approvals", "countersign-intent", "countersign-tlog", "countersign-wire"],
+    ),
     ("countersign-web", &["countersign-client", "countersign-wire"]),
     // The command line explains policies and makes addresses with the very code that runs inside.
     (
@@ -52,7 +62,13 @@ const DIRECTIONS: &[(&str, &[&str])] = &[
     ("countersign-tests", &["countersign-client", "countersign-wire"]),
     (
         "countersign-simulation",
-        &["countersign-approvals", "countersign-plugin", "countersign-policy", "countersign-wire"],
+        &[
+            "countersign-approvals",
+            "countersign-plugin",
+            "countersign-policy",
+            "countersign-tlog",
+            "countersign-wire",
+        ],
     ),
     ("countersign-faults", &[]),
     // It speaks as a plugin does.
@@ -125,6 +141,7 @@ const INSIDE_THE_PLUGIN: &[&str] = &[
     "countersign-intent",
     "countersign-plugin",
     "countersign-policy",
+    "countersign-tlog",
     "countersign-wire",
     "cpubits",
     "cpufeatures",
@@ -132,10 +149,13 @@ const INSIDE_THE_PLUGIN: &[&str] = &[
     "crypto-common",
     "ctr",
     "ctutils",
+    "curve25519-dalek",
     "data-encoding",
     "der",
     "digest",
     "ecdsa",
+    "ed25519",
+    "ed25519-dalek",
     "either",
     "elliptic-curve",
     "equivalent",
@@ -359,6 +379,7 @@ fn plugin_and_policy_never_name_the_outside_world() {
         "plugin/intent/src",
         "plugin/approvals/src",
         "plugin/release/src",
+        "plugin/tlog/src",
         "policy/src",
     ] {
         let mut files = Vec::new();
@@ -382,6 +403,7 @@ fn plugin_and_policy_forbid_unsafe_code() {
         "plugin/approvals/src/lib.rs",
         "plugin/release/src/lib.rs",
         "plugin/release/build/src/lib.rs",
+        "plugin/tlog/src/lib.rs",
         "policy/src/lib.rs",
         "plugin/image/src/main.rs",
         "plugin/wire/src/lib.rs",

@@ -6,6 +6,7 @@
 //! * `image`: building, signing and checking images;
 //! * `intent`: what is staged for users, receipts, the HSM's identity;
 //! * `key`: keys, addresses, wallets;
+//! * `log`: the tenant's audit log;
 //! * `policy`: writing policies;
 //! * `relay`: the relay;
 //! * `sign`: what is to be signed;
@@ -17,6 +18,7 @@ mod device;
 mod image;
 mod intent;
 mod key;
+mod log;
 mod policy;
 mod relay;
 mod sign;
@@ -32,6 +34,7 @@ pub(crate) use device::{
 pub(crate) use image::{ImageCommand, VerifyArguments};
 pub(crate) use intent::{IntentCommand, ReceiptCommand};
 pub(crate) use key::{KeyCommand, WalletCommand};
+pub(crate) use log::{KeyOfLog, LogCommand};
 pub(crate) use policy::{ExplainArguments, PolicyCommand};
 pub(crate) use relay::{LogFormat, RelayArguments};
 pub(crate) use sign::{PayloadArguments, SignArguments};
@@ -149,6 +152,9 @@ Examples:
     /// Be a user's device: enrol, see what is to be approved, approve it, freeze. Needs no API key.
     #[command(subcommand, after_long_help = device::HELP)]
     Device(DeviceCommand),
+    /// Export, follow and verify the tenant's audit log; prove entries; cosign checkpoints.
+    #[command(subcommand, after_long_help = "Example:\n  countersign log export --out /srv/audit")]
+    Log(LogCommand),
     /// Carry messages between users' devices and the HSM, and serve their page. Has no API key.
     #[command(after_long_help = relay::HELP)]
     Relay(RelayArguments),

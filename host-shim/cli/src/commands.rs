@@ -10,7 +10,7 @@ use crate::session::{Session, expect_answer};
 use crate::show::account::{AccountShown, EnrolledShown};
 use crate::show::{self, Advanced, ClockShown, KeyShown, KeysShown, SignedShown, StatusShown};
 use crate::wallet::{self, WalletShown};
-use crate::{attest, codes, device, image, intents, payload, policy, receipts, relay};
+use crate::{attest, codes, device, image, intents, log, payload, policy, receipts, relay};
 use countersign_client::{advance_clock, new_request_id};
 use countersign_wire::client::{
     Act, Answer, Approval, ApprovalKind, CreateKey, Enroll, KeyInfo, KeyQuery, Sign, TotpParameters,
@@ -35,6 +35,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Zeroizing<String>, Failure> {
         Command::Receipt(ReceiptCommand::Verify { file, root }) => {
             Ok(show::text(&receipts::verify(file, root)?, json))
         }
+        Command::Log(command) => log::run(command, config, json),
         _ => ask(&Session::open(config)?, arguments, json),
     }
 }
@@ -47,6 +48,7 @@ fn ask(session: &Session, arguments: &Arguments, json: bool) -> Result<Zeroizing
         | Command::Relay(_)
         | Command::Device(_)
         | Command::Attest(_)
+        | Command::Log(_)
         | Command::Receipt(ReceiptCommand::Verify { .. }) => {
             unreachable!("these have no session: they are carried out before")
         }

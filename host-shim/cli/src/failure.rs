@@ -3,6 +3,7 @@
 use anstyle::{AnsiColor, Style};
 use countersign_attestation::Refused;
 use countersign_client::device::{DeviceError, Distrust};
+use countersign_client::log::LogFault;
 use countersign_client::{ConfigError, ControlError};
 use countersign_release::Refusal as ImageRefusal;
 use countersign_wire::names::BadName;
@@ -35,6 +36,8 @@ pub(crate) enum Failure {
     WrongPassphrase,
     /// The device's file cannot be used.
     DeviceFile(String),
+    /// Something is wrong with an audit log.
+    Log(LogFault),
     /// No API key can look like this.
     NotAnApiKey(String),
     /// The clock was not advanced.
@@ -93,6 +96,15 @@ impl From<ImageRefusal> for Failure {
     }
 }
 
+impl From<LogFault> for Failure {
+    fn from(fault: LogFault) -> Self {
+        match fault {
+            LogFault::Refused(refusal) => Self::Refused(refusal),
+            fault => Self::Log(fault),
+        }
+    }
+}
+
 impl From<Distrust> for Failure {
     fn from(distrust: Distrust) -> Self {
         Self::Distrusted(distrust)
@@ -126,6 +138,9 @@ struct Told {
     /// Who refuses, where it is not the HSM.
     #[serde(skip_serializing_if = "Option::is_none")]
     by: Option<&'static str>,
+    /// The entry of an audit log that it is about.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    index: Option<u64>,
 }
 
 impl Told {
@@ -138,6 +153,7 @@ impl Told {
             message: message.to_owned(),
             retry_after_secs: None,
             by: Some(who),
+            index: None,
         }
     }
 
@@ -146,7 +162,15 @@ impl Told {
             Blame::Caller => EXIT_REFUSED,
             Blame::Device => EXIT_UNREACHABLE,
         };
-        Self { exit_code, refused: Some(reason.word()), error: None, message, retry_after_secs, by: None }
+        Self {
+            exit_code,
+            refused: Some(reason.word()),
+            error: None,
+            message,
+            retry_after_secs,
+            by: None,
+            index: None,
+        }
     }
 
     fn error(word: &'static str, message: String) -> Self {
@@ -157,6 +181,7 @@ impl Told {
             message,
             retry_after_secs: None,
             by: None,
+            index: None,
         }
     }
 
@@ -177,6 +202,7 @@ impl Told {
                 message: error.to_string(),
                 retry_after_secs: None,
                 by: None,
+                index: None,
             },
             Failure::Distrusted(distrust) => Self::by("device", distrust.word(), distrust.sentence()),
             Failure::Attestation(refused) => Self::by("verifier", refused.word(), refused.sentence()),
@@ -185,12 +211,20 @@ impl Told {
                 "wrong-passphrase",
                 "The passphrase does not open the device's file; type it again, or name another file with --keys.",
             ),
+            Failure::Log(fault @ LogFault::File { .. }) => Self::error(fault.word(), fault.to_string()),
+            Failure::Log(fault) => Self {
+                exit_code: EXIT_REFUSED,
+                refused: Some(fault.word()),
+                error: None,
+                message: fault.to_string(),
+                retry_after_secs: None,
+                by: Some("verifier"),
+                index: fault.index(),
+            },
             Failure::DeviceFile(message) => Self::error("device-file", message.clone()),
             Failure::Usage(message) => Self::error("usage", message.clone()),
             Failure::Told(_) => Self::error("told", "what was shown says it".to_owned()),
-            Failure::Image(refusal) => {
-                Self { by: Some("command"), ..Self::by_the_device(refusal.word(), &refusal.to_string()) }
-            }
+            Failure::Image(refusal) => Self::by("command", refusal.word(), &refusal.to_string()),
             Failure::Config(error) => Self::error("configuration", error.to_string()),
             Failure::Output(error) => Self::error("output", format!("cannot write the answer: {error}")),
         }

@@ -13,6 +13,7 @@
 //! * `failure`: what can go wrong, and the exit codes;
 //! * `image`: building, signing and checking images;
 //! * `intents`: inviting devices, staging intents;
+//! * `log`: the tenant's audit log;
 //! * `payload`: what is to be signed, from a file or the command line;
 //! * `policy`: writing policies: check, pack, test, explain, format;
 //! * `qr`: QR codes for the terminal and as files;
@@ -30,6 +31,7 @@ mod device;
 mod failure;
 mod image;
 mod intents;
+mod log;
 mod payload;
 mod policy;
 mod qr;

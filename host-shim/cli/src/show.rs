@@ -7,6 +7,7 @@
 pub(crate) mod account;
 pub(crate) mod attest;
 pub(crate) mod intent;
+pub(crate) mod log;
 
 use anstyle::{AnsiColor, Style};
 use countersign_wire::client::{ApprovalKind, KeyInfo, Mechanism, Network, Signed, Status};
@@ -109,6 +110,8 @@ pub(crate) struct StatusShown {
     keystore: String,
     boot_count: u64,
     missing_sandbox_layers: Vec<String>,
+    store_room_bytes: Option<u64>,
+    refused_for_room: u64,
 }
 
 impl From<Status> for StatusShown {
@@ -123,6 +126,8 @@ impl From<Status> for StatusShown {
             keystore: status.keystore,
             boot_count: status.boot_count,
             missing_sandbox_layers: status.missing_sandbox_layers,
+            store_room_bytes: status.store_room_bytes,
+            refused_for_room: status.refused_for_room,
         }
     }
 }
@@ -157,6 +162,11 @@ impl Show for StatusShown {
             line(out, "Sandbox", "complete");
         } else {
             line(out, "Sandbox", &format!("WEAK, without: {}", self.missing_sandbox_layers.join(", ")));
+        }
+        let room = self.store_room_bytes.map(|bytes| format!("{} MiB", bytes / (1024 * 1024)));
+        line(out, "Store's room", &room.unwrap_or_else(|| "unknown".to_owned()));
+        if self.refused_for_room > 0 {
+            line(out, "", &format!("{} requests were refused for want of room", self.refused_for_room));
         }
     }
 }

@@ -142,6 +142,8 @@ fn may_be_sent_again(act: &Act) -> bool {
         | Act::ShowIntent(_)
         | Act::FindReceipt(_)
         | Act::Attest(_)
+        | Act::LogCheckpoint
+        | Act::ReadLog(_)
         | Act::Identity
         | Act::ViewIntent(_)
         | Act::ViewAccount(_)
@@ -203,6 +205,9 @@ fn answers(act: &Act, answer: &Answer) -> bool {
         Act::ShowIntent(_) => matches!(answer, Answer::Intent(_)),
         Act::FindReceipt(_) | Act::ViewReceipt(_) => matches!(answer, Answer::Receipt(_)),
         Act::Attest(_) => matches!(answer, Answer::Attested(_)),
+        Act::LogCheckpoint => matches!(answer, Answer::LogCheckpoint(_)),
+        Act::ReadLog(query) => matches!(answer, Answer::LogPage(page)
+            if page.entries.len() <= usize::from(query.entries_max)),
         Act::Identity => matches!(answer, Answer::Identity(_)),
         Act::ViewIntent(_) | Act::ViewAccount(_) => matches!(answer, Answer::View(_)),
         Act::Approve(_) => matches!(answer, Answer::Approved),

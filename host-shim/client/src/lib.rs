@@ -17,6 +17,7 @@
 //! * [`client`]: [`Client`], one call after the other or many at once;
 //! * [`control`]: the development-only channel that advances a manual clock;
 //! * `device`, with the feature of that name: what a user's own device does, and how it knows what it is talking to;
+//! * `log`, with the feature of that name: the tenant's audit log: export, verification, proofs, witnesses;
 //! * `connection`: one socket: connecting, deadlines, frames;
 //! * `pool`: the idle connections.
 
@@ -28,6 +29,8 @@ pub mod control;
 pub mod device;
 #[cfg(test)]
 mod fake_hsm;
+#[cfg(feature = "log")]
+pub mod log;
 mod pool;
 #[cfg(feature = "properties")]
 pub mod properties;

@@ -8,6 +8,7 @@ mod cleaning;
 mod device;
 mod faults;
 mod large;
+mod log;
 mod phone;
 mod policies;
 mod wallets;

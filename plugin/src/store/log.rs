@@ -13,7 +13,7 @@
 //! 35            the records
 //!
 //! record
-//! 0       1     kind: 1 account, 2 tenant, 3 audit events
+//! 0       1     kind: 1 account, 2 tenant, 3 audit events, 4 tree of an audit log
 //! 1       8     tenant fingerprint (0 for audit events)
 //! 9       8     account fingerprint (0 unless kind is 1)
 //! 17      8     version: of an account, one more with each change; else the sequence of the entry that it was made in
@@ -52,11 +52,12 @@ pub(crate) enum Kind {
     Account = 1,
     Tenant = 2,
     Audit = 3,
+    Tree = 4,
 }
 
 impl Kind {
     fn from_byte(byte: u8) -> Option<Self> {
-        [Self::Account, Self::Tenant, Self::Audit].into_iter().find(|kind| *kind as u8 == byte)
+        [Self::Account, Self::Tenant, Self::Audit, Self::Tree].into_iter().find(|kind| *kind as u8 == byte)
     }
 }
 
@@ -212,6 +213,13 @@ pub(crate) struct Entry<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct NotAnEntry;
 
+/// How long the entry is that begins here, if one does: its own word for it, within the bounds.
+pub(crate) fn entry_length(beginning: &[u8]) -> Option<usize> {
+    let length = beginning.strip_prefix(&MAGIC)?.first_chunk()?;
+    let length = u32::from_be_bytes(*length) as usize;
+    (ENTRY_HEADER_BYTES as usize..=APPEND_MAX_BYTES).contains(&length).then_some(length)
+}
+
 /// Cuts the first whole entry off. `None`: more bytes are needed. The result is untrusted until the chain over it
 /// ended in the head that NVRAM holds.
 pub(crate) fn split_first(buffer: &[u8]) -> Result<Option<Entry<'_>>, NotAnEntry> {
@@ -248,6 +256,12 @@ pub(crate) fn read_record(bytes: &[u8]) -> Result<(Name, Position, &[u8]), NotAn
     let (name, position, sealed_bytes) = reader.record_header()?;
     let sealed = bytes.get(reader.at..).unwrap_or_default();
     if sealed.len() == sealed_bytes as usize { Ok((name, position, sealed)) } else { Err(NotAnEntry) }
+}
+
+/// The sealed bytes of a record that lies there in an entry.
+pub(crate) fn sealed_at(entry: &[u8], placed: Placed) -> Option<&[u8]> {
+    let begin = usize::try_from(placed.offset + u64::from(RECORD_HEADER_BYTES)).ok()?;
+    entry.get(begin..)?.get(..placed.sealed_bytes as usize)
 }
 
 struct Reader<'a> {

@@ -6,7 +6,9 @@ use super::nvram::{Nvram, Seal, Unreadable};
 use super::regions::{self, Marks, ReadAhead};
 use super::seal::{LAST_BOOT, Sealer};
 use super::table::Table;
+use super::trees::Trees;
 use super::{Cache, Cleaning, Staged, State, Store, StoreError, Watermarks};
+use crate::audit::leaf::LogNamer;
 use crate::hal::Hal;
 use core::cell::RefCell;
 use countersign_wire::hal::{Boot, Extent, Op};
@@ -40,6 +42,7 @@ impl Store {
             staged: Staged::default(),
             commit_under_way: false,
             cleaning: Cleaning::Idle { not_before: 0 },
+            trees: Trees::default(),
             broken: None,
         };
         state.follow_chain(hal, before.head.length_bytes()).await?;
@@ -47,6 +50,9 @@ impl Store {
             return Err(StoreError::HeadMismatch);
         }
         state.fill_table(hal).await?;
+        let mut reader = Sealer::new(boot.sealing_key.expose(), hsm_id, 0);
+        let namer = LogNamer::new(reader.log_names_key());
+        state.grow_trees(hal, &mut reader, &namer).await?;
         let (end, archive_bytes) = (before.head.length_bytes(), before.archive.length_bytes());
         if boot.store.end > end || boot.archive_bytes > archive_bytes {
             hal.call(Op::CutStore { end, archive_bytes }).await?;
@@ -57,7 +63,7 @@ impl Store {
         let discard_before = before.tail.length_bytes();
         hal.call(Op::Commit { offset: end, append, nvram, discard_before }).await?;
         let sealer = Sealer::new(boot.sealing_key.expose(), hsm_id, state.boot_count);
-        Ok((Self { sealer: RefCell::new(sealer), state: RefCell::new(state) }, watermarks))
+        Ok((Self { sealer: RefCell::new(sealer), namer, state: RefCell::new(state) }, watermarks))
     }
 }
 

@@ -15,6 +15,7 @@ use hkdf::Hkdf;
 use hmac::{Hmac, Mac};
 use sha2::Sha256;
 use std::collections::BTreeMap;
+use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
 /// Where a record's nonce stands: the boot in the upper 24 bits, the counter within it in the lower 40.
@@ -127,6 +128,11 @@ impl Sealer {
         *derive(&self.root, &[b"countersign archive v2", &self.hsm_id])
     }
 
+    /// The key under which audit logs hash the names of accounts.
+    pub(crate) fn log_names_key(&self) -> Zeroizing<[u8; 32]> {
+        derive(&self.root, &[b"countersign log names v1", &self.hsm_id])
+    }
+
     /// A keyed hash of a name: what stands on the disk instead of it.
     pub(crate) fn fingerprint(&self, what: &[u8], tenant: &str, name: &str) -> [u8; 8] {
         let mut mac =
@@ -155,6 +161,39 @@ impl Sealer {
         self.key_id_cipher(tenant).decrypt_block(&mut block);
         let block: [u8; 16] = block.into();
         *block.first_chunk().expect("16 bytes hold 8")
+    }
+
+    /// Seals a reader's place in a tenant's log: deterministic authenticated encryption (RFC 5297's construction, with
+    /// HMAC-SHA-256 in both roles), so that a place means nothing to anybody else and no other can be made up. What is hidden
+    /// would tell how much the whole HSM wrote.
+    pub(crate) fn seal_place(&self, tenant: [u8; 8], place: &[u8; 32]) -> [u8; 48] {
+        let tag = self.place_mac(b"tag", tenant, place);
+        let pad = self.place_mac(b"pad", tenant, &tag[..16]);
+        let mut sealed = [0; 48];
+        sealed[..16].copy_from_slice(&tag[..16]);
+        for (out, (byte, pad)) in sealed[16..].iter_mut().zip(place.iter().zip(pad)) {
+            *out = byte ^ pad;
+        }
+        sealed
+    }
+
+    /// Opens what was sealed for this tenant.
+    pub(crate) fn open_place(&self, tenant: [u8; 8], sealed: &[u8; 48]) -> Option<[u8; 32]> {
+        let (tag, hidden) = sealed.split_at(16);
+        let pad = self.place_mac(b"pad", tenant, tag);
+        let mut place = [0; 32];
+        for (out, (byte, pad)) in place.iter_mut().zip(hidden.iter().zip(pad)) {
+            *out = byte ^ pad;
+        }
+        let expected = self.place_mac(b"tag", tenant, &place);
+        bool::from(expected[..16].ct_eq(tag)).then_some(place)
+    }
+
+    fn place_mac(&self, role: &[u8], tenant: [u8; 8], text: &[u8]) -> [u8; 32] {
+        let key = derive(&self.root, &[b"countersign log places v1 ", role, &self.hsm_id, &tenant]);
+        let mut mac = Hmac::<Sha256>::new_from_slice(key.as_slice()).expect("HMAC takes keys of any length");
+        mac.update(text);
+        mac.finalize().into_bytes().into()
     }
 
     fn key_id_cipher(&self, tenant: [u8; 8]) -> aes::Aes256 {
@@ -240,6 +279,21 @@ mod tests {
         let id = sealer.hide_key_id(ID, [9; 8]);
         assert_eq!(sealer.reveal_key_id(ID.tenant, &id), ID.account);
         assert_ne!(sealer.reveal_key_id([0; 8], &id), ID.account);
+    }
+
+    #[test]
+    fn i9_a_place_in_a_log_opens_for_its_tenant_alone_and_only_as_it_was_sealed() {
+        let sealer = sealer(1);
+        let sealed = sealer.seal_place([1; 8], &[7; 32]);
+        assert_eq!(sealer.open_place([1; 8], &sealed), Some([7; 32]));
+        assert_eq!(sealer.open_place([2; 8], &sealed), None);
+        assert_eq!(Sealer::new(&[6; 32], [8; 16], 1).open_place([1; 8], &sealed), None);
+        for at in 0..48 {
+            let mut other = sealed;
+            other[at] ^= 1;
+            assert_eq!(sealer.open_place([1; 8], &other), None, "byte {at}");
+        }
+        assert_ne!(sealer.seal_place([1; 8], &[8; 32])[16..], sealed[16..]);
     }
 
     #[test]

@@ -51,11 +51,12 @@ impl Packed {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct TooLong;
 
-/// The rows of all accounts and tenants.
+/// The rows of all accounts, tenants and trees of audit logs.
 #[derive(Default)]
 pub(crate) struct Table {
     accounts: BTreeMap<[u8; 8], BTreeMap<[u8; 8], Packed>>,
     tenants: BTreeMap<[u8; 8], Packed>,
+    trees: BTreeMap<[u8; 8], Packed>,
     live_bytes: u64,
 }
 
@@ -77,6 +78,7 @@ impl Table {
         let before = match name.kind {
             Kind::Account => self.accounts.entry(name.id.tenant).or_default().insert(name.id.account, packed),
             Kind::Tenant => self.tenants.insert(name.id.tenant, packed),
+            Kind::Tree => self.trees.insert(name.id.tenant, packed),
             Kind::Audit => return Ok(()),
         };
         self.live_bytes += u64::from(packed.length_bytes());
@@ -89,6 +91,7 @@ impl Table {
         match kind {
             Kind::Account => self.accounts.get(&id.tenant)?.get(&id.account).copied().map(Packed::row),
             Kind::Tenant => self.tenants.get(&id.tenant).copied().map(Packed::row),
+            Kind::Tree => self.trees.get(&id.tenant).copied().map(Packed::row),
             Kind::Audit => None,
         }
     }
@@ -96,6 +99,11 @@ impl Table {
     /// Whether the record that lies at this offset is the newest of its name.
     pub(crate) fn is_newest(&self, name: Name, offset: u64) -> bool {
         self.row(name.kind, name.id).is_some_and(|row| row.offset == offset)
+    }
+
+    /// The tenants whose audit logs have a tree.
+    pub(crate) fn trees(&self) -> Vec<[u8; 8]> {
+        self.trees.keys().copied().collect()
     }
 
     /// How many accounts a tenant has.

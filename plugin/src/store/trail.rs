@@ -1,11 +1,14 @@
 //! Reading a store from outside, for whoever holds its sealing key: what each entry holds, and the audit trail as one
 //! list. It changes nothing and trusts nothing: a trail is what NVRAM's chains say it is, or an error.
 
-use super::log::{Chain, Kind, RECORD_HEADER_BYTES, split_first};
+use super::log::{Chain, Kind, sealed_at, split_first};
 use super::nvram::Nvram;
 use super::seal::Sealer;
+pub use super::trees::{Place, TreeRecord};
+use crate::audit::leaf::LogNamer;
 pub use crate::audit::{Event, Signs, Used, What};
 use crate::record::{Account, TenantState};
+use countersign_wire::names::{AccountName, TenantName};
 
 /// What a sealed record holds.
 #[derive(Clone, Debug, PartialEq)]
@@ -16,6 +19,8 @@ pub enum Content {
     Tenant(TenantState),
     /// The audit events of one commit, in order.
     Events(Vec<Event>),
+    /// The tree of a tenant's audit log, as it was somewhere.
+    Tree(Box<TreeRecord>),
 }
 
 /// One record of an entry.
@@ -43,12 +48,35 @@ pub enum Unreadable {
 /// Opens records of one HSM.
 pub struct Reader {
     sealer: Sealer,
+    namer: LogNamer,
 }
 
 impl Reader {
     /// For the HSM with this id and sealing key.
     pub fn new(sealing_key: &[u8], hsm_id: [u8; 16]) -> Self {
-        Self { sealer: Sealer::new(sealing_key, hsm_id, 0) }
+        let sealer = Sealer::new(sealing_key, hsm_id, 0);
+        let namer = LogNamer::new(sealer.log_names_key());
+        Self { sealer, namer }
+    }
+
+    /// The leaves of a tenant's audit log, out of the whole trail: what the tenant can read, and its tree is made of.
+    pub fn leaves(&self, tenant: &TenantName, trail: &[Event]) -> Vec<Vec<u8>> {
+        let opens = |event: &Event| {
+            event.tenant.as_ref() == Some(tenant) && matches!(event.what, What::LogOpened { .. })
+        };
+        let opened = trail.iter().skip_while(|event| !opens(event));
+        let of_it = opened.filter(|event| event.tenant.as_ref().is_none_or(|whose| whose == tenant));
+        of_it.map(|event| self.namer.leaf(event)).collect()
+    }
+
+    /// The leaf of one event.
+    pub fn leaf(&self, event: &Event) -> Vec<u8> {
+        self.namer.leaf(event)
+    }
+
+    /// What the tenant's audit log calls an account where names are hashed.
+    pub fn pseudonym(&self, tenant: &TenantName, account: &AccountName) -> String {
+        self.namer.name(countersign_wire::hal::LogNames::Hashed, tenant, account)
     }
 
     /// The records of the first entry in `bytes`, and its length.
@@ -56,15 +84,13 @@ impl Reader {
         let entry = split_first(bytes).ok().flatten().ok_or(Unreadable::NotAnEntry)?;
         let mut records = Vec::with_capacity(entry.records.len());
         for (name, placed) in entry.records {
-            let begin = usize::try_from(placed.offset + u64::from(RECORD_HEADER_BYTES));
-            let rest = begin.ok().and_then(|begin| entry.bytes.get(begin..));
-            let sealed = rest.and_then(|rest| rest.get(..placed.sealed_bytes as usize));
-            let sealed = sealed.ok_or(Unreadable::NotAnEntry)?;
+            let sealed = sealed_at(entry.bytes, placed).ok_or(Unreadable::NotAnEntry)?;
             let plain = self.sealer.open(name, placed.position, sealed).ok_or(Unreadable::Record)?;
             let content = match name.kind {
                 Kind::Account => countersign_wire::decode_packed(&plain).map(Content::Account),
                 Kind::Tenant => countersign_wire::decode_packed(&plain).map(Content::Tenant),
                 Kind::Audit => countersign_wire::decode_packed(&plain).map(Content::Events),
+                Kind::Tree => countersign_wire::decode_packed(&plain).map(Content::Tree),
             };
             let position = u64::from_be_bytes(placed.position.to_bytes());
             let content = content.map_err(|_| Unreadable::Record)?;

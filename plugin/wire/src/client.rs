@@ -6,6 +6,7 @@ use crate::device::{
     Approve, Decline, DeviceAct, EnrollSealed, EnrolledSealed, Identity, IntentApproval, IntentId,
     IntentState, SignedStatement, ViewAccount, ViewIntent, ViewReceipt,
 };
+use crate::log::{LogCheckpoint, LogPage, LogQuery};
 use crate::names::{AccountName, ApiKey, KeyLabel, KeyName, TypedCode};
 use crate::path::DerivationPath;
 use crate::reason::Refusal;
@@ -74,6 +75,10 @@ pub enum Act {
     /// The HSM's word for itself and the image that it runs, for a nonce of [`NONCE_MIN_BYTES`](crate::hal::NONCE_MIN_BYTES) to
     /// [`NONCE_MAX_BYTES`](crate::hal::NONCE_MAX_BYTES). Answers [`Answer::Attested`].
     Attest(ByteBuf),
+    /// How the tenant's audit log is now. Answers [`Answer::LogCheckpoint`].
+    LogCheckpoint,
+    /// Entries of the tenant's audit log. Answers [`Answer::LogPage`].
+    ReadLog(LogQuery),
     /// Of a device: the plugin's keys. Answers [`Answer::Identity`].
     Identity,
     /// Of a device: what it is asked to approve. Answers [`Answer::View`].
@@ -114,6 +119,8 @@ impl Act {
         "show-intent",
         "find-receipt",
         "attest",
+        "log-checkpoint",
+        "read-log",
         "identity",
         "view-intent",
         "view-account",
@@ -613,6 +620,10 @@ pub enum Answer {
     Receipt(SignedStatement),
     /// To [`Act::Attest`]: a COSE_Sign1, encoded.
     Attested(ByteBuf),
+    /// To [`Act::LogCheckpoint`].
+    LogCheckpoint(LogCheckpoint),
+    /// To [`Act::ReadLog`].
+    LogPage(LogPage),
     /// To [`Act::Identity`].
     Identity(Identity),
     /// To [`Act::ViewIntent`] and [`Act::ViewAccount`].
@@ -669,6 +680,10 @@ pub struct Status {
     pub boot_count: u64,
     /// Sandbox layers that are missing; empty unless the operator allowed a weak sandbox.
     pub missing_sandbox_layers: Vec<String>,
+    /// How much room the store's disk has, in bytes, as the firmware last said; `None`: it does not know.
+    pub store_room_bytes: Option<u64>,
+    /// Requests since the start that were refused for want of room.
+    pub refused_for_room: u64,
 }
 
 /// The API key is good.
@@ -734,6 +749,8 @@ pub struct AccountInfo {
     pub frozen: Option<u64>,
     /// How many signatures it made.
     pub signatures: u64,
+    /// What the tenant's audit log calls it from now on: its name, or a keyed hash of it.
+    pub log_name: String,
 }
 
 /// One key as the host may see it.

@@ -21,6 +21,10 @@ pub const READ_MAX_BYTES: u32 = 256 * 1024;
 /// The most bytes one [`Op::Commit`] may append.
 pub const APPEND_MAX_BYTES: usize = 768 * 1024;
 
+/// With less room than this on the store's disk, the plugin begins nothing new: what is left is for users who freeze their
+/// accounts, and for what was begun before.
+pub const STORE_RESERVE_BYTES: u64 = 8 * 1024 * 1024;
+
 /// Secret bytes: zeroized on drop, never printed.
 #[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -162,6 +166,32 @@ pub struct Tenant {
     pub policy: Option<ByteBuf>,
     /// The freezes that its operator has lifted.
     pub lifted: Vec<Lifted>,
+    /// What its audit log calls accounts.
+    pub log_names: LogNames,
+}
+
+/// What an audit log calls accounts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LogNames {
+    /// By their names.
+    #[default]
+    Plain,
+    /// By a keyed hash of their names.
+    Hashed,
+}
+
+impl LogNames {
+    /// Every way there is.
+    pub const ALL: &[LogNames] = &[LogNames::Plain, LogNames::Hashed];
+
+    /// The word used in `tenants.toml`, on the command line and in the documentation.
+    pub const fn word(self) -> &'static str {
+        match self {
+            LogNames::Plain => "plain",
+            LogNames::Hashed => "hashed",
+        }
+    }
 }
 
 /// A freeze that was lifted: it does so once, since the next freeze has another number.
@@ -284,6 +314,15 @@ pub enum Op {
         /// What to append; at most [`APPEND_MAX_BYTES`].
         append: ByteBuf,
     },
+    /// Read from the archive exactly `length_bytes`. Gives [`Value::Bytes`]; less is a fault.
+    ReadArchive {
+        /// From where.
+        offset: u64,
+        /// How many; at most [`READ_MAX_BYTES`].
+        length_bytes: u32,
+    },
+    /// How much room log and archive have to grow. Gives [`Value::Room`].
+    Room,
     /// Make a secp256k1 key pair in the keystore. Gives [`Value::KeyPair`].
     GenerateKeyPair,
     /// ECDSA over a 32-byte digest with a wrapped private key. Gives [`Value::Signature`]. Not yet low-S.
@@ -348,6 +387,8 @@ pub struct PluginClaims {
     pub statement_key: ByteArray<65>,
     /// What is sealed to the plugin with.
     pub sealing_key: ByteArray<65>,
+    /// What the plugin signs checkpoints of audit logs with: Ed25519.
+    pub log_key: ByteArray<32>,
     /// The newest head of the store's chain.
     pub store_head: ByteArray<32>,
     /// How many entries that chain has.
@@ -374,6 +415,8 @@ pub enum Value {
     Random(Secret),
     /// Bytes of the store, untrusted.
     Bytes(ByteBuf),
+    /// What the store's disk has room for, in bytes; `None`: the firmware cannot tell.
+    Room(Option<u64>),
     /// A new key pair.
     KeyPair {
         /// The private key, wrapped by a key that never leaves the keystore; at most 256 bytes.

@@ -2,6 +2,7 @@
 //!
 //! * [`client`]: between the untrusted host side and the plugin. Every byte the plugin receives here is hostile.
 //! * [`device`]: what users' devices say, through that side.
+//! * [`log`]: the audit log, as the host reads it.
 //! * [`hal`]: between the plugin and the firmware of the HSM that runs it. Both ends are inside the boundary.
 //! * [`frame`]: how either kind of message is cut out of a byte stream.
 //! * [`names`]: the untrusted values that have exactly one constructor each: names, codes, API keys.
@@ -17,6 +18,7 @@ pub mod client;
 pub mod device;
 pub mod frame;
 pub mod hal;
+pub mod log;
 pub mod names;
 pub mod path;
 #[cfg(any(test, feature = "properties"))]

@@ -15,7 +15,7 @@ pub const OTHER: &str = "other";
 const DONE: &str = "done";
 
 /// Every kind of call, as the metrics name it.
-pub const CALLS: [&str; 11] = [
+pub const CALLS: [&str; 12] = [
     "random",
     "read-store",
     "cut-store",
@@ -27,6 +27,7 @@ pub const CALLS: [&str; 11] = [
     "mac",
     "endorse",
     "attest",
+    "room",
 ];
 
 /// How a call may end.
@@ -66,6 +67,7 @@ pub const fn call(op: &Op) -> &'static str {
         Op::Mac { .. } => "mac",
         Op::Endorse { .. } => "endorse",
         Op::Attest { .. } => "attest",
+        Op::Room => "room",
     }
 }
 

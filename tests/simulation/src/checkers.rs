@@ -4,12 +4,14 @@
 //! * [`approvals`]: grants and signatures (I1, I2, I3, I11);
 //! * [`guessing`]: failures, locks and budgets (I4);
 //! * [`limits`]: what policy lets be spent;
+//! * [`log`]: the tenants' audit logs (I13);
 //! * [`replies`]: what may be told, and when; what was told stays true (I9, I13);
 //! * [`store`]: what is written, and when it opens (I6).
 
 mod approvals;
 mod guessing;
 mod limits;
+mod log;
 mod replies;
 mod store;
 
@@ -224,6 +226,7 @@ checkers! {
     opening: store::OpensExactlyWhenWhole,
     versions: store::EachVersionIsMadeOnce,
     trail: store::TrailIsComplete,
+    logs: log::LogsAreTheTrail,
     grants: approvals::OneGrantPerApproval,
     steps: approvals::StepsOnlyRise,
     signing: approvals::NoGrantNoSignature,

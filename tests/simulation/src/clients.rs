@@ -7,6 +7,7 @@ use countersign_wire::client::{
     Mechanism, Operation, Outcome, Payload, Reply, Request, RequestId, Sign, TotpHash, TotpParameters,
     TwoCodes,
 };
+use countersign_wire::log::{LogQuery, LogStart};
 use countersign_wire::names::{AccountName, ApiKey, KeyLabel, TenantName, TypedCode};
 use countersign_wire::reason::Reason;
 use fastrand::Rng;
@@ -167,8 +168,15 @@ impl Clients {
                 return Ask { tenant: None, request: Some(request) };
             }
             2 => {
-                let act =
-                    [Act::Status, Act::Login, Act::Random(rng.u16(..40)), Act::FindKeys(KeyQuery::All(None))];
+                let from = if rng.bool() { LogStart::Beginning } else { LogStart::Recent };
+                let act = [
+                    Act::Status,
+                    Act::Login,
+                    Act::Random(rng.u16(..40)),
+                    Act::FindKeys(KeyQuery::All(None)),
+                    Act::LogCheckpoint,
+                    Act::ReadLog(LogQuery { from, entries_max: rng.u16(1..200) }),
+                ];
                 return request(tenant, id, act[rng.usize(..act.len())].clone());
             }
             _ => {}

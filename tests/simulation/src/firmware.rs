@@ -168,7 +168,20 @@ impl Hardware<'_> {
                 }
                 Ok(Value::Random(Secret::new(self.random((*length_bytes).into()))))
             }
-            Op::ReadStore { offset, length_bytes } => self.read(*offset, *length_bytes),
+            Op::ReadStore { offset, length_bytes } => {
+                let bytes = self.disk.log.read(*offset, offset + u64::from(*length_bytes));
+                let bytes = bytes.map(<[u8]>::to_vec);
+                self.read(bytes)
+            }
+            Op::ReadArchive { offset, length_bytes } => {
+                let bytes = self.disk.archive.read(*offset, offset + u64::from(*length_bytes));
+                let bytes = bytes.map(<[u8]>::to_vec);
+                self.read(bytes)
+            }
+            Op::Room => {
+                let room = if self.disk.full { 0 } else { 1 << 30 };
+                Ok(Value::Room(if self.rng.u8(..8) == 0 { None } else { Some(room) }))
+            }
             Op::CutStore { end, archive_bytes } => {
                 if self.strike(self.weather.write_fault, "fault: cut") {
                     return Err(Fault::Store);
@@ -204,13 +217,11 @@ impl Hardware<'_> {
         }
     }
 
-    fn read(&mut self, offset: u64, length_bytes: u32) -> Result<Value, Fault> {
+    fn read(&mut self, bytes: Option<Vec<u8>>) -> Result<Value, Fault> {
         if self.strike(self.weather.unreadable, "fault: unreadable") {
             return Err(Fault::StoreUnreadable);
         }
-        let bytes =
-            self.disk.log.read(offset, offset + u64::from(length_bytes)).ok_or(Fault::StoreUnreadable)?;
-        let mut bytes = bytes.to_vec();
+        let mut bytes = bytes.ok_or(Fault::StoreUnreadable)?;
         if !bytes.is_empty() && self.strike(self.weather.flipped_read, "fault: flipped read") {
             let at = self.rng.usize(..bytes.len());
             bytes[at] ^= 1 << self.rng.u8(..8);

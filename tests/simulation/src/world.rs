@@ -37,8 +37,8 @@ use countersign_plugin::machine::Plugin;
 use countersign_plugin::store::nvram::Nvram;
 use countersign_wire::client::{Answer, ClockMode, Outcome, Reply};
 use countersign_wire::hal::{
-    APPEND_MAX_BYTES, Boot, Delivery, Event as Happened, Extent, NVRAM_MAX_BYTES, Op, Output, READ_MAX_BYTES,
-    Secret, Tenant,
+    APPEND_MAX_BYTES, Boot, Delivery, Event as Happened, Extent, LogNames, NVRAM_MAX_BYTES, Op, Output,
+    READ_MAX_BYTES, Secret, Tenant,
 };
 use countersign_wire::names::TenantName;
 use countersign_wire::{decode, encode};
@@ -85,6 +85,7 @@ fn tenant(name: &str) -> Tenant {
         accounts_max: (name == "b").then_some(3),
         policy: (name == LIMITED_TENANT).then(|| money::policy().into()),
         lifted: Vec::new(),
+        log_names: if name == "b" { LogNames::Hashed } else { LogNames::Plain },
     }
 }
 
@@ -332,7 +333,7 @@ impl World {
             Op::CutStore { end, archive_bytes } => (*end > self.disk.log.end()
                 || *archive_bytes > self.disk.archive.end())
             .then(|| "a cut beyond the end".to_owned()),
-            Op::ReadStore { length_bytes, .. } => {
+            Op::ReadStore { length_bytes, .. } | Op::ReadArchive { length_bytes, .. } => {
                 (*length_bytes > READ_MAX_BYTES).then(|| "a read beyond the limit".to_owned())
             }
             _ => None,
@@ -529,6 +530,8 @@ fn word(answer: &Answer) -> &'static str {
         Answer::Signed(_) => "signed",
         Answer::LoggedIn => "logged-in",
         Answer::Ended => "ended",
+        Answer::LogCheckpoint(_) => "log-checkpoint",
+        Answer::LogPage(_) => "log-page",
         _ => "of a device, or for one",
     }
 }

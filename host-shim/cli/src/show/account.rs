@@ -22,6 +22,8 @@ pub(crate) struct AccountShown {
     /// Which freeze holds it.
     frozen: Option<u64>,
     signatures: u64,
+    /// What the audit log calls it.
+    log_name: String,
 }
 
 impl From<AccountInfo> for AccountShown {
@@ -39,6 +41,7 @@ impl From<AccountInfo> for AccountShown {
             passkeys: account.passkeys,
             frozen: account.frozen,
             signatures: account.signatures,
+            log_name: account.log_name,
         }
     }
 }
@@ -50,6 +53,7 @@ impl Show for AccountShown {
         line(out, "  factor", &factor(self.totp));
         line(out, "  devices", &format!("{}, and {} passkeys", self.devices, self.passkeys));
         line(out, "  signed", &self.signatures.to_string());
+        line(out, "  in the log", &self.log_name);
         let failures = format!("{} in a row; {} more allowed", self.consecutive_failures, self.failures_left);
         line(out, "  failures", &failures);
         for payee in &self.payees {

@@ -140,6 +140,8 @@ pub(crate) fn status() -> Status {
         keystore: "embedded".to_owned(),
         boot_count: 3,
         missing_sandbox_layers: Vec::new(),
+        store_room_bytes: Some(5 << 30),
+        refused_for_room: 0,
     }
 }
 
@@ -181,6 +183,7 @@ pub(crate) fn account() -> AccountInfo {
         passkeys: 2,
         frozen: None,
         signatures: 7,
+        log_name: "hmac:0011".to_owned(),
     }
 }
 
@@ -198,5 +201,6 @@ pub(crate) fn account_json() -> Value {
         "passkeys": 2,
         "frozen": null,
         "signatures": 7,
+        "log_name": "hmac:0011",
     })
 }

@@ -6,6 +6,7 @@ use countersign_wire::client::{
     StageSign, StagedIntent, Subject, TotpParameters, TwoCodes, Welcome,
 };
 use countersign_wire::device::Decline;
+use countersign_wire::log::{LogQuery, LogStart};
 use countersign_wire::names::TypedCode;
 use nix::sys::socket::{AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, connect, listen, socket};
 use serde_bytes::{ByteArray, ByteBuf};
@@ -79,6 +80,8 @@ fn acts() -> Vec<Act> {
         Act::ContextSign(ContextSign { operation: operation(), payload: payload() }),
         Act::ContextEnd(operation()),
         Act::Identity,
+        Act::LogCheckpoint,
+        Act::ReadLog(LogQuery { from: LogStart::Beginning, entries_max: 1 }),
         Act::ShowIntent(StagedIntent { account: "alice".parse().unwrap(), intent: RequestId::new([4; 16]) }),
         Act::Stage(Subject::Sign(StageSign { key: "alice/k".parse().unwrap(), payload: payload() })),
         Act::Decline(Decline {
@@ -177,6 +180,8 @@ fn sends_again_under_the_same_id_only_where_that_is_harmless() {
         | Act::ShowIntent(_)
         | Act::FindReceipt(_)
         | Act::Attest(_)
+        | Act::LogCheckpoint
+        | Act::ReadLog(_)
         | Act::Identity
         | Act::ViewIntent(_)
         | Act::ViewAccount(_)

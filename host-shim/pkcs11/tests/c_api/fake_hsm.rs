@@ -454,6 +454,8 @@ impl State {
             keystore: "fake".into(),
             boot_count: self.boot_count,
             missing_sandbox_layers: Vec::new(),
+            store_room_bytes: None,
+            refused_for_room: 0,
         }
     }
 }

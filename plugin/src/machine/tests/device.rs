@@ -7,8 +7,8 @@ use countersign_approvals::statement::{self, Signed};
 use countersign_wire::client::{Act, Answer, ClockMode, Outcome, Reply, Request, TotpHash};
 use countersign_wire::device::Identity;
 use countersign_wire::hal::{
-    APPEND_MAX_BYTES, Boot, Delivery, Event, Extent, Fault, NVRAM_MAX_BYTES, Op, Output, READ_MAX_BYTES,
-    Secret, Tenant, Time, Value,
+    APPEND_MAX_BYTES, Boot, Delivery, Event, Extent, Fault, LogNames, NVRAM_MAX_BYTES, Op, Output,
+    READ_MAX_BYTES, Secret, Tenant, Time, Value,
 };
 use countersign_wire::names::{ApiKey, TenantName};
 use countersign_wire::reason::{Reason, Refusal};
@@ -40,6 +40,8 @@ pub(super) struct Device {
     /// Every second of them is.
     pub(super) flaky_roots: bool,
     roots: u64,
+    /// What the disk has room for, as it says.
+    pub(super) room: Option<u64>,
     pub(super) halted: Option<String>,
     pub(super) tenants: Vec<Tenant>,
     hsm_id: u8,
@@ -74,6 +76,7 @@ pub(super) fn tenant(name: &str) -> Tenant {
         accounts_max: None,
         policy: None,
         lifted: Vec::new(),
+        log_names: LogNames::Plain,
     }
 }
 
@@ -99,6 +102,7 @@ impl Device {
             wrong_roots: false,
             flaky_roots: false,
             roots: 0,
+            room: Some(1 << 40),
             halted: None,
             tenants: vec![tenant("a"), tenant("b")],
             sealing_key: 9,
@@ -285,6 +289,14 @@ impl Device {
                 }
                 Ok(Value::Bytes(bytes.into()))
             }
+            Op::ReadArchive { offset, length_bytes } => {
+                assert!(length_bytes <= READ_MAX_BYTES);
+                let from = usize::try_from(offset).unwrap();
+                let bytes =
+                    self.archive.get(from..from + length_bytes as usize).ok_or(Fault::StoreUnreadable)?;
+                Ok(Value::Bytes(bytes.to_vec().into()))
+            }
+            Op::Room => Ok(Value::Room(self.room)),
             Op::CutStore { end, archive_bytes } => {
                 assert!(
                     end <= self.begin + self.store.len() as u64 && archive_bytes <= self.archive.len() as u64
@@ -387,6 +399,8 @@ fn name(op: &Op) -> &'static str {
     match op {
         Op::Random { .. } => "random",
         Op::ReadStore { .. } => "read",
+        Op::ReadArchive { .. } => "read-archive",
+        Op::Room => "room",
         Op::CutStore { .. } => "cut",
         Op::Archive { .. } => "archive",
         Op::Commit { .. } => "commit",

@@ -1,7 +1,7 @@
 //! The end of a history: the faults stop, and the HSM must go on.
 
 use super::{Checked, World, liveness};
-use crate::clients::{self, Ask};
+use crate::clients::{self, Ask, TENANTS};
 use crate::history::{Condition, Event};
 use crate::weather::Weather;
 use countersign_plugin::store::nvram::Nvram;
@@ -50,6 +50,9 @@ impl World {
             self.must(user.tenant, Act::ShowAccount(user.name.clone()), "a confirmed account is shown")?;
         }
         self.note(Event::Settled)?;
+        for tenant in TENANTS {
+            self.must(tenant, Act::LogCheckpoint, "a log is told")?;
+        }
         self.finish()
     }
 

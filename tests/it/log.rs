@@ -1,0 +1,305 @@
+//! The audit log of a real HSM: exported, verified by others, through restarts, cleaning and kills; and what the command line
+//! says to whoever changes it.
+
+use countersign_client::log::tlog::note::KeyType;
+use countersign_client::log::tlog::tile::{Content, Tile};
+use countersign_tests::backend::{digest, reason, sign_act};
+use countersign_tests::{Hsm, Keystore, User, cli, on_both_keystores, on_embedded};
+use countersign_wire::client::Act;
+use countersign_wire::client::Mechanism::Digest;
+use countersign_wire::log::{LogQuery, LogStart};
+use countersign_wire::reason::Reason;
+use serde_json::Value;
+use std::fs;
+use std::path::{Path, PathBuf};
+use tlog_tiles::{HashReader, TileHashReader, TileReader, record_hash, stored_hash_index};
+
+on_both_keystores!(i13_an_exported_log_verifies_with_others_and_goes_on_through_restarts_kills_and_cleaning);
+on_embedded!(
+    i13_whatever_is_done_to_an_export_is_named,
+    i9_a_tenants_log_names_no_other_tenant_and_hashed_names_name_nobody,
+    proofs_and_cosignatures_are_what_ordinary_tooling_takes,
+    the_newest_entries_are_shown_and_the_room_is_told,
+    i7_no_secret_and_no_code_stands_in_a_log,
+);
+
+fn log_folder(hsm: &Hsm) -> PathBuf {
+    hsm.folder().join("audit")
+}
+
+fn path(path: &Path) -> &str {
+    path.to_str().expect("a test's folder has a plain name")
+}
+
+fn export(hsm: &Hsm) -> Value {
+    cli::run(hsm, &["log", "export", "--out", path(&log_folder(hsm))]).done()
+}
+
+/// Verifies with the key of the first export, kept apart.
+fn verify(hsm: &Hsm, vkey: &str) -> cli::Ended {
+    let seen = hsm.folder().join("seen");
+    cli::run(hsm, &["log", "verify", path(&log_folder(hsm)), "--vkey", vkey, "--seen", path(&seen)])
+}
+
+/// Tiles as another library asks for them; it puts the height into their names.
+struct Tiles(PathBuf);
+
+impl TileReader for Tiles {
+    fn height(&self) -> u8 {
+        8
+    }
+
+    fn read_tiles(&self, tiles: &[tlog_tiles::Tile]) -> Result<Vec<Vec<u8>>, tlog_tiles::Error> {
+        let read = |tile: &tlog_tiles::Tile| {
+            fs::read(self.0.join(tile.path().replacen("tile/8/", "tile/", 1))).expect("every tile is there")
+        };
+        Ok(tiles.iter().map(read).collect())
+    }
+
+    fn save_tiles(&self, _: &[tlog_tiles::Tile], _: &[Vec<u8>]) {}
+}
+
+/// The entries of an export, each verified with `signed_note` and `tlog_tiles` alone.
+fn verified_by_others(folder: &Path, vkey: &str) -> Vec<Value> {
+    let note = fs::read(folder.join("checkpoint")).expect("there is a checkpoint");
+    let note = signed_note::Note::from_bytes(&note).expect("it is a note");
+    let key = signed_note::StandardVerifier::new(vkey).expect("a key");
+    let (verified, _) =
+        note.verify(&signed_note::VerifierList::new(vec![Box::new(key)])).expect("the log's key signed it");
+    assert_eq!(verified.len(), 1);
+    let checkpoint = tlog_tiles::Checkpoint::from_bytes(note.text()).expect("it is a checkpoint");
+    let tiles = Tiles(folder.to_owned());
+    let hashes = TileHashReader::new(checkpoint.size(), *checkpoint.hash(), &tiles);
+    let mut entries = Vec::new();
+    for tile in Tile::of_level(Content::Entries, 0, checkpoint.size()) {
+        let bytes = fs::read(folder.join(tile.path())).expect("every bundle is there");
+        let mut rest = bytes.as_slice();
+        while let Some((length, more)) = rest.split_first_chunk::<2>() {
+            let (entry, more) = more.split_at(u16::from_be_bytes(*length).into());
+            let index = stored_hash_index(0, entries.len() as u64);
+            let signed = hashes.read_hashes(&[index]).expect("the tiles are those of the checkpoint");
+            assert_eq!(signed, [record_hash(entry)], "entry {}", entries.len());
+            entries.push(serde_json::from_slice(entry).expect("an entry is JSON"));
+            rest = more;
+        }
+    }
+    assert_eq!(entries.len() as u64, checkpoint.size());
+    entries
+}
+
+fn count(entries: &[Value], what: &str) -> usize {
+    entries.iter().filter(|entry| entry["what"] == what).count()
+}
+
+/// Refusals grow the store and cost little.
+fn refuse(hsm: &Hsm, alice: &User, times: usize) {
+    std::thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| {
+                for _ in 0..times / 8 {
+                    let act = sign_act(&alice.key.label, digest(1), Some("12 456"));
+                    assert_eq!(reason(hsm.ask(act)), Reason::MalformedCode);
+                }
+            });
+        }
+    });
+}
+
+fn i13_an_exported_log_verifies_with_others_and_goes_on_through_restarts_kills_and_cleaning(
+    keystore: Keystore,
+) {
+    let mut hsm = Hsm::start(keystore);
+    let alice = hsm.user("alice", &[Digest]);
+    hsm.sign(&alice, digest(1), &alice.phone.code(hsm.advance(30))).expect("a right code signs");
+    assert_eq!(reason(hsm.sign(&alice, digest(1), &alice.phone.wrong_code(hsm.now()))), Reason::WrongCode);
+    let first = export(&hsm);
+    let vkey = first["vkey"].as_str().expect("a key").to_owned();
+    let entries = verified_by_others(&log_folder(&hsm), &vkey);
+    assert_eq!(entries[0]["what"], "log-opened");
+    assert_eq!((count(&entries, "granted"), count(&entries, "refused")), (1, 1));
+    verify(&hsm, &vkey).done();
+    let archive = hsm.store_folder().join("archive");
+    let archived = || fs::metadata(&archive).expect("it is there").len();
+    while archived() == 0 {
+        refuse(&hsm, &alice, 800);
+    }
+    let grown = export(&hsm);
+    let entries = verified_by_others(&log_folder(&hsm), &vkey);
+    assert_eq!(grown["size"], entries.len());
+    assert_eq!(verify(&hsm, &vkey).done()["seen_before"], first["size"]);
+    hsm.kill_and_run();
+    hsm.sign(&alice, digest(2), &alice.phone.code(hsm.advance(30))).expect("a right code signs");
+    hsm.stop();
+    hsm.run();
+    let last = export(&hsm);
+    let after = verified_by_others(&log_folder(&hsm), &vkey);
+    assert_eq!(after[..entries.len()], entries, "what was there stays");
+    assert_eq!((count(&after, "booted"), count(&after, "granted")), (3, 2));
+    assert_eq!(verify(&hsm, &vkey).done()["size"], last["size"]);
+    // From the very beginning, into another folder: the same.
+    let other = hsm.folder().join("again");
+    let again = cli::run(&hsm, &["log", "export", "--out", path(&other), "--vkey", &vkey]).done();
+    assert_eq!(again["root"], last["root"]);
+    assert_eq!(verified_by_others(&other, &vkey), after);
+}
+
+fn i13_whatever_is_done_to_an_export_is_named(keystore: Keystore) {
+    let hsm = Hsm::start(keystore);
+    let alice = hsm.user("alice", &[Digest]);
+    refuse(&hsm, &alice, 320);
+    let exported = export(&hsm);
+    let vkey = exported["vkey"].as_str().expect("a key").to_owned();
+    let folder = log_folder(&hsm);
+    let bundle = folder.join("tile/entries/000");
+    let good = fs::read(&bundle).expect("it has more than 256 entries");
+    let named = |word: &str| {
+        let ended = verify(&hsm, &vkey);
+        assert_eq!((ended.code, &ended.json["refused"]), (3, &Value::from(word)), "{}", ended.json);
+        assert_eq!(ended.json["by"], "verifier");
+    };
+    let mut edited = good.clone();
+    edited[10] ^= 1;
+    fs::write(&bundle, &edited).expect("the folder is ours");
+    named("edited");
+    let first = 2 + usize::from(u16::from_be_bytes([good[0], good[1]]));
+    fs::write(&bundle, &good[first..]).expect("the folder is ours");
+    named("deleted");
+    let second = first + 2 + usize::from(u16::from_be_bytes([good[first], good[first + 1]]));
+    let swapped = [&good[first..second], &good[..first], &good[second..]].concat();
+    fs::write(&bundle, swapped).expect("the folder is ours");
+    named("reordered");
+    fs::write(&bundle, &good).expect("the folder is ours");
+    let size = exported["size"].as_u64().expect("a size");
+    let last = Tile::of_level(Content::Entries, size - 1, size).next().expect("there is one");
+    let last = folder.join(last.path());
+    let kept = fs::read(&last).expect("it is there");
+    fs::remove_file(&last).expect("the folder is ours");
+    named("truncated");
+    fs::write(&last, kept).expect("the folder is ours");
+    let checkpoint = folder.join("checkpoint");
+    let note = fs::read_to_string(&checkpoint).expect("it is there");
+    fs::write(&checkpoint, note.replace(&format!("\n{size}\n"), &format!("\n{}\n", size - 1)))
+        .expect("the folder is ours");
+    named("wrong-signature");
+    fs::write(&checkpoint, &note).expect("the folder is ours");
+    verify(&hsm, &vkey).done();
+    // An older copy of the whole export.
+    let older = hsm.folder().join("older");
+    fs::rename(&folder, &older).expect("the folder is ours");
+    refuse(&hsm, &alice, 8);
+    export(&hsm);
+    verify(&hsm, &vkey).done();
+    fs::remove_dir_all(&folder).expect("the folder is ours");
+    fs::rename(&older, &folder).expect("the folder is ours");
+    named("rolled-back");
+}
+
+fn i9_a_tenants_log_names_no_other_tenant_and_hashed_names_name_nobody(keystore: Keystore) {
+    let mut hsm = Hsm::init(keystore, &["default", "other"]);
+    hsm.set_tenant("default", &["--log-names", "hashed"]);
+    hsm.run();
+    let (ours, theirs) = (hsm.api_key().clone(), hsm.api_key_of("other").clone());
+    let (alice, bobby) = (hsm.user_of(&ours, "alice", &[Digest]), hsm.user_of(&theirs, "bobby", &[Digest]));
+    export(&hsm);
+    let text = fs::read_dir(log_folder(&hsm).join("tile/entries/000.p")).expect("it is short");
+    let text: Vec<u8> = text.flat_map(|file| fs::read(file.expect("listed").path()).expect("read")).collect();
+    let text = String::from_utf8_lossy(&text);
+    assert!(!text.contains("alice") && !text.contains("bobby") && !text.contains("other"), "{text}");
+    let shown = hsm.show(&alice).expect("shown").log_name;
+    assert!(shown.starts_with("hmac:") && text.contains(&shown));
+    assert_eq!(hsm.show(&bobby).expect("shown").log_name, "bobby", "the other tenant chose otherwise");
+}
+
+fn proofs_and_cosignatures_are_what_ordinary_tooling_takes(keystore: Keystore) {
+    let hsm = Hsm::start(keystore);
+    let alice = hsm.user("alice", &[Digest]);
+    let before = export(&hsm)["size"].as_u64().expect("a size");
+    refuse(&hsm, &alice, 16);
+    let exported = export(&hsm);
+    let (folder, vkey) = (log_folder(&hsm), exported["vkey"].as_str().expect("a key").to_owned());
+    let (key, proof) = (hsm.folder().join("witness.key"), hsm.folder().join("entry.tlog-proof"));
+    let made =
+        cli::run(&hsm, &["log", "witness-key", "--name", "witness.example/w", "--out", path(&key)]).done();
+    let witness = made["vkey"].as_str().expect("a key").to_owned();
+    let missing = cli::run(&hsm, &["log", "verify", path(&folder), "--vkey", &vkey, "--witness", &witness]);
+    assert_eq!(missing.json["refused"], "witness-missing");
+    let cosign = ["log", "cosign", path(&folder), "--key", path(&key), "--vkey", &vkey];
+    assert_eq!(cli::run(&hsm, &cosign).done()["before"], 0);
+    let verified =
+        cli::run(&hsm, &["log", "verify", path(&folder), "--vkey", &vkey, "--witness", &witness]).done();
+    assert_eq!(verified["witnesses"][0]["name"], "witness.example/w");
+    let proved = cli::run(
+        &hsm,
+        &["log", "prove", path(&folder), "--vkey", &vkey, "--index", "3", "--out", path(&proof)],
+    )
+    .done();
+    assert_proves(&proof, &vkey, proved["entry"].as_str().expect("the entry").as_bytes());
+    let from = before.to_string();
+    let grown = cli::run(&hsm, &["log", "prove", path(&folder), "--vkey", &vkey, "--from", &from]).done();
+    assert!(grown["proof"].as_str().expect("a proof").starts_with(&format!("old {before}\n")));
+    let none = cli::run(&hsm, &["log", "prove", path(&folder), "--vkey", &vkey, "--index", "99999"]);
+    assert_eq!((none.code, &none.json["refused"]), (3, &Value::from("no-such-entry")));
+    assert_eq!(
+        countersign_client::log::tlog::VerifierKey::parse(&witness).expect("a key").kind(),
+        KeyType::Witness
+    );
+}
+
+/// Reads a proof as c2sp.org/tlog-proof says and verifies it with the other libraries.
+fn assert_proves(file: &Path, vkey: &str, entry: &[u8]) {
+    let text = fs::read_to_string(file).expect("it was written");
+    let (head, note) = text.split_once("\n\n").expect("a proof, then a checkpoint");
+    let mut lines = head.lines();
+    assert_eq!(lines.next(), Some("c2sp.org/tlog-proof@v1"));
+    let index = lines.next().and_then(|line| line.strip_prefix("index ")).expect("an index");
+    let path = lines.map(|line| tlog_tiles::Hash::parse_hash(line).expect("a hash")).collect();
+    let note = signed_note::Note::from_bytes(note.as_bytes()).expect("a note");
+    let key = signed_note::StandardVerifier::new(vkey).expect("a key");
+    note.verify(&signed_note::VerifierList::new(vec![Box::new(key)])).expect("signed");
+    let checkpoint = tlog_tiles::Checkpoint::from_bytes(note.text()).expect("a checkpoint");
+    let index = index.parse().expect("a number");
+    let proved =
+        tlog_tiles::check_record(&path, checkpoint.size(), *checkpoint.hash(), index, record_hash(entry));
+    assert!(proved.is_ok());
+}
+
+fn the_newest_entries_are_shown_and_the_room_is_told(keystore: Keystore) {
+    let hsm = Hsm::start(keystore);
+    let alice = hsm.user("alice", &[Digest]);
+    refuse(&hsm, &alice, 8);
+    let tail = cli::run(&hsm, &["log", "tail", "-n", "3"]).done();
+    let entries = tail["entries"].as_array().expect("entries");
+    let size = export(&hsm)["size"].as_u64().expect("a size");
+    assert_eq!(entries.len(), 3);
+    assert_eq!(entries[2]["index"], size - 1);
+    assert!(entries.iter().all(|entry| entry["entry"]["reason"] == "malformed-code"));
+    let shown = cli::run(&hsm, &["status"]).done();
+    assert!(shown["store_room_bytes"].as_u64().expect("it is known") > 0);
+    assert_eq!(shown["refused_for_room"], 0);
+    let query = LogQuery { from: LogStart::After([7; 48].into()), entries_max: 1 };
+    assert_eq!(reason(hsm.ask(Act::ReadLog(query))), Reason::MalformedRequest, "an invented place");
+}
+
+fn i7_no_secret_and_no_code_stands_in_a_log(keystore: Keystore) {
+    let hsm = Hsm::start(keystore);
+    let alice = hsm.user("alice", &[Digest]);
+    let codes: Vec<String> = (0..4)
+        .map(|number| {
+            let code = alice.phone.code(hsm.advance(30));
+            hsm.sign(&alice, digest(number), &code).expect("a right code signs");
+            code
+        })
+        .collect();
+    let wrong = alice.phone.wrong_code(hsm.now());
+    assert_eq!(reason(hsm.sign(&alice, digest(9), &wrong)), Reason::WrongCode);
+    let vkey = export(&hsm)["vkey"].as_str().expect("a key").to_owned();
+    for entry in verified_by_others(&log_folder(&hsm), &vkey) {
+        for (field, value) in entry.as_object().expect("an object") {
+            let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+            for code in codes.iter().chain([&wrong]) {
+                assert_ne!(&text, code, "{field}");
+            }
+            assert!(!text.contains("otpauth") && !text.contains(hsm.api_key().expose()), "{field}");
+        }
+    }
+}
