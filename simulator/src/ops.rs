@@ -363,6 +363,7 @@ fn of_keystore(error: &KeystoreError) -> Fault {
 mod tests {
     use super::*;
     use crate::home::tests::plan;
+    use crate::lineage;
     use countersign_approvals::es256::SigningKey;
     use countersign_release::Measurement;
 
@@ -546,12 +547,16 @@ mod tests {
         assert_eq!(boot.sealing_key.expose().len(), 32);
         assert_eq!(boot.measurement.as_slice(), first.measurement.as_bytes());
         assert_eq!((hardware.release(), hardware.lineage().steps()), (&first, 0));
+        lineage::create(&home.nvram_lineage().with_extension("other"), hardware.fuses(), &first).unwrap();
         drop(hardware);
         let mut measurement = *first.measurement.as_bytes();
         measurement[47] ^= 1;
         let other = Release { measurement: Measurement::from_bytes(measurement), ..first };
         let refused = Hardware::open(&home, home.claim().unwrap(), other, InForce::default()).err().unwrap();
         assert_eq!(refused.exit_code(), 3);
+        std::fs::rename(home.nvram_lineage().with_extension("other"), home.nvram_lineage()).unwrap();
+        let hardware = Hardware::open(&home, home.claim().unwrap(), first, Vec::new()).unwrap();
+        assert_ne!(hardware.boot().unwrap().sealing_key, boot.sealing_key, "it follows from the state key");
     }
 
     #[test]

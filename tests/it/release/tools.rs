@@ -3,6 +3,7 @@
 use super::people::{Stage, THRESHOLD, countersign, measurement, signatures_of};
 use countersign_release::Channel;
 use countersign_tests::artefacts;
+use countersign_tests::cli::run_command;
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
@@ -55,6 +56,30 @@ fn what_is_signed_is_told_before_and_what_openssh_verifies_too() {
         .output()
         .expect("ssh-keygen can be started");
     assert!(verified.status.success(), "{}", String::from_utf8_lossy(&verified.stderr));
+}
+
+#[test]
+fn a_key_in_an_agent_signs_by_its_public_half() {
+    let stage = Stage::new();
+    let image = stage.image_file("one.image", &stage.packed(1, Channel::Release, &[]));
+    // The agent ends with the command that it runs.
+    let mut agent = Command::new("ssh-agent");
+    agent.args([
+        "sh",
+        "-c",
+        "ssh-add -q \"$1\" && rm \"$1\" && exec \"$0\" --json image sign \"$2\" --key \"$1.pub\"",
+    ]);
+    agent.arg(artefacts::cli()).arg(stage.file("alice")).arg(&image);
+    let signed = run_command(&mut agent, None);
+    assert_eq!(signed.code, 0, "{}{}", signed.stdout, signed.stderr);
+    assert!(!stage.file("alice").exists(), "the private half was in the agent alone");
+    stage.sign(&image, &["bob"]);
+    let keys = stage.release_keys();
+    let verified = countersign(
+        &["image", "verify", "--threshold", THRESHOLD],
+        &[&image, Path::new("--release-keys"), &keys],
+    );
+    assert_eq!(verified.json["signed_by"], serde_json::json!(["alice", "bob"]));
 }
 
 #[test]

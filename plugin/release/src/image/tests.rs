@@ -93,12 +93,13 @@ fn refuses_a_manifest_in_another_form() {
 
 #[test]
 fn refuses_the_manifest_of_another_executable() {
-    let other = pack(b"\x7fELF and something else", &contents()).unwrap();
-    let text = Image::parse(&other).unwrap().manifest.to_text();
-    assert_eq!(
-        Image::parse(&with_manifest(&text)),
-        Err(Refusal::ImageDamaged("its executable is not the one that its manifest describes"))
-    );
+    for other in [&b"\x7fELF and something else"[..], b"\x7fELF and the best"] {
+        let other = pack(other, &contents()).unwrap();
+        let text = Image::parse(&other).unwrap().manifest.to_text();
+        let refused = Image::parse(&with_manifest(&text)).unwrap_err();
+        let what = "its executable is not the one that its manifest describes";
+        assert_eq!(refused, Refusal::ImageDamaged(what), "of another length, and of the same");
+    }
 }
 
 #[test]
