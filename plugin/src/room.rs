@@ -120,6 +120,7 @@ fn begins(act: &Act) -> bool {
         | Act::ContextEnd(_)
         | Act::ShowIntent(_)
         | Act::FindReceipt(_)
+        | Act::Attest(_)
         | Act::LogCheckpoint
         | Act::ReadLog(_)
         | Act::Identity

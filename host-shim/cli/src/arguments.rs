@@ -27,7 +27,7 @@ mod word;
 pub(crate) use account::{
     AccountCommand, EnrollArguments, InviteArguments, NewAccountArguments, QrArguments, TwoCodesArguments,
 };
-pub(crate) use attest::{AttestArguments, AttestCommand, VerifyArguments};
+pub(crate) use attest::{AttestArguments, AttestCommand, AttestationArguments};
 pub(crate) use device::{
     ApproveArguments, DeviceCommand, DeviceEnrollArguments, DeviceTwoCodesArguments, WhereArguments,
 };

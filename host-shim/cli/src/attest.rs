@@ -1,6 +1,6 @@
 //! Attestations: asking the HSM for one, and verifying it offline.
 
-use crate::arguments::{AttestArguments, AttestCommand, VerifyArguments};
+use crate::arguments::{AttestArguments, AttestCommand, AttestationArguments};
 use crate::failure::Failure;
 use crate::session::{Session, expect_answer};
 use crate::show::attest::{AttestationShown, AttestedShown};
@@ -55,7 +55,7 @@ fn save(file: &Path, attestation: &[u8]) -> Result<(), Failure> {
     out.write_all(attestation).and_then(|()| out.sync_all()).map_err(unwritable)
 }
 
-fn verified(arguments: &VerifyArguments) -> Result<AttestationShown, Failure> {
+fn verified(arguments: &AttestationArguments) -> Result<AttestationShown, Failure> {
     let root = root(&arguments.root)?;
     let attestation = attestation(&payload::read(&arguments.file)?)?;
     let expected = Expected {

@@ -15,7 +15,7 @@ pub const OTHER: &str = "other";
 const DONE: &str = "done";
 
 /// Every kind of call, as the metrics name it.
-pub const CALLS: [&str; 12] = [
+pub const CALLS: [&str; 13] = [
     "random",
     "read-store",
     "cut-store",
@@ -28,6 +28,7 @@ pub const CALLS: [&str; 12] = [
     "endorse",
     "attest",
     "room",
+    "read-archive",
 ];
 
 /// How a call may end.
@@ -68,6 +69,7 @@ pub const fn call(op: &Op) -> &'static str {
         Op::Endorse { .. } => "endorse",
         Op::Attest { .. } => "attest",
         Op::Room => "room",
+        Op::ReadArchive { .. } => "read-archive",
     }
 }
 

@@ -37,11 +37,11 @@ allowed: development-image, manual-clock, weak-sandbox, clock-in-doubt, no-polic
 Examples:
   countersign attest verify --root root --nonce 6f1d…c2 --measurement 9b…07 hsm.eat
   countersign attest verify --root 3f…a1 --allow development-image --allow manual-clock hsm.eat")]
-    Verify(VerifyArguments),
+    Verify(AttestationArguments),
 }
 
 #[derive(Debug, Args)]
-pub(crate) struct VerifyArguments {
+pub(crate) struct AttestationArguments {
     /// The fingerprint of the root that is trusted, 64 hex digits, or a file that holds it.
     #[arg(long, value_name = "FILE|FINGERPRINT")]
     pub(crate) root: String,
