@@ -47,7 +47,11 @@ fn main() {
         let each = began.elapsed() / ENTRIES;
         black_box(tree.root());
         let mean = bytes / ENTRIES as usize;
-        println!("{} names: an entry of {mean} bytes written, hashed and appended: {each:?}; of a signature: {:?}", names.word(), each * 2);
+        println!(
+            "{} names: an entry of {mean} bytes written, hashed and appended: {each:?}; of a signature: {:?}",
+            names.word(),
+            each * 2
+        );
     }
     let mut tree = Frontier::default();
     let began = Instant::now();

@@ -56,7 +56,12 @@ pub struct TenantTerms {
 
 impl Default for TenantTerms {
     fn default() -> Self {
-        Self { plain_enrolment: true, failures_per_hour: None, accounts_max: None, log_names: LogNames::Plain }
+        Self {
+            plain_enrolment: true,
+            failures_per_hour: None,
+            accounts_max: None,
+            log_names: LogNames::Plain,
+        }
     }
 }
 

@@ -13,7 +13,8 @@ use countersign_approvals::statement::{self, Signed};
 use countersign_wire::client::{ClockMode, RANDOM_MAX_BYTES, TotpHash};
 use countersign_wire::device::Identity;
 use countersign_wire::hal::{
-    APPEND_MAX_BYTES, Boot, Fault, NVRAM_MAX_BYTES, Op, READ_MAX_BYTES, STORE_RESERVE_BYTES, Secret, Time, Value,
+    APPEND_MAX_BYTES, Boot, Fault, NVRAM_MAX_BYTES, Op, READ_MAX_BYTES, STORE_RESERVE_BYTES, Secret, Time,
+    Value,
 };
 use serde_bytes::{ByteArray, ByteBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};

@@ -144,7 +144,15 @@ impl Told {
             Blame::Caller => EXIT_REFUSED,
             Blame::Device => EXIT_UNREACHABLE,
         };
-        Self { exit_code, refused: Some(reason.word()), error: None, message, retry_after_secs, by: None, index: None }
+        Self {
+            exit_code,
+            refused: Some(reason.word()),
+            error: None,
+            message,
+            retry_after_secs,
+            by: None,
+            index: None,
+        }
     }
 
     fn error(word: &'static str, message: String) -> Self {

@@ -11,7 +11,7 @@ use countersign_client::log::tlog::note::KeyType;
 use countersign_client::log::tlog::proof::write_hashes;
 use countersign_client::log::tlog::{SigningKey, VerifierKey};
 use countersign_client::log::{
-    Export, Folder, LogFault, LogSource, TenantLog, Trusted, Witness, pinned_key, prove_consistency,
+    Export, Folder, LogFault, LogSource, Recent, TenantLog, Trusted, Witness, pinned_key, prove_consistency,
     prove_inclusion, read_recent, verify,
 };
 use countersign_wire::log::{LOG_PAGE_MAX_ENTRIES, LogQuery, LogStart};
@@ -86,8 +86,9 @@ fn trusted_key(key: &KeyOfLog, dir: &Path) -> Result<VerifierKey, Failure> {
 fn tail(session: &Session, most: u16, follow: bool, json: bool) -> Result<Zeroizing<String>, Failure> {
     let api_key = session.api_key()?;
     let source = TenantLog { client: &session.client, api_key: &api_key };
-    let (entries, mut index, mut next) = read_recent(&source, most.into())?;
-    let shown: Vec<EntryShown> = entries.iter().map(|(index, entry)| EntryShown::new(*index, entry)).collect();
+    let Recent { entries, mut index, mut next } = read_recent(&source, most.into())?;
+    let shown: Vec<EntryShown> =
+        entries.iter().map(|(index, entry)| EntryShown::new(*index, entry)).collect();
     if !follow {
         return Ok(show::text(&TailShown { entries: shown }, json));
     }
@@ -165,7 +166,8 @@ fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
 
 fn witness_key(name: &str, out: &Path) -> Result<WitnessKeyShown, Failure> {
     let mut seed = Zeroizing::new([0; 32]);
-    getrandom::fill(seed.as_mut_slice()).map_err(|error| Failure::Usage(format!("no randomness: {error}")))?;
+    getrandom::fill(seed.as_mut_slice())
+        .map_err(|error| Failure::Usage(format!("no randomness: {error}")))?;
     let key = SigningKey::new(name, KeyType::Witness, &seed)
         .ok_or_else(|| Failure::Usage("a witness's name has no spaces and no '+'".to_owned()))?;
     let unwritable = |error| Failure::Usage(format!("cannot write {}: {error}", out.display()));

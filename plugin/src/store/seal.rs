@@ -191,8 +191,7 @@ impl Sealer {
 
     fn place_mac(&self, role: &[u8], tenant: [u8; 8], text: &[u8]) -> [u8; 32] {
         let key = derive(&self.root, &[b"countersign log places v1 ", role, &self.hsm_id, &tenant]);
-        let mut mac =
-            Hmac::<Sha256>::new_from_slice(key.as_slice()).expect("HMAC takes keys of any length");
+        let mut mac = Hmac::<Sha256>::new_from_slice(key.as_slice()).expect("HMAC takes keys of any length");
         mac.update(text);
         mac.finalize().into_bytes().into()
     }

@@ -9,6 +9,7 @@
 //! many times what the records take; and when the front of the log, which a record is still needed for, is to go.
 
 use super::log::{Chain, Kind, split_first};
+use super::opening::at_start;
 use super::regions;
 use super::seal::{Name, Sealer};
 use super::{RecordId, State, StoreError};
@@ -256,7 +257,7 @@ impl State {
         let untils: Vec<Chain> = self.marks.all().chain([&self.head]).cloned().collect();
         for until in untils {
             if until.length_bytes() > from {
-                let found = regions::read(hal, &begin, &until).await?;
+                let found = regions::read(hal, &begin, &until).await.map_err(at_start)?;
                 self.grow_by(sealer, namer, begin, &found.bytes)?;
             }
             begin = until;
@@ -292,11 +293,14 @@ impl Trees {
     /// A leaf that may be in some trees already: they were written down after it. An empty tree takes nothing before its
     /// `log-opened`.
     fn take_in_again(&mut self, place: Place, head: [u8; 32], leaf: &Leaf) {
-        let is_new =
-            |tree: &&mut Tree| tree.last.at <= place.at && (leaf.opens || tree.frontier.size() > 0);
+        let is_new = |tree: &&mut Tree| tree.last.at <= place.at && (leaf.opens || tree.frontier.size() > 0);
         match &leaf.tenant {
             Some(tenant) => {
-                self.trees.get_mut(tenant).filter(is_new).into_iter().for_each(|tree| append(tree, leaf, head));
+                self.trees
+                    .get_mut(tenant)
+                    .filter(is_new)
+                    .into_iter()
+                    .for_each(|tree| append(tree, leaf, head));
             }
             None => self.trees.values_mut().filter(is_new).for_each(|tree| append(tree, leaf, head)),
         }

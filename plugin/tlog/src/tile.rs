@@ -45,7 +45,8 @@ impl Tile {
             place = format!("x{:03}/{place}", rest % 1000);
             rest /= 1000;
         }
-        let partial = if u64::from(self.width) == TILE_WIDTH { String::new() } else { format!(".p/{}", self.width) };
+        let partial =
+            if u64::from(self.width) == TILE_WIDTH { String::new() } else { format!(".p/{}", self.width) };
         format!("tile/{level}/{place}{partial}")
     }
 

@@ -37,8 +37,8 @@ use countersign_plugin::machine::Plugin;
 use countersign_plugin::store::nvram::Nvram;
 use countersign_wire::client::{Answer, ClockMode, Outcome, Reply};
 use countersign_wire::hal::{
-    APPEND_MAX_BYTES, Boot, Delivery, Event as Happened, Extent, NVRAM_MAX_BYTES, Op, Output, READ_MAX_BYTES,
-    Secret, Tenant, LogNames,
+    APPEND_MAX_BYTES, Boot, Delivery, Event as Happened, Extent, LogNames, NVRAM_MAX_BYTES, Op, Output,
+    READ_MAX_BYTES, Secret, Tenant,
 };
 use countersign_wire::names::TenantName;
 use countersign_wire::{decode, encode};

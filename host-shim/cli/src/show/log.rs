@@ -195,7 +195,10 @@ impl CosignedShown {
 
 impl Show for CosignedShown {
     fn for_people(&self, out: &mut String) {
-        headline(out, &format!("Signed {} entries; {} when this witness signed last.", self.size, self.before));
+        headline(
+            out,
+            &format!("Signed {} entries; {} when this witness signed last.", self.size, self.before),
+        );
         line(out, "Log", &self.origin);
         line(out, "Witness", &self.vkey);
     }

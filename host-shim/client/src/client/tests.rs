@@ -1,12 +1,12 @@
 use super::*;
 use crate::fake_hsm::{FakeHsm, Reaction, done, framed, refused};
-use countersign_wire::log::{LogQuery, LogStart};
 use countersign_wire::client::{Approval, KeyId, KeyPlan};
 use countersign_wire::client::{
     ContextLogin, ContextSign, CreateKey, Enroll, KeyPage, KeyQuery, Mechanism, Operation, Payload, Sign,
     StageSign, StagedIntent, Subject, TotpParameters, TwoCodes, Welcome,
 };
 use countersign_wire::device::Decline;
+use countersign_wire::log::{LogQuery, LogStart};
 use countersign_wire::names::TypedCode;
 use nix::sys::socket::{AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, connect, listen, socket};
 use serde_bytes::{ByteArray, ByteBuf};

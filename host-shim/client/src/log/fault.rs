@@ -134,15 +134,18 @@ impl fmt::Display for LogFault {
                 write!(f, "the log had {seen} entries before and is shown with {now} now: it is an older one")
             }
             Self::Forked { seen } => {
-                write!(f, "the log is not the one whose first {seen} entries were seen before: it has two histories")
+                write!(
+                    f,
+                    "the log is not the one whose first {seen} entries were seen before: it has two histories"
+                )
             }
             Self::Deleted { index } => write!(f, "entry {index} is missing"),
             Self::Inserted { index } => write!(f, "what stands as entry {index} was never signed"),
             Self::Reordered { index } => write!(f, "entries are in another order from entry {index} on"),
             Self::Edited { index: Some(index) } => write!(f, "entry {index} is not as it was signed"),
-            Self::Edited { index: None } => {
-                f.write_str("the entries are not those that were signed, and the tiles were changed with them")
-            }
+            Self::Edited { index: None } => f.write_str(
+                "the entries are not those that were signed, and the tiles were changed with them",
+            ),
             Self::Truncated { left } => write!(f, "the entries end after the first {left}"),
             Self::TileDamaged(path) => write!(f, "{path} is missing or damaged; the entries are good"),
             Self::NotAsSigned => f.write_str("the HSM gave other entries than those that it signed"),

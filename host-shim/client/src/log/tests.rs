@@ -38,7 +38,8 @@ impl Source {
         let signed = self.entries.iter().take(usize::try_from(self.size.get()).unwrap());
         signed.for_each(|entry| tree.append(leaf_hash(entry)));
         let origin = ORIGIN.to_owned();
-        let text = Checkpoint { origin, size: tree.size(), root: tree.root(), extension: vec!["x y".to_owned()] };
+        let text =
+            Checkpoint { origin, size: tree.size(), root: tree.root(), extension: vec!["x y".to_owned()] };
         let text = text.to_text();
         Note::new(text.clone(), vec![self.key.sign(&text)])
     }
@@ -157,7 +158,11 @@ fn verify_with_others(folder: &std::path::Path, vkey: &str) -> u64 {
         while !rest.is_empty() {
             let length = usize::from(u16::from_be_bytes([rest[0], rest[1]]));
             let leaf = record_hash(&rest[2..2 + length]);
-            assert_eq!(hashes.read_hashes(&[tlog_tiles::stored_hash_index(0, at)]).unwrap(), [leaf], "entry {at}");
+            assert_eq!(
+                hashes.read_hashes(&[tlog_tiles::stored_hash_index(0, at)]).unwrap(),
+                [leaf],
+                "entry {at}"
+            );
             if at % 97 == 0 {
                 let proof = prove_record(checkpoint.size(), at, &hashes).unwrap();
                 check_record(&proof, checkpoint.size(), *checkpoint.hash(), at, leaf).unwrap();
@@ -257,7 +262,14 @@ fn a_missing_file_is_named() {
 #[test]
 fn every_bit_of_an_export_counts() {
     let place = Place::of(260);
-    let files = ["checkpoint", "tile/entries/000", "tile/entries/001.p/4", "tile/0/000", "tile/0/001.p/4", "tile/1/000.p/1"];
+    let files = [
+        "checkpoint",
+        "tile/entries/000",
+        "tile/entries/001.p/4",
+        "tile/0/000",
+        "tile/0/001.p/4",
+        "tile/1/000.p/1",
+    ];
     for file in files {
         let path = place.path.join(file);
         let good = fs::read(&path).unwrap();
@@ -402,7 +414,10 @@ fn a_witness_signs_what_goes_on_and_nothing_else() {
     assert_eq!(found(asked(vec![key.clone()])).0, "witness-missing");
     let signed = witness.cosign(&place.folder(), &place.key(), 1_700_000_000).unwrap();
     assert_eq!((signed.before, signed.checkpoint.size), (0, 100));
-    assert_eq!(asked(vec![key.clone()]).unwrap().witnesses, [("witness.example/w".to_owned(), 1_700_000_000)]);
+    assert_eq!(
+        asked(vec![key.clone()]).unwrap().witnesses,
+        [("witness.example/w".to_owned(), 1_700_000_000)]
+    );
     place.export().unwrap();
     assert!(asked(vec![key.clone()]).is_ok(), "an export of the same size keeps it");
     assert_eq!(witness.cosign(&place.folder(), &place.key(), 1_700_000_001).unwrap().before, 100);
@@ -450,10 +465,10 @@ fn proofs_are_given_only_where_they_are_good() {
 #[test]
 fn the_newest_entries_come_with_their_numbers() {
     let source = Source::of(400);
-    let (entries, next, _) = read_recent(&source, 20).unwrap();
-    assert_eq!((entries.len(), entries[0].0, next), (20, 380, 400));
+    let Recent { entries, index, .. } = read_recent(&source, 20).unwrap();
+    assert_eq!((entries.len(), entries[0].0, index), (20, 380, 400));
     assert_eq!(entries[19].1, source.entries[399]);
-    let (all, ..) = read_recent(&source, 1000).unwrap();
+    let all = read_recent(&source, 1000).unwrap().entries;
     assert_eq!((all.len(), all[0].0), (150, 250), "what the HSM has at hand");
 }
 

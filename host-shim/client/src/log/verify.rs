@@ -155,7 +155,11 @@ fn is_subsequence(part: &[Hash], whole: &[Hash]) -> bool {
 /// Where the tiles were changed as well, no more can be said than how many entries there are.
 fn guess(found: &Found, size: u64) -> LogFault {
     let left = found.leaves.len() as u64;
-    if left < size && !found.damaged { LogFault::Truncated { left } } else { LogFault::Edited { index: None } }
+    if left < size && !found.damaged {
+        LogFault::Truncated { left }
+    } else {
+        LogFault::Edited { index: None }
+    }
 }
 
 /// Every tile is what the entries make it.

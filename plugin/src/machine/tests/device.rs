@@ -7,8 +7,8 @@ use countersign_approvals::statement::{self, Signed};
 use countersign_wire::client::{Act, Answer, ClockMode, Outcome, Reply, Request, TotpHash};
 use countersign_wire::device::Identity;
 use countersign_wire::hal::{
-    APPEND_MAX_BYTES, Boot, Delivery, Event, Extent, Fault, LogNames, NVRAM_MAX_BYTES, Op, Output, READ_MAX_BYTES,
-    Secret, Tenant, Time, Value,
+    APPEND_MAX_BYTES, Boot, Delivery, Event, Extent, Fault, LogNames, NVRAM_MAX_BYTES, Op, Output,
+    READ_MAX_BYTES, Secret, Tenant, Time, Value,
 };
 use countersign_wire::names::{ApiKey, TenantName};
 use countersign_wire::reason::{Reason, Refusal};
@@ -286,7 +286,8 @@ impl Device {
             Op::ReadArchive { offset, length_bytes } => {
                 assert!(length_bytes <= READ_MAX_BYTES);
                 let from = usize::try_from(offset).unwrap();
-                let bytes = self.archive.get(from..from + length_bytes as usize).ok_or(Fault::StoreUnreadable)?;
+                let bytes =
+                    self.archive.get(from..from + length_bytes as usize).ok_or(Fault::StoreUnreadable)?;
                 Ok(Value::Bytes(bytes.to_vec().into()))
             }
             Op::Room => Ok(Value::Room(self.room)),

@@ -1,7 +1,9 @@
 //! Notes and checkpoints, against the vectors of Go's `note` package and against `signed_note` and `tlog_tiles`.
 
 use crate::Checkpoint;
-use crate::note::{KeyType, NOTE_MAX_BYTES, Note, SIGNATURES_MAX, SigningKey, VerifierKey, Verified, is_key_name};
+use crate::note::{
+    KeyType, NOTE_MAX_BYTES, Note, SIGNATURES_MAX, SigningKey, Verified, VerifierKey, is_key_name,
+};
 use ed25519_dalek::{Signature, Verifier};
 use proptest::prelude::*;
 use signed_note::{StandardVerifier, VerifierList};
@@ -37,7 +39,8 @@ fn signed() -> Note {
 
 #[test]
 fn the_published_note_is_made_and_verified() {
-    let (signing, verifying) = (SigningKey::parse_secret(SECRET).unwrap(), VerifierKey::parse(PUBLIC).unwrap());
+    let (signing, verifying) =
+        (SigningKey::parse_secret(SECRET).unwrap(), VerifierKey::parse(PUBLIC).unwrap());
     assert_eq!((signing.to_secret_text().as_str(), verifying.to_text().as_str()), (SECRET, PUBLIC));
     assert_eq!(*signing.verifier(), verifying);
     let note = Note::new(TEXT.to_owned(), vec![signing.sign(TEXT)]);
@@ -53,9 +56,9 @@ fn the_published_note_is_made_and_verified() {
 fn another_library_verifies_what_is_signed_here_and_reads_the_same_checkpoint() {
     let text = signed().to_text();
     let theirs = signed_note::Note::from_bytes(text.as_bytes()).unwrap();
-    let verifier = StandardVerifier::new(&log_key().verifier().to_text()).unwrap();
-    let (verified, unverified) = theirs.verify(&VerifierList::new(vec![Box::new(verifier)])).unwrap();
-    assert_eq!((verified.len(), unverified.len()), (1, 1), "the witness is unknown to it");
+    let key = StandardVerifier::new(&log_key().verifier().to_text()).unwrap();
+    let (verified, unknown) = theirs.verify(&VerifierList::new(vec![Box::new(key)])).unwrap();
+    assert_eq!((verified.len(), unknown.len()), (1, 1), "the witness is unknown to it");
     let read = tlog_tiles::Checkpoint::from_bytes(theirs.text()).unwrap();
     assert_eq!((read.origin(), read.size(), read.hash().0), ("example.com/log", 20_852_163, [7; 32]));
     assert_eq!(read.extension(), "one line\nanother\n");

@@ -113,7 +113,10 @@ fn every_proof_in_every_small_tree_is_good_and_the_same_as_two_other_libraries_t
             let path = included(&tree, index, size).unwrap();
             let leaf = tree.0[usize::try_from(index).unwrap()];
             assert!(is_included(&leaf, index, size, &path, &root), "{index} of {size}");
-            assert_eq!(path.as_flattened(), other.prove_inclusion(usize::try_from(index).unwrap()).as_bytes());
+            assert_eq!(
+                path.as_flattened(),
+                other.prove_inclusion(usize::try_from(index).unwrap()).as_bytes()
+            );
             let theirs = path.iter().map(|hash| OtherHash(*hash)).collect();
             assert!(check_record(&theirs, size, OtherHash(root), index, OtherHash(leaf)).is_ok());
         }
@@ -213,8 +216,12 @@ fn a_bundle_comes_out_as_it_went_in_and_only_whole() {
 fn a_proofs_text_is_the_specifications_and_reads_back_as_itself() {
     let tree = Whole::of(7);
     let key = SigningKey::new("example.com/log", KeyType::Log, &[1; 32]).unwrap();
-    let checkpoint =
-        Checkpoint { origin: "example.com/log".to_owned(), size: 7, root: root_of(&tree, 7), extension: vec![] };
+    let checkpoint = Checkpoint {
+        origin: "example.com/log".to_owned(),
+        size: 7,
+        root: root_of(&tree, 7),
+        extension: vec![],
+    };
     let text = checkpoint.to_text();
     let note = Note::new(text.clone(), vec![key.sign(&text)]);
     let proof = InclusionProof { index: 4, path: included(&tree, 4, 7).unwrap(), note };

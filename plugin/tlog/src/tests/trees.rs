@@ -9,16 +9,8 @@ use sha2::Sha256;
 
 /// The leaves of the reference tree (google/certificate-transparency, `merkletree/merkle_tree_test.cc`; the same in
 /// transparency-dev/merkle, `testonly/constants.go`).
-pub(super) const LEAVES: [&str; 8] = [
-    "",
-    "00",
-    "10",
-    "2021",
-    "3031",
-    "40414243",
-    "5051525354555657",
-    "606162636465666768696a6b6c6d6e6f",
-];
+pub(super) const LEAVES: [&str; 8] =
+    ["", "00", "10", "2021", "3031", "40414243", "5051525354555657", "606162636465666768696a6b6c6d6e6f"];
 
 /// Its roots at the sizes 1 to 8, from the same.
 pub(super) const ROOTS: [&str; 8] = [

@@ -41,7 +41,10 @@ impl LogsAreTheTrail {
             if let (Some(tenant), What::LogOpened { .. }) = (&tenant, &event.what) {
                 self.logs.entry(tenant.clone()).or_default();
             }
-            let of_it = self.logs.iter_mut().filter(|(whose, _)| tenant.as_ref().is_none_or(|tenant| tenant == *whose));
+            let of_it = self
+                .logs
+                .iter_mut()
+                .filter(|(whose, _)| tenant.as_ref().is_none_or(|tenant| tenant == *whose));
             for (_, log) in of_it {
                 log.tree.append(hash);
                 log.roots.push(log.tree.root());
@@ -61,7 +64,9 @@ impl LogsAreTheTrail {
             return Err(format!("{tenant}'s log of {} entries is told with another root", checkpoint.size));
         }
         match &log.told {
-            Some((size, _)) if *size > checkpoint.size => Err(format!("{tenant}'s log shrank from {size} entries")),
+            Some((size, _)) if *size > checkpoint.size => {
+                Err(format!("{tenant}'s log shrank from {size} entries"))
+            }
             Some((size, note)) if *size == checkpoint.size && *note != told.note => {
                 Err(format!("two checkpoints of {tenant}'s log of {size} entries"))
             }
@@ -91,7 +96,9 @@ impl Checker for LogsAreTheTrail {
         let Some((ask, reply)) = seen.answered else { return Ok(()) };
         match (&reply.outcome, &ask.request.act) {
             (Outcome::Done(Answer::LogCheckpoint(told)), _) => self.compare(ask.tenant, told),
-            (Outcome::Done(Answer::LogPage(page)), Act::ReadLog(query)) if query.from == LogStart::Beginning => {
+            (Outcome::Done(Answer::LogPage(page)), Act::ReadLog(query))
+                if query.from == LogStart::Beginning =>
+            {
                 let log = self.logs.get(ask.tenant).ok_or("a log of nobody")?;
                 let read = page.entries.iter().map(|entry| leaf_hash(entry));
                 let is_it = self.tampered || read.eq(log.leaves.iter().take(page.entries.len()).copied());
