@@ -261,13 +261,13 @@ fn what_was_changed_on_the_disk_is_refused_to_its_reader_and_stops_nobody_else()
         device.archive.clone_from(&archive);
     }
     let mut refusals = 0;
-    for at in (0..2000).step_by(37) {
+    for at in (0..2000).step_by(167) {
         device.store[at] ^= 1;
         // What is no audit event is not looked at.
         refusals += usize::from(read_through(&mut device).is_some());
         device.store[at] ^= 1;
     }
-    assert!(refusals > 20, "{refusals}");
+    assert!(refusals > 4, "{refusals}");
     sign_next(&mut device, &user);
     assert_whole(&mut device);
 }
