@@ -47,10 +47,10 @@ fn origin(core: &Core, tenant: &TenantName) -> String {
     format!("countersign/{}/{tenant}", HEXLOWER.encode(core.boot.hsm_id.as_slice()))
 }
 
-/// The tenant's log as far as it is durable, signed. A log of one size has one checkpoint: asking for it again, also after a
+/// The tenant's log as far as it is durable, signed. [`Reason::HsmNotReady`]: its first entry is not durable yet. A log of one size has one checkpoint: asking for it again, also after a
 /// start, gives the same bytes.
 pub(crate) fn checkpoint(core: &Core, tenant: &TenantName) -> Result<LogCheckpoint, Reason> {
-    let Tree { frontier, head, .. } = core.store.tree(tenant).ok_or(Reason::InternalError)?;
+    let Tree { frontier, head, .. } = core.store.tree(tenant).ok_or(Reason::HsmNotReady)?;
     let origin = origin(core, tenant);
     let key = core.log_key.named(&origin)?;
     let checkpoint = Checkpoint {

@@ -601,9 +601,8 @@ impl Store {
                 // Compare and set: the record must be the one that this change was made from, and no other change
                 // of this group may replace it. No commit is under way while a group is built.
                 let held = state.table.row(Kind::Account, id).map_or(0, |row| row.version);
-                if table::low_version(account.version) != held.wrapping_add(1)
-                    || group.changes(Kind::Account, id)
-                {
+                let next = held.wrapping_add(1);
+                if table::low_version(account.version) != next || group.changes(Kind::Account, id) {
                     let _ = waiter.send(Err(CommitError::Conflict));
                     continue;
                 }

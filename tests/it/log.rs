@@ -3,16 +3,18 @@
 
 use countersign_client::log::tlog::note::KeyType;
 use countersign_client::log::tlog::tile::{Content, Tile};
+use countersign_client::log::tlog::{Note, VerifierKey};
 use countersign_tests::backend::{digest, reason, sign_act};
 use countersign_tests::{Hsm, Keystore, User, cli, on_both_keystores, on_embedded};
 use countersign_wire::client::Act;
 use countersign_wire::client::Mechanism::Digest;
 use countersign_wire::log::{LogQuery, LogStart};
 use countersign_wire::reason::Reason;
+use data_encoding::BASE64;
 use serde_json::Value;
+use sha2::{Digest as _, Sha256};
 use std::fs;
 use std::path::{Path, PathBuf};
-use tlog_tiles::{HashReader, TileHashReader, TileReader, record_hash, stored_hash_index};
 
 on_both_keystores!(i13_an_exported_log_verifies_with_others_and_goes_on_through_restarts_kills_and_cleaning);
 on_embedded!(
@@ -41,50 +43,71 @@ fn verify(hsm: &Hsm, vkey: &str) -> cli::Ended {
     cli::run(hsm, &["log", "verify", path(&log_folder(hsm)), "--vkey", vkey, "--seen", path(&seen)])
 }
 
-/// Tiles as another library asks for them; it puts the height into their names.
-struct Tiles(PathBuf);
-
-impl TileReader for Tiles {
-    fn height(&self) -> u8 {
-        8
+/// RFC 6962 section 2.1, word by word, and nothing of the code under test.
+fn root(leaves: &[[u8; 32]]) -> [u8; 32] {
+    match leaves {
+        [] => Sha256::digest([]).into(),
+        [leaf] => *leaf,
+        more => {
+            let (left, right) = more.split_at(more.len().next_power_of_two() / 2);
+            Sha256::digest([&[1][..], &root(left), &root(right)].concat()).into()
+        }
     }
-
-    fn read_tiles(&self, tiles: &[tlog_tiles::Tile]) -> Result<Vec<Vec<u8>>, tlog_tiles::Error> {
-        let read = |tile: &tlog_tiles::Tile| {
-            fs::read(self.0.join(tile.path().replacen("tile/8/", "tile/", 1))).expect("every tile is there")
-        };
-        Ok(tiles.iter().map(read).collect())
-    }
-
-    fn save_tiles(&self, _: &[tlog_tiles::Tile], _: &[Vec<u8>]) {}
 }
 
-/// The entries of an export, each verified with `signed_note` and `tlog_tiles` alone.
+fn leaf(entry: &[u8]) -> [u8; 32] {
+    Sha256::digest([&[0][..], entry].concat()).into()
+}
+
+/// RFC 6962 section 2.1.1, word by word.
+fn audit_path(index: usize, leaves: &[[u8; 32]]) -> Vec<[u8; 32]> {
+    if leaves.len() == 1 {
+        return Vec::new();
+    }
+    let (left, right) = leaves.split_at(leaves.len().next_power_of_two() / 2);
+    let (mut path, sibling) = if index < left.len() {
+        (audit_path(index, left), root(right))
+    } else {
+        (audit_path(index - left.len(), right), root(left))
+    };
+    path.push(sibling);
+    path
+}
+
+/// The entries of an export, read as the specifications say: the note's signature verified, the root worked out from the
+/// bundles, the leaf tiles compared. (`host-shim/client` verifies exports with `signed_note` and `tlog_tiles` as well.)
 fn verified_by_others(folder: &Path, vkey: &str) -> Vec<Value> {
-    let note = fs::read(folder.join("checkpoint")).expect("there is a checkpoint");
-    let note = signed_note::Note::from_bytes(&note).expect("it is a note");
-    let key = signed_note::StandardVerifier::new(vkey).expect("a key");
-    let (verified, _) =
-        note.verify(&signed_note::VerifierList::new(vec![Box::new(key)])).expect("the log's key signed it");
-    assert_eq!(verified.len(), 1);
-    let checkpoint = tlog_tiles::Checkpoint::from_bytes(note.text()).expect("it is a checkpoint");
-    let tiles = Tiles(folder.to_owned());
-    let hashes = TileHashReader::new(checkpoint.size(), *checkpoint.hash(), &tiles);
+    let (entries, leaves) = bundles(folder);
+    let note = fs::read_to_string(folder.join("checkpoint")).expect("there is a checkpoint");
+    let key = VerifierKey::parse(vkey).expect("a key");
+    assert!(Note::parse(&note).expect("it is a note").verify(&key).is_some(), "the log's key signed it");
+    let mut lines = note.lines();
+    assert_eq!(lines.next(), Some(key.name()));
+    assert_eq!(lines.next(), Some(entries.len().to_string().as_str()));
+    assert_eq!(lines.next(), Some(BASE64.encode(&root(&leaves)).as_str()));
+    assert!(lines.next().expect("an extension").starts_with("countersign-store-head "));
+    for (tile, hashes) in Tile::of_level(Content::Hashes(0), 0, leaves.len() as u64).zip(leaves.chunks(256)) {
+        assert_eq!(fs::read(folder.join(tile.path())).expect("every tile is there"), hashes.as_flattened());
+    }
+    entries.iter().map(|entry| serde_json::from_slice(entry).expect("an entry is JSON")).collect()
+}
+
+/// Every entry of an export, and its leaf.
+fn bundles(folder: &Path) -> (Vec<Vec<u8>>, Vec<[u8; 32]>) {
+    let note = fs::read_to_string(folder.join("checkpoint")).expect("there is a checkpoint");
+    let size: u64 = note.lines().nth(1).and_then(|size| size.parse().ok()).expect("a size");
     let mut entries = Vec::new();
-    for tile in Tile::of_level(Content::Entries, 0, checkpoint.size()) {
+    for tile in Tile::of_level(Content::Entries, 0, size) {
         let bytes = fs::read(folder.join(tile.path())).expect("every bundle is there");
         let mut rest = bytes.as_slice();
         while let Some((length, more)) = rest.split_first_chunk::<2>() {
             let (entry, more) = more.split_at(u16::from_be_bytes(*length).into());
-            let index = stored_hash_index(0, entries.len() as u64);
-            let signed = hashes.read_hashes(&[index]).expect("the tiles are those of the checkpoint");
-            assert_eq!(signed, [record_hash(entry)], "entry {}", entries.len());
-            entries.push(serde_json::from_slice(entry).expect("an entry is JSON"));
+            entries.push(entry.to_vec());
             rest = more;
         }
     }
-    assert_eq!(entries.len() as u64, checkpoint.size());
-    entries
+    let leaves = entries.iter().map(|entry| leaf(entry)).collect();
+    (entries, leaves)
 }
 
 fn count(entries: &[Value], what: &str) -> usize {
@@ -233,34 +256,27 @@ fn proofs_and_cosignatures_are_what_ordinary_tooling_takes(keystore: Keystore) {
         &["log", "prove", path(&folder), "--vkey", &vkey, "--index", "3", "--out", path(&proof)],
     )
     .done();
-    assert_proves(&proof, &vkey, proved["entry"].as_str().expect("the entry").as_bytes());
+    assert_proves(&proof, &folder, 3, proved["entry"].as_str().expect("the entry").as_bytes());
     let from = before.to_string();
     let grown = cli::run(&hsm, &["log", "prove", path(&folder), "--vkey", &vkey, "--from", &from]).done();
     assert!(grown["proof"].as_str().expect("a proof").starts_with(&format!("old {before}\n")));
     let none = cli::run(&hsm, &["log", "prove", path(&folder), "--vkey", &vkey, "--index", "99999"]);
     assert_eq!((none.code, &none.json["refused"]), (3, &Value::from("no-such-entry")));
-    assert_eq!(
-        countersign_client::log::tlog::VerifierKey::parse(&witness).expect("a key").kind(),
-        KeyType::Witness
-    );
+    assert_eq!(VerifierKey::parse(&witness).expect("a key").kind(), KeyType::Witness);
 }
 
-/// Reads a proof as c2sp.org/tlog-proof says and verifies it with the other libraries.
-fn assert_proves(file: &Path, vkey: &str, entry: &[u8]) {
+/// Reads a proof as c2sp.org/tlog-proof says, and compares it with what RFC 6962 says that it is.
+fn assert_proves(file: &Path, folder: &Path, index: usize, entry: &[u8]) {
     let text = fs::read_to_string(file).expect("it was written");
     let (head, note) = text.split_once("\n\n").expect("a proof, then a checkpoint");
     let mut lines = head.lines();
     assert_eq!(lines.next(), Some("c2sp.org/tlog-proof@v1"));
-    let index = lines.next().and_then(|line| line.strip_prefix("index ")).expect("an index");
-    let path = lines.map(|line| tlog_tiles::Hash::parse_hash(line).expect("a hash")).collect();
-    let note = signed_note::Note::from_bytes(note.as_bytes()).expect("a note");
-    let key = signed_note::StandardVerifier::new(vkey).expect("a key");
-    note.verify(&signed_note::VerifierList::new(vec![Box::new(key)])).expect("signed");
-    let checkpoint = tlog_tiles::Checkpoint::from_bytes(note.text()).expect("a checkpoint");
-    let index = index.parse().expect("a number");
-    let proved =
-        tlog_tiles::check_record(&path, checkpoint.size(), *checkpoint.hash(), index, record_hash(entry));
-    assert!(proved.is_ok());
+    assert_eq!(lines.next(), Some(format!("index {index}").as_str()));
+    let (entries, leaves) = bundles(folder);
+    let path: Vec<String> = audit_path(index, &leaves).iter().map(|hash| BASE64.encode(hash)).collect();
+    assert!(lines.eq(path.iter().map(String::as_str)));
+    assert_eq!(entries[index], entry);
+    assert_eq!(note, fs::read_to_string(folder.join("checkpoint")).expect("it is there"));
 }
 
 fn the_newest_entries_are_shown_and_the_room_is_told(keystore: Keystore) {

@@ -11,7 +11,7 @@ use countersign_client::log::tlog::note::KeyType;
 use countersign_client::log::tlog::proof::write_hashes;
 use countersign_client::log::tlog::{SigningKey, VerifierKey};
 use countersign_client::log::{
-    Export, Folder, LogFault, LogSource, TenantLog, Trusted, Witness, pinned_key, prove_consistency,
+    Export, Folder, LogFault, LogSource, Recent, TenantLog, Trusted, Witness, pinned_key, prove_consistency,
     prove_inclusion, read_recent, verify,
 };
 use countersign_wire::log::{LOG_PAGE_MAX_ENTRIES, LogQuery, LogStart};
@@ -86,7 +86,7 @@ fn trusted_key(key: &KeyOfLog, dir: &Path) -> Result<VerifierKey, Failure> {
 fn tail(session: &Session, most: u16, follow: bool, json: bool) -> Result<Zeroizing<String>, Failure> {
     let api_key = session.api_key()?;
     let source = TenantLog { client: &session.client, api_key: &api_key };
-    let (entries, mut index, mut next) = read_recent(&source, most.into())?;
+    let Recent { entries, mut index, mut next } = read_recent(&source, most.into())?;
     let shown: Vec<EntryShown> =
         entries.iter().map(|(index, entry)| EntryShown::new(*index, entry)).collect();
     if !follow {

@@ -19,7 +19,7 @@ mod witness;
 mod tests;
 
 pub use countersign_tlog as tlog;
-pub use export::{Export, Exported, LogSource, TenantLog, pinned_key, read_recent};
+pub use export::{Export, Exported, LogSource, Recent, TenantLog, pinned_key, read_recent};
 pub use fault::LogFault;
 pub use folder::Folder;
 pub use prove::{prove_consistency, prove_inclusion};

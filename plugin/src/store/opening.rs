@@ -116,6 +116,14 @@ async fn look(hal: &Hal, store: Extent, nvram: &Nvram, owner: Owner) -> Result<(
     if store.end < end { Err(StoreError::Short) } else { Ok(()) }
 }
 
+/// What it means at a start that a region is not what the chain says.
+pub(super) fn at_start(error: StoreError) -> StoreError {
+    match error {
+        StoreError::Changed => StoreError::HeadMismatch,
+        other => other,
+    }
+}
+
 impl State {
     /// Follows the chain from the tail to `end`, and notes where it stands at the boundaries of regions.
     ///
@@ -144,10 +152,7 @@ impl State {
         let mut from = self.tail.clone();
         let untils: Vec<Chain> = self.marks.all().chain([&self.head]).cloned().collect();
         for until in untils {
-            let found = regions::read(hal, &from, &until).await.map_err(|error| match error {
-                StoreError::Changed => StoreError::HeadMismatch,
-                other => other,
-            })?;
+            let found = regions::read(hal, &from, &until).await.map_err(at_start)?;
             for (name, placed) in found.records {
                 self.table.place(name, placed, from.length_bytes()).map_err(|_| StoreError::Record)?;
             }

@@ -162,7 +162,7 @@ impl Store {
             }
             LogStart::Recent => {
                 let state = self.state.borrow();
-                let tree = state.trees.get(tenant).ok_or(Reason::InternalError)?;
+                let tree = state.trees.get(tenant).ok_or(Reason::HsmNotReady)?;
                 let is_there = |place: &super::Place| place.at >= state.tail.length_bytes();
                 let place = tree.before.filter(is_there).unwrap_or(tree.last);
                 let reading = Reading {

@@ -9,6 +9,7 @@
 //! many times what the records take; and when the front of the log, which a record is still needed for, is to go.
 
 use super::log::{Chain, Kind, split_first};
+use super::opening::at_start;
 use super::regions;
 use super::seal::{Name, Sealer};
 use super::{RecordId, State, StoreError};
@@ -256,7 +257,7 @@ impl State {
         let untils: Vec<Chain> = self.marks.all().chain([&self.head]).cloned().collect();
         for until in untils {
             if until.length_bytes() > from {
-                let found = regions::read(hal, &begin, &until).await?;
+                let found = regions::read(hal, &begin, &until).await.map_err(at_start)?;
                 self.grow_by(sealer, namer, begin, &found.bytes)?;
             }
             begin = until;

@@ -22,7 +22,7 @@ impl Whole {
             [] => crate::tree::empty_hash(),
             [one] => *one,
             many => {
-                let (left, right) = many.split_at((many.len() as u64).next_power_of_two() as usize / 2);
+                let (left, right) = many.split_at(many.len().next_power_of_two() / 2);
                 crate::tree::node_hash(&Self::root(left), &Self::root(right))
             }
         }

@@ -87,6 +87,8 @@ fn status_shows_the_hsm_and_needs_no_api_key() {
             "keystore": "embedded",
             "boot_count": 3,
             "missing_sandbox_layers": [],
+            "store_room_bytes": 5_368_709_120_u64,
+            "refused_for_room": 0,
         })
     );
     assert_eq!((ended.code, hsm.requests()[0].api_key.clone()), (0, None));

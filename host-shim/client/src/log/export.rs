@@ -269,12 +269,19 @@ pub fn pinned_key(folder: &Folder) -> Result<VerifierKey, LogFault> {
     VerifierKey::parse(&state.vkey).ok_or_else(malformed)
 }
 
-/// The newest entries of a log, with their numbers, at most so many, as the HSM tells them: nothing is verified. Gives where
-/// to go on as well.
-pub fn read_recent(
-    source: &impl LogSource,
-    most: usize,
-) -> Result<(Vec<(u64, Vec<u8>)>, u64, LogCursor), LogFault> {
+/// The newest entries of a log.
+#[derive(Clone, Debug)]
+pub struct Recent {
+    /// With their numbers.
+    pub entries: Vec<(u64, Vec<u8>)>,
+    /// The number of the next one.
+    pub index: u64,
+    /// Where to go on.
+    pub next: LogCursor,
+}
+
+/// The newest entries of a log, at most so many, as the HSM tells them: nothing is verified.
+pub fn read_recent(source: &impl LogSource, most: usize) -> Result<Recent, LogFault> {
     let (mut from, mut index, mut entries) = (LogStart::Recent, 0, Vec::new());
     loop {
         let page = source.page(LogQuery { from, entries_max: LOG_PAGE_MAX_ENTRIES })?;
@@ -286,7 +293,7 @@ pub fn read_recent(
         let outdated = entries.len().saturating_sub(most);
         entries.drain(..outdated);
         if !page.more {
-            return Ok((entries, index, page.next));
+            return Ok(Recent { entries, index, next: page.next });
         }
         from = LogStart::After(page.next);
     }

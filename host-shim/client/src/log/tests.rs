@@ -465,10 +465,10 @@ fn proofs_are_given_only_where_they_are_good() {
 #[test]
 fn the_newest_entries_come_with_their_numbers() {
     let source = Source::of(400);
-    let (entries, next, _) = read_recent(&source, 20).unwrap();
-    assert_eq!((entries.len(), entries[0].0, next), (20, 380, 400));
+    let Recent { entries, index, .. } = read_recent(&source, 20).unwrap();
+    assert_eq!((entries.len(), entries[0].0, index), (20, 380, 400));
     assert_eq!(entries[19].1, source.entries[399]);
-    let (all, ..) = read_recent(&source, 1000).unwrap();
+    let all = read_recent(&source, 1000).unwrap().entries;
     assert_eq!((all.len(), all[0].0), (150, 250), "what the HSM has at hand");
 }
 

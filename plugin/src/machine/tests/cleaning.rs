@@ -306,7 +306,7 @@ fn i6_a_log_that_is_exchanged_while_it_is_read_is_refused() {
     let (mut device, users) = aged();
     device.ops.clear();
     assert!(device.boot());
-    // The last two are of the tenants' records.
+    // The last two are of the tenants' records; before them, the region in which the trees are grown is read once more.
     let reads = device.ops.iter().filter(|op| **op == "read").count() - 2;
     let good = device.store.clone();
     let mut changed = good.clone();

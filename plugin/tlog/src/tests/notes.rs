@@ -56,9 +56,9 @@ fn the_published_note_is_made_and_verified() {
 fn another_library_verifies_what_is_signed_here_and_reads_the_same_checkpoint() {
     let text = signed().to_text();
     let theirs = signed_note::Note::from_bytes(text.as_bytes()).unwrap();
-    let verifier = StandardVerifier::new(&log_key().verifier().to_text()).unwrap();
-    let (verified, unverified) = theirs.verify(&VerifierList::new(vec![Box::new(verifier)])).unwrap();
-    assert_eq!((verified.len(), unverified.len()), (1, 1), "the witness is unknown to it");
+    let key = StandardVerifier::new(&log_key().verifier().to_text()).unwrap();
+    let (verified, unknown) = theirs.verify(&VerifierList::new(vec![Box::new(key)])).unwrap();
+    assert_eq!((verified.len(), unknown.len()), (1, 1), "the witness is unknown to it");
     let read = tlog_tiles::Checkpoint::from_bytes(theirs.text()).unwrap();
     assert_eq!((read.origin(), read.size(), read.hash().0), ("example.com/log", 20_852_163, [7; 32]));
     assert_eq!(read.extension(), "one line\nanother\n");
