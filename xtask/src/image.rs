@@ -164,7 +164,6 @@ impl Elsewhere {
             user: None,
         };
         let hostile = [
-            ("HOME", folder.path().to_str().context("a temporary folder is UTF-8")?),
             ("CARGO_NET_OFFLINE", "true"),
             ("LC_ALL", "C.UTF-8"),
             ("LANG", "tr_TR.UTF-8"),
@@ -203,6 +202,7 @@ fn become_nobody(plan: &mut Plan, folder: &Path, registry: &Path) -> Result<bool
         fs::set_permissions(path, fs::Permissions::from_mode(0o700))?;
     }
     plan.user = Some(NOBODY);
+    set(plan, "HOME", folder.into());
     if !finds_a_toolchain(plan) {
         let sysroot = output(Command::new("rustc").args(["--print", "sysroot"]))?;
         let toolchain = folder.join("toolchain");
