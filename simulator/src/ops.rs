@@ -364,6 +364,7 @@ mod tests {
     use super::*;
     use crate::home::tests::plan;
     use crate::lineage;
+    use crate::sandbox::Layer;
     use countersign_approvals::es256::SigningKey;
     use countersign_release::Measurement;
 
@@ -555,7 +556,7 @@ mod tests {
         let refused = Hardware::open(&home, home.claim().unwrap(), other, InForce::default()).err().unwrap();
         assert_eq!(refused.exit_code(), 3);
         std::fs::rename(home.nvram_lineage().with_extension("other"), home.nvram_lineage()).unwrap();
-        let hardware = Hardware::open(&home, home.claim().unwrap(), first, Vec::new()).unwrap();
+        let hardware = Hardware::open(&home, home.claim().unwrap(), first, InForce::default()).unwrap();
         assert_ne!(hardware.boot().unwrap().sealing_key, boot.sealing_key, "it follows from the state key");
     }
 

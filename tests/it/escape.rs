@@ -3,7 +3,7 @@
 //! Each attempt is made twice: inside, where it must end as the table says, and outside, where it must succeed, since an
 //! attempt that nothing could stand in the way of would show nothing.
 
-use countersign_tests::{Hsm, artefacts};
+use countersign_tests::{Hsm, Keystore, artefacts};
 use countersign_wire::frame;
 use std::collections::BTreeSet;
 use std::io::{Read, Write};

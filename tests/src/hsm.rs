@@ -83,6 +83,9 @@ pub struct Ready {
     pub version: String,
     /// For whom it is made.
     pub channel: String,
+    /// Where metrics are served, if they are.
+    #[serde(default)]
+    pub metrics: Option<String>,
 }
 
 /// What `countersign-hsm` prints when it does not take an image.
@@ -93,9 +96,6 @@ pub struct ImageRefused {
     pub refused: String,
     /// A sentence for people.
     pub message: String,
-    /// Where metrics are served, if they are.
-    #[serde(default)]
-    pub metrics: Option<String>,
 }
 
 /// The HSM ended before it served.

@@ -181,6 +181,7 @@ fn tenant(name: &str) -> Tenant {
         accounts_max: None,
         policy: None,
         lifted: Vec::new(),
+        log_names: countersign_wire::hal::LogNames::Plain,
     }
 }
 

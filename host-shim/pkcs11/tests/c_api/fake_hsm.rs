@@ -91,6 +91,8 @@ pub(crate) fn word(act: &Act) -> &'static str {
         | Act::ShowIntent(_)
         | Act::FindReceipt(_)
         | Act::Attest(_)
+        | Act::LogCheckpoint
+        | Act::ReadLog(_)
         | Act::Identity
         | Act::ViewIntent(_)
         | Act::ViewAccount(_)
