@@ -648,12 +648,12 @@ fn open_record(
     id: RecordId,
     row: Row,
 ) -> Result<(u64, Zeroizing<Vec<u8>>), StoreError> {
-    let (name, position, sealed) = log::read_record(bytes).map_err(|_| StoreError::Record)?;
+    let (name, position, ciphertext) = log::read_record(bytes).map_err(|_| StoreError::Record)?;
     let is_it = name.kind == kind
         && name.id == id
         && table::low_version(name.version) == row.version
         && position == row.position;
-    let plain = if is_it { sealer.open(name, position, sealed) } else { None };
+    let plain = if is_it { sealer.open(name, position, ciphertext) } else { None };
     plain.map(|plain| (name.version, plain)).ok_or(StoreError::Record)
 }
 
@@ -734,7 +734,7 @@ impl State {
             Cleaning::Idle { .. } | Cleaning::Reading => 0,
         };
         self.trees.begin_round(place.at, place.sequence, needed_from);
-        let (of_round, opened) = self.trees.to_write(place, &group.leaves);
+        let (of_round, opened) = self.trees.take_to_write(place, &group.leaves);
         for record in of_round.iter().chain(&opened) {
             let tenant = sealer.fingerprint(b"tenant", record.tenant.as_str(), "");
             let id = RecordId { tenant, account: [0; 8] };

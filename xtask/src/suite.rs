@@ -97,7 +97,7 @@ pub(crate) fn test() -> Result<ExitCode> {
     let (page, promtool) = (Some(ensure_page()?), Some(ensure_promtool()?));
     let built = build()?;
     let (hostile, machine) = (Some(build_hostile()?), Some(build_machine(&built.programs.hsm)?));
-    let artefacts = Artefacts { faults, python, node, page, promtool, hostile, machine, ..built };
+    let artefacts = Artefacts { faults, python, node, page, machine, promtool, hostile, ..built };
     say("running the tests");
     let mut tests = cargo();
     tests.args(["test", "--locked", "--workspace", "--no-fail-fast"]).stdout(Stdio::piped());

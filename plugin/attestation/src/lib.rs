@@ -1,6 +1,6 @@
 //! Attestations: what an HSM says of itself and of the image that it runs, as `docs/attestation.md` has it.
 //!
-//! An attestation is an EAT (RFC 9711): a CWT (RFC 8392) as one COSE_Sign1 (RFC 9052), signed by the HSM's attestation key. The
+//! An attestation is an EAT (RFC 9711): a CWT (RFC 8392) as one `COSE_Sign1` (RFC 9052), signed by the HSM's attestation key. The
 //! root says which key that is, in a CWT of its own that the attestation carries in its header. So whoever has the root's
 //! fingerprint needs nothing else: no network, no list, no other certificate.
 //!

@@ -1,4 +1,4 @@
-//! The token: COSE_Sign1 over the claims, and in its header the root's word for the key that signed.
+//! The token: `COSE_Sign1` over the claims, and in its header the root's word for the key that signed.
 
 use crate::cbor::{self, Map};
 use crate::claims::{Claims, number, read_ueid, ueid};
@@ -11,7 +11,7 @@ use coset::{
 };
 use countersign_approvals::es256::{self, PublicKey, SigningKey};
 
-/// The tag of a COSE_Sign1 (RFC 9052 section 2).
+/// The tag of a `COSE_Sign1` (RFC 9052 section 2).
 const SIGN1_TAG: u64 = 18;
 
 /// An attestation that was verified: the root of this fingerprint stands behind what it says.
@@ -119,7 +119,7 @@ pub fn verify(token: &[u8], root_fingerprint: &[u8; 32]) -> Result<Attestation, 
     }
 }
 
-/// A tagged COSE_Sign1 in the one form that [`issue`] writes.
+/// A tagged `COSE_Sign1` in the one form that [`issue`] writes.
 fn read(bytes: &[u8]) -> Result<CoseSign1, Refused> {
     let token = CoseSign1::from_tagged_slice(bytes).map_err(|_| Refused::Malformed)?;
     let same = token.clone().to_tagged_vec().is_ok_and(|again| again == bytes);

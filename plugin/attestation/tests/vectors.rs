@@ -132,7 +132,7 @@ impl Parts {
     }
 }
 
-/// The COSE_Key in an endorsement.
+/// The `COSE_Key` in an endorsement.
 fn cose_key(said: &mut [(Value, Value)]) -> &mut Vec<(Value, Value)> {
     let confirmation = said.iter_mut().find(|(key, _)| *key == Value::from(8)).unwrap();
     confirmation.1.as_map_mut().unwrap()[0].1.as_map_mut().unwrap()
@@ -193,6 +193,7 @@ fn changed(change: impl FnOnce(&mut Claims)) -> Vec<u8> {
     issue(&claims, &key(), &root())
 }
 
+#[allow(clippy::too_many_lines, reason = "a list, and what is on it")]
 fn forged() -> Vec<Case> {
     let good = issue(&claims(), &key(), &root());
     let mut cut = good.clone();
@@ -313,7 +314,7 @@ fn unwelcome() -> Vec<Case> {
         case("no release keys", changed(|claims| claims.release_keys = None), Refused::DevelopmentImage),
         case(
             "a clock set by hand",
-            changed(|claims| claims.clock = "manual".to_owned()),
+            changed(|claims| "manual".clone_into(&mut claims.clock)),
             Refused::ManualClock,
         ),
         case(
@@ -329,7 +330,7 @@ fn unwelcome() -> Vec<Case> {
 fn welcome() -> Vec<Case> {
     let weak = changed(|claims| {
         (claims.debug, claims.release_keys) = (DebugStatus::Enabled, None);
-        claims.clock = "manual".to_owned();
+        "manual".clone_into(&mut claims.clock);
     });
     let allowed = Expected { allowed: vec![Allowed::DevelopmentImage, Allowed::ManualClock], ..expected() };
     let weakest = changed(|claims| {

@@ -139,10 +139,9 @@ impl Store {
                 self.page_of_archive(hal, &mut page, &mut at).await
             };
             match piece {
-                Ok(true) => {}
-                Ok(false) => break,
-                Err(Missed::Moved) if page.entries.is_empty() => {}
-                Err(Missed::Moved) => break,
+                Ok(goes_on) if !goes_on => break,
+                Err(Missed::Moved) if !page.entries.is_empty() => break,
+                Ok(_) | Err(Missed::Moved) => {}
                 Err(Missed::Refused(reason)) => return Err(reason),
             }
         }

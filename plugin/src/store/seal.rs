@@ -284,16 +284,16 @@ mod tests {
     #[test]
     fn i9_a_place_in_a_log_opens_for_its_tenant_alone_and_only_as_it_was_sealed() {
         let sealer = sealer(1);
-        let sealed = sealer.seal_place([1; 8], &[7; 32]);
-        assert_eq!(sealer.open_place([1; 8], &sealed), Some([7; 32]));
-        assert_eq!(sealer.open_place([2; 8], &sealed), None);
-        assert_eq!(Sealer::new(&[6; 32], [8; 16], 1).open_place([1; 8], &sealed), None);
+        let place = sealer.seal_place([1; 8], &[7; 32]);
+        assert_eq!(sealer.open_place([1; 8], &place), Some([7; 32]));
+        assert_eq!(sealer.open_place([2; 8], &place), None);
+        assert_eq!(Sealer::new(&[6; 32], [8; 16], 1).open_place([1; 8], &place), None);
         for at in 0..48 {
-            let mut other = sealed;
+            let mut other = place;
             other[at] ^= 1;
             assert_eq!(sealer.open_place([1; 8], &other), None, "byte {at}");
         }
-        assert_ne!(sealer.seal_place([1; 8], &[8; 32])[16..], sealed[16..]);
+        assert_ne!(sealer.seal_place([1; 8], &[8; 32])[16..], place[16..]);
     }
 
     #[test]

@@ -134,7 +134,7 @@ struct Round {
 /// All trees.
 #[derive(Default)]
 pub(super) struct Trees {
-    trees: BTreeMap<TenantName, Tree>,
+    by_tenant: BTreeMap<TenantName, Tree>,
     /// Every tree's record is of here or of later.
     complete_at: u64,
     round: Option<Round>,
@@ -142,7 +142,7 @@ pub(super) struct Trees {
 
 impl Trees {
     pub(super) fn get(&self, tenant: &TenantName) -> Option<&Tree> {
-        self.trees.get(tenant)
+        self.by_tenant.get(tenant)
     }
 
     /// Takes in the leaves of an entry that is durable: it begins at `place.at`, and after it the chain has this head.
@@ -150,15 +150,15 @@ impl Trees {
         for leaf in leaves {
             match &leaf.tenant {
                 Some(tenant) if leaf.opens => {
-                    let tree = self.trees.entry(tenant.clone());
+                    let tree = self.by_tenant.entry(tenant.clone());
                     append(tree.or_insert_with(|| Tree::begin(Place { size: 0, ..place })), leaf, head);
                 }
                 Some(tenant) => {
-                    if let Some(tree) = self.trees.get_mut(tenant) {
+                    if let Some(tree) = self.by_tenant.get_mut(tenant) {
                         append(tree, leaf, head);
                     }
                 }
-                None => self.trees.values_mut().for_each(|tree| append(tree, leaf, head)),
+                None => self.by_tenant.values_mut().for_each(|tree| append(tree, leaf, head)),
             }
         }
     }
@@ -166,7 +166,7 @@ impl Trees {
     /// What a round writes, about, in bytes.
     fn records_bytes(&self) -> u64 {
         let of_one = |tree: &Tree| RECORD_REST_BYTES + 34 * tree.frontier.peaks().len() as u64;
-        self.trees.values().map(of_one).sum()
+        self.by_tenant.values().map(of_one).sum()
     }
 
     /// Begins a round where one is due, or where the log before `needed_from` is to go. No commit is under way.
@@ -176,8 +176,8 @@ impl Trees {
         if self.round.is_some() || !due && self.covers(needed_from) {
             return;
         }
-        let mut left = VecDeque::with_capacity(self.trees.len());
-        for (tenant, tree) in &mut self.trees {
+        let mut left = VecDeque::with_capacity(self.by_tenant.len());
+        for (tenant, tree) in &mut self.by_tenant {
             let place = Place { at, sequence, size: tree.frontier.size() };
             left.push_back(tree.record(tenant, place));
             tree.before = Some(core::mem::replace(&mut tree.last, place));
@@ -187,13 +187,17 @@ impl Trees {
 
     /// Whether the log before this offset is not needed for any tree.
     pub(super) fn covers(&self, offset: u64) -> bool {
-        self.trees.is_empty() || self.complete_at >= offset
+        self.by_tenant.is_empty() || self.complete_at >= offset
     }
 
     /// The records that the next commit carries: some of the round, and an empty tree for each log that it opens.
-    pub(super) fn to_write(&mut self, place: Place, leaves: &[Leaf]) -> (Vec<TreeRecord>, Vec<TreeRecord>) {
+    pub(super) fn take_to_write(
+        &mut self,
+        place: Place,
+        leaves: &[Leaf],
+    ) -> (Vec<TreeRecord>, Vec<TreeRecord>) {
         let opened = leaves.iter().filter(|leaf| leaf.opens).filter_map(|leaf| leaf.tenant.as_ref());
-        let opened = opened.filter(|tenant| !self.trees.contains_key(*tenant));
+        let opened = opened.filter(|tenant| !self.by_tenant.contains_key(*tenant));
         let opened =
             opened.map(|tenant| Tree::begin(place).record(tenant, Place { size: 0, ..place })).collect();
         let (mut of_round, mut bytes) = (Vec::new(), 0);
@@ -246,9 +250,9 @@ impl State {
                 .filter(|record: &TreeRecord| record.format == FORMAT)
                 .and_then(Tree::read);
             let (tenant, tree) = record.ok_or(StoreError::Record)?;
-            self.trees.trees.insert(tenant, tree);
+            self.trees.by_tenant.insert(tenant, tree);
         }
-        let Some(from) = self.trees.trees.values().map(|tree| tree.last.at).min() else { return Ok(()) };
+        let Some(from) = self.trees.by_tenant.values().map(|tree| tree.last.at).min() else { return Ok(()) };
         if from < self.tail.length_bytes() || from > self.head.length_bytes() {
             return Err(StoreError::Record);
         }
@@ -296,13 +300,13 @@ impl Trees {
         let is_new = |tree: &&mut Tree| tree.last.at <= place.at && (leaf.opens || tree.frontier.size() > 0);
         match &leaf.tenant {
             Some(tenant) => {
-                self.trees
+                self.by_tenant
                     .get_mut(tenant)
                     .filter(is_new)
                     .into_iter()
                     .for_each(|tree| append(tree, leaf, head));
             }
-            None => self.trees.values_mut().filter(is_new).for_each(|tree| append(tree, leaf, head)),
+            None => self.by_tenant.values_mut().filter(is_new).for_each(|tree| append(tree, leaf, head)),
         }
     }
 }
@@ -315,8 +319,8 @@ pub(super) fn events_of(
 ) -> Option<Vec<Event>> {
     let mut events = Vec::new();
     for (name, placed) in records.iter().filter(|(name, _)| name.kind == Kind::Audit) {
-        let sealed = super::log::sealed_at(bytes, *placed)?;
-        let plain = sealer.open(*name, placed.position, sealed)?;
+        let ciphertext = super::log::sealed_at(bytes, *placed)?;
+        let plain = sealer.open(*name, placed.position, ciphertext)?;
         events.append(&mut countersign_wire::decode_packed(&plain).ok()?);
     }
     Some(events)

@@ -618,7 +618,7 @@ pub enum Answer {
     Intent(IntentInfo),
     /// To [`Act::FindReceipt`] and [`Act::ViewReceipt`].
     Receipt(SignedStatement),
-    /// To [`Act::Attest`]: a COSE_Sign1, encoded.
+    /// To [`Act::Attest`]: a `COSE_Sign1`, encoded.
     Attested(ByteBuf),
     /// To [`Act::LogCheckpoint`].
     LogCheckpoint(LogCheckpoint),

@@ -432,7 +432,7 @@ pub enum Value {
     Macs(Vec<Secret>),
     /// The root's statement, with the HSM's id, the measurement and the clock mode as the firmware knows them.
     Endorsed(Box<Identity>),
-    /// The attestation: a COSE_Sign1, encoded.
+    /// The attestation: a `COSE_Sign1`, encoded.
     Attested(ByteBuf),
 }
 

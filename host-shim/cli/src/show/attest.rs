@@ -30,12 +30,11 @@ impl AttestedShown {
 impl Show for AttestedShown {
     fn for_people(&self, out: &mut String) {
         line(out, "Nonce", &self.nonce);
-        match &self.file {
-            Some(file) => line(out, "Attestation", file),
-            None => {
-                out.push_str(&self.attestation);
-                out.push('\n');
-            }
+        if let Some(file) = &self.file {
+            line(out, "Attestation", file);
+        } else {
+            out.push_str(&self.attestation);
+            out.push('\n');
         }
         out.push_str(
             "Nothing of it is checked yet: countersign attest verify does that, with the HSM's root.\n",
@@ -44,6 +43,7 @@ impl Show for AttestedShown {
 }
 
 /// `attest verify`.
+#[allow(clippy::struct_excessive_bools, reason = "each is one field of the JSON")]
 #[derive(Serialize)]
 pub(crate) struct AttestationShown {
     hsm_id: String,

@@ -66,7 +66,9 @@ fn trail(device: &Device, whose: &str) -> Vec<Vec<u8>> {
 
 fn root_of(leaves: &[Vec<u8>]) -> [u8; 32] {
     let mut tree = Frontier::default();
-    leaves.iter().for_each(|leaf| tree.append(leaf_hash(leaf)));
+    for leaf in leaves {
+        tree.append(leaf_hash(leaf));
+    }
     tree.root()
 }
 
