@@ -57,7 +57,7 @@ pub fn check_tenants_toml(text: &str) -> bool {
 /// A slot of each size and fuses, for a fuzzer to begin with.
 pub fn files() -> Vec<Vec<u8>> {
     let slots = SLOTS.map(|bytes| nvram::encode(bytes, 7, b"content"));
-    let mut fuses = b"CSFUSES2".to_vec();
+    let mut fuses = b"CSFUSES3".to_vec();
     fuses.resize(CHECKSUM_AT, 0);
     let checksum = Sha256::digest(&fuses);
     fuses.extend_from_slice(&checksum);

@@ -137,7 +137,9 @@ fn an_attestation_names_the_policy_and_the_state(keystore: Keystore) {
     let mut hsm = Hsm::start(keystore);
     let before = verify(&hsm, &attest(&hsm, "before.eat"), &ALLOWED).done();
     assert_eq!(before.get("policy"), None);
+    hsm.stop();
     set_policy(&mut hsm, &Path::new(env!("CARGO_MANIFEST_DIR")).join("it/intents/shared"));
+    hsm.run();
     let allowed = &ALLOWED[..4];
     let after = verify(&hsm, &attest(&hsm, "after.eat"), allowed).done();
     assert!(after["policy"]["version"].as_u64() >= Some(1), "{after}");

@@ -12,6 +12,7 @@ use countersign_simulator::image::seal_executable;
 use countersign_simulator::sandbox::{Layers, memory, stages};
 use countersign_simulator::vm;
 use nix::sched::CloneFlags;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::mount::MountFlags;
 use rustix::process::{Resource, Rlimit};
@@ -119,10 +120,25 @@ fn port(path: &str) -> Result<File> {
     bail!("the machine has no {path}")
 }
 
+/// Waits until the firmware's end is known to be there: before, a port reads as if it had ended.
+fn wait_for_the_other_end(port: &File) -> Result<()> {
+    for _ in 0..LOOKS {
+        let mut looked = [PollFd::new(port, PollFlags::OUT)];
+        let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
+        poll(&mut looked, Some(&at_once))?;
+        if !looked[0].revents().contains(PollFlags::HUP) {
+            return Ok(());
+        }
+        std::thread::sleep(LOOK_EVERY);
+    }
+    bail!("nobody is at the other end of the port")
+}
+
 /// Introduces the plugin, then carries bytes in both directions until one side ends; then the machine stops.
 fn carry() -> Result<()> {
     let port = File::from(rustix::io::dup(std::io::stdin())?);
     let plugin = UnixStream::from(rustix::io::dup(std::io::stdout())?);
+    wait_for_the_other_end(&port)?;
     memory::introduce(&plugin, &layers(), || Ok(1)).context("the plugin did not start as it should")?;
     let (mut from_plugin, mut to_port) = (plugin.try_clone()?, port.try_clone()?);
     std::thread::spawn(move || {

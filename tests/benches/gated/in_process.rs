@@ -1,6 +1,7 @@
 //! The plugin's core in this process, over the simulator's own parts: what an HSM does, without its processes.
 
 use countersign_plugin::machine::Plugin;
+use countersign_simulator::boundary::InForce;
 use countersign_simulator::clock::Clock;
 use countersign_simulator::home::Home;
 use countersign_simulator::image::SealedImage;

@@ -12,6 +12,7 @@
 use crate::gated::{Way, key_label, sign_natively};
 use crate::population::Population;
 use countersign_release::Image;
+use countersign_simulator::boundary::InForce;
 use countersign_simulator::home::Home;
 use countersign_simulator::image::{self, SealedImage};
 use countersign_simulator::link::PluginLink;

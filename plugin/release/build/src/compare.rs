@@ -3,6 +3,7 @@
 use countersign_release::image::parts;
 use serde::Serialize;
 use serde_json::Value;
+use std::collections::BTreeSet;
 
 /// Where two images differ. A field that follows from the executable (`elf_bytes`, `elf_sha384`) is not named.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -94,7 +95,8 @@ fn first_field(pointer: String, first: Option<&Value>, second: Option<&Value>) -
     let below = |name: &str| format!("{pointer}/{}", name.replace('~', "~0").replace('/', "~1"));
     match (first, second) {
         (Some(Value::Object(a)), Some(Value::Object(b))) => {
-            let names = a.keys().chain(b.keys().filter(|name| !a.contains_key(*name)));
+            // By name: in which order an object has them is another crate's choice.
+            let names: BTreeSet<&String> = a.keys().chain(b.keys()).collect();
             names.into_iter().find_map(|name| first_field(below(name), a.get(name), b.get(name)))
         }
         (Some(Value::Array(a)), Some(Value::Array(b))) => {
