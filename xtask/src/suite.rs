@@ -130,7 +130,8 @@ fn test_in_the_machine(artefacts: &Artefacts) -> Result<ExitStatus> {
     say("running the tests of the main job in the virtual machine");
     let began = Instant::now();
     let mut tests = cargo();
-    tests.args(["test", "--locked", "-p", "countersign-tests", "--test", "it", "--no-fail-fast", "--"]);
+    // Of the whole workspace, so that nothing is built again with other features.
+    tests.args(["test", "--locked", "--workspace", "--test", "it", "--no-fail-fast", "--"]);
     tests.args(MAIN_JOB).stdout(Stdio::piped()).env("COUNTERSIGN_TEST_BOUNDARY", "vm");
     artefacts.name_to(&mut tests);
     let (status, total) = run_and_count(&mut tests)?;
