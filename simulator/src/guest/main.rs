@@ -13,6 +13,7 @@ use countersign_simulator::sandbox::{Layers, memory, stages};
 use countersign_simulator::vm;
 use nix::sched::CloneFlags;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::mount::MountFlags;
 use rustix::process::{Resource, Rlimit};
@@ -20,7 +21,6 @@ use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
-use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
 use std::time::Duration;
 use zeroize::Zeroize;
@@ -32,7 +32,8 @@ const MODULES: &str = "/modules";
 const PLUGIN: &str = "/plugin";
 
 /// The ports of the one device: the plugin's messages, and what it writes to standard error.
-const PORTS: [&str; 2] = ["/dev/vport0p1", "/dev/vport0p2"];
+const MESSAGES: &str = "/dev/vport0p1";
+const SAID: &str = "/dev/vport0p2";
 
 /// The argument of the process that carries.
 const CARRY: &str = "carry";
@@ -73,14 +74,15 @@ fn start() -> Result<std::convert::Infallible> {
         }
     }
     load_modules()?;
-    let [messages, said] = PORTS.map(port);
-    rustix::stdio::dup2_stderr(&said?)?;
+    // Standard error first: what fails from here on is told.
+    rustix::stdio::dup2_stderr(&port(SAID)?)?;
+    let messages = port(MESSAGES)?;
     let (outer, inner) = UnixStream::pair()?;
     // It is process 1's child, and the machine stops with either.
     Command::new("/proc/self/exe")
         .arg(CARRY)
         .env_clear()
-        .stdin(Stdio::from(messages?))
+        .stdin(Stdio::from(messages))
         .stdout(Stdio::from(OwnedFd::from(outer)))
         .spawn()
         .context("start carrying")?;
@@ -109,13 +111,15 @@ fn load_modules() -> Result<()> {
     Ok(())
 }
 
-/// Opens a port as soon as the device has it.
+/// Opens a port as soon as the device has it. The kernel names a port before it can be opened: in between, opening it finds nothing
+/// (`ENXIO`).
 fn port(path: &str) -> Result<File> {
     for _ in 0..LOOKS {
-        if Path::new(path).exists() {
-            return File::options().read(true).write(true).open(path).context(path.to_owned());
+        match rustix::fs::open(path, OFlags::RDWR | OFlags::CLOEXEC, Mode::empty()) {
+            Ok(port) => return Ok(File::from(port)),
+            Err(Errno::NOENT | Errno::NXIO) => std::thread::sleep(LOOK_EVERY),
+            Err(error) => return Err(error).with_context(|| format!("open {path}")),
         }
-        std::thread::sleep(LOOK_EVERY);
     }
     bail!("the machine has no {path}")
 }
