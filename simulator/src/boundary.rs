@@ -65,15 +65,6 @@ impl Boundary {
         }
     }
 
-    /// How often a plugin that was never ready is started before the HSM gives up. On a busy machine an interpreted virtual
-    /// machine sometimes ends before its plugin is ready; the next one begins with the same bytes.
-    pub const fn first_starts(&self) -> u32 {
-        match self {
-            Self::Process(_) => 3,
-            Self::Machine(..) => 12,
-        }
-    }
-
     /// What holds around the plugin.
     pub fn in_force(&self) -> InForce {
         let words = |layers: &[Layer]| layers.iter().map(ToString::to_string).collect();

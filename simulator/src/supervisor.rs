@@ -47,6 +47,9 @@ const GOOD_TIME: Duration = Duration::from_secs(10);
 /// How long a plugin whose socket is gone may take to end by itself.
 const END_TIME: Duration = Duration::from_secs(1);
 
+/// How often a plugin that was never ready is started before the HSM gives up.
+const FIRST_STARTS: u32 = 3;
+
 /// What the operator decides when the HSM is started.
 #[derive(Debug)]
 pub struct RunPlan {
@@ -221,7 +224,7 @@ impl Supervisor<'_> {
                 let refused = "a write to the store or NVRAM failed, so nothing is believed until the HSM is started again (store-failed)";
                 return Err(HsmError::StoreRefused(refused.into()));
             }
-            if !self.announced && restarts_in_a_row >= self.boundary.first_starts() {
+            if !self.announced && restarts_in_a_row >= FIRST_STARTS {
                 let failed = "the plugin was started several times and was never ready";
                 return Err(HsmError::Plugin(match hardening::locked_memory_is_short() {
                     Some(limit) => format!("{failed}; {limit}"),

@@ -1,4 +1,4 @@
-//! The plugin as process 1 of a virtual machine. With `COUNTERSIGN_TEST_BOUNDARY=vm` every test of this program runs its HSMs so.
+//! The plugin as process 1 of a virtual machine. `cargo xtask test` runs the tests of the main job there as well.
 
 use countersign_tests::cli::run;
 use countersign_tests::hsm::in_a_machine;
