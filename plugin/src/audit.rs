@@ -5,8 +5,9 @@
 pub(crate) mod leaf;
 
 use crate::intent::{Intent, SIGNATURES_MAX};
+use crate::record::Terms;
 use countersign_intent::summary::SUMMARY_MAX_BYTES;
-use countersign_wire::client::ApprovalKind;
+use countersign_wire::client::{ApprovalKind, ClockMode};
 use countersign_wire::hal::LogNames;
 use countersign_wire::names::{AccountName, TenantName};
 use countersign_wire::reason::Reason;
@@ -111,6 +112,12 @@ pub enum What {
     Booted {
         /// How often it was started.
         boot_count: u64,
+        /// The plugin's version.
+        version: String,
+        /// SHA-384 of the image that runs.
+        measurement: ByteArray<48>,
+        /// Where time comes from.
+        clock: ClockMode,
     },
     /// An enrolment was opened, with its first key.
     Enrolled {
@@ -148,6 +155,8 @@ pub enum What {
         /// SHA-256 of the document.
         sha256: ByteArray<32>,
     },
+    /// The operator decided something else about the tenant than was so at the start before.
+    TermsChanged(Terms),
     /// A code was spent for a PKCS#11 operation.
     LoggedIn {
         /// The operation's key.

@@ -70,8 +70,7 @@ async fn device(core: &Core, request: &Request) -> Result<Answer, Refusal> {
         return Err(Reason::MalformedRequest.into());
     }
     if !core.tenants.is_known(tenant) {
-        // The same miss as in a tenant that is there.
-        core.count_unreadable();
+        // The same miss as in a tenant that is there, and as little to be seen in anybody else's log.
         return Err(match &request.act {
             Act::ViewAccount(_) | Act::DeviceAct(_) => Reason::UnknownDevice,
             Act::EnrollSealed(_) => Reason::UnknownInvitation,
@@ -86,22 +85,42 @@ async fn device(core: &Core, request: &Request) -> Result<Answer, Refusal> {
     match dispatch_device(core, &request.act).await {
         Ok(answer) => Ok(answer),
         Err(Refused { refusal, because }) => {
-            let decides = !matches!(
-                request.act,
-                Act::ViewIntent(_) | Act::ViewAccount(_) | Act::ViewReceipt(_) | Act::Identity
-            );
-            let elapsed_secs = core.now().elapsed_secs;
-            let is_authentic = decides && is_authentic(refusal.reason);
-            // One that is not recorded by itself is told with the next one that is.
-            if let Some(before) = core.tenants.admit_device_refusal(tenant, is_authentic, elapsed_secs) {
-                record_devices_refused(core, tenant, before).await?;
-                if decides {
-                    record(core, tenant, (word, Some(account), None), refusal.reason, because).await?;
-                }
-            }
+            record_of_device(core, (word, tenant, account), &request.act, refusal.reason, because).await?;
             Err(refusal)
         }
     }
+}
+
+/// Records a refusal of a device, or counts it. Its account stands there only if a device of the account said it: anybody can name
+/// one, and could so learn what a log calls it.
+async fn record_of_device(
+    core: &Core,
+    (word, tenant, account): (&str, &TenantName, &AccountName),
+    act: &Act,
+    reason: Reason,
+    because: Option<String>,
+) -> Result<(), Refusal> {
+    if matches!(act, Act::ViewIntent(_) | Act::ViewAccount(_) | Act::ViewReceipt(_)) {
+        return Ok(());
+    }
+    let said = is_authentic(reason).then_some(account);
+    let elapsed_secs = core.now().elapsed_secs;
+    let count = |count: u64| core.tenants.device_refusals(tenant, |refusals| refusals.count(count));
+    if core.room.is_low() {
+        // What is left is for what users stop something with.
+        count(1);
+        return Ok(());
+    }
+    let admitted = core.tenants.device_refusals(tenant, |refusals| refusals.admit(said, elapsed_secs));
+    let Some(before) = admitted.flatten() else { return Ok(()) };
+    if before > 0 {
+        let event = core.event(Some(tenant), None, What::DevicesRefused { count: before });
+        if let Err(error) = core.store.commit(Change { account: None, tenant: None, event }).await {
+            count(before);
+            return Err(Reason::from(error).into());
+        }
+    }
+    record(core, tenant, (word, said, None), reason, because).await
 }
 
 /// Whether a device or a passkey of the user's really said it: its signature was verified before this reason can come.
@@ -119,15 +138,6 @@ fn is_authentic(reason: Reason) -> bool {
             | Reason::PasskeyCounter
             | Reason::NoRecovery
     )
-}
-
-async fn record_devices_refused(core: &Core, tenant: &TenantName, count: u64) -> Result<(), Refusal> {
-    if count == 0 {
-        return Ok(());
-    }
-    let event = core.event(Some(tenant), None, What::DevicesRefused { count });
-    let change = Change { account: None, tenant: None, event };
-    core.store.commit(change).await.map_err(|error| Reason::from(error).into())
 }
 
 /// The word for it in the audit log, and whom it names.
@@ -221,7 +231,7 @@ fn status(core: &Core) -> Status {
         keystore: core.boot.keystore.clone(),
         boot_count: core.store.boot_count(),
         missing_sandbox_layers: core.boot.missing_sandbox_layers.clone(),
-        store_room_bytes: core.room.bytes(),
+        store_room_bytes: core.room.about_bytes(),
         refused_for_room: core.room.refused(),
     }
 }

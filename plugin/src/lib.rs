@@ -66,6 +66,7 @@ pub mod machine;
 pub mod properties;
 mod receipts;
 pub mod record;
+mod refusals;
 mod retry;
 mod room;
 pub mod signing;

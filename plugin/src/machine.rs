@@ -6,6 +6,7 @@
 //! test, a simulation) decides what comes when; the machine itself has no timers, no randomness and no iteration order
 //! that depends on addresses.
 
+use crate::VERSION;
 use crate::audit::{Event as AuditEvent, What};
 use crate::audit_log::LogKey;
 use crate::clock::{Clock, Moment};
@@ -14,7 +15,7 @@ use crate::gate;
 use crate::grant::OpenGrants;
 use crate::hal::Hal;
 use crate::identity::Identity;
-use crate::record::PolicyMark;
+use crate::record::{PolicyMark, Terms};
 use crate::retry::Retries;
 use crate::room::{self, Room};
 use crate::staged::StagedIntents;
@@ -55,7 +56,11 @@ pub(crate) struct Core {
     pub(crate) retry_salt: Secret,
     clock: Rc<RefCell<Clock>>,
     unreadable: Cell<u64>,
+    counts_told_secs: Cell<u64>,
 }
+
+/// What is counted over all tenants is told at most this often: each of them reads it, and is not to see when others commit.
+const COUNTS_TOLD_EVERY_SECS: u64 = 60;
 
 impl Core {
     /// The present.
@@ -89,21 +94,38 @@ impl Core {
         Watermarks { unix_floor_secs: now.unix_secs, elapsed_secs: now.elapsed_secs }
     }
 
-    async fn commit_staged(&self) {
-        let (unreadable, no_room) = (self.unreadable.take(), self.room.take_unrecorded());
-        let mut aggregates = Vec::new();
-        if unreadable > 0 {
-            aggregates.push(self.event(None, None, What::Unreadable { count: unreadable }));
+    /// What was counted over all tenants, if it is time to tell it.
+    fn counts(&self) -> Counts {
+        let elapsed_secs = self.now().elapsed_secs;
+        if elapsed_secs.saturating_sub(self.counts_told_secs.get()) < COUNTS_TOLD_EVERY_SECS {
+            return Counts::default();
         }
-        if no_room > 0 {
-            aggregates.push(self.event(None, None, What::NoRoom { count: no_room }));
+        self.counts_told_secs.set(elapsed_secs);
+        Counts { unreadable: self.unreadable.take(), no_room: self.room.take_unrecorded() }
+    }
+
+    async fn commit_staged(&self) {
+        let counts = self.counts();
+        let mut aggregates = Vec::new();
+        if counts.unreadable > 0 {
+            aggregates.push(self.event(None, None, What::Unreadable { count: counts.unreadable }));
+        }
+        if counts.no_room > 0 {
+            aggregates.push(self.event(None, None, What::NoRoom { count: counts.no_room }));
         }
         let state = |tenant: &TenantName| self.tenants.state(tenant);
         if self.store.commit_staged(&self.hal, self.watermarks(), aggregates, state).await.is_err() {
-            self.unreadable.set(self.unreadable.get().saturating_add(unreadable));
-            self.room.give_back(no_room);
+            self.unreadable.set(self.unreadable.get().saturating_add(counts.unreadable));
+            self.room.give_back(counts.no_room);
         }
     }
+}
+
+/// Requests that were refused before it was clear whose they are, or whoever's they are.
+#[derive(Default)]
+struct Counts {
+    unreadable: u64,
+    no_room: u64,
 }
 
 /// The plugin, as the image or a test drives it.
@@ -259,17 +281,16 @@ impl Plugin {
 /// Opens the store and makes the plugin ready, or halts it.
 async fn open(hal: Rc<Hal>, core: Rc<OnceCell<Core>>, clock: Rc<RefCell<Clock>>, boot: Boot, first: Time) {
     match try_open(&hal, &clock, boot, first).await {
-        Ok((opened, new_policies)) => {
-            let event = opened.event(None, None, What::Booted { boot_count: opened.store.boot_count() });
+        Ok((opened, new)) => {
+            let event = opened.event(None, None, booted(&opened));
             if core.set(opened).is_err() {
                 return hal.send(Output::Halt { why: "the store was opened twice".to_owned() });
             }
             let Some(core) = core.get() else { return };
             let mut changes = open_logs(core);
             changes.push(Change { account: None, tenant: None, event });
-            changes.extend(new_policies.into_iter().map(|(tenant, mark)| {
-                let PolicyMark { version, sha256 } = mark;
-                let event = core.event(Some(&tenant), None, What::PolicyChanged { version, sha256 });
+            changes.extend(new.into_iter().map(|(tenant, what)| {
+                let event = core.event(Some(&tenant), None, what);
                 Change { account: None, tenant: Some(tenant), event }
             }));
             // In one commit, which all of them wait for.
@@ -290,6 +311,15 @@ async fn open(hal: Rc<Hal>, core: Rc<OnceCell<Core>>, clock: Rc<RefCell<Clock>>,
             }
         }
         Err(error) => hal.send(Output::Halt { why: error.to_string() }),
+    }
+}
+
+fn booted(core: &Core) -> What {
+    What::Booted {
+        boot_count: core.store.boot_count(),
+        version: VERSION.to_owned(),
+        measurement: core.boot.measurement,
+        clock: core.boot.clock,
     }
 }
 
@@ -372,23 +402,30 @@ async fn try_open(
     clock: &Rc<RefCell<Clock>>,
     boot: Boot,
     first: Time,
-) -> Result<(Core, Vec<(TenantName, PolicyMark)>), StartError> {
+) -> Result<(Core, Vec<(TenantName, What)>), StartError> {
     let (store, watermarks) = Store::open(hal, &boot).await?;
     *clock.borrow_mut() = Clock::start(watermarks.unix_floor_secs, watermarks.elapsed_secs, first);
-    let (mut tenants, mut new_policies) = (Vec::new(), Vec::new());
+    let (mut tenants, mut new) = (Vec::new(), Vec::new());
     let mut policies = ReadPolicies::new();
     for tenant in &boot.tenants {
         let mut state = store.load_tenant(hal, &tenant.name).await?;
         let (policy, mark) = read_policy(tenant, state.policy, &mut policies)?;
         if let Some(mark) = mark.filter(|mark| state.policy != Some(*mark)) {
             state.policy = Some(mark);
-            new_policies.push((tenant.name.clone(), mark));
+            let PolicyMark { version, sha256 } = mark;
+            new.push((tenant.name.clone(), What::PolicyChanged { version, sha256 }));
+        }
+        let terms = Terms::of(tenant);
+        if state.terms.as_ref() != Some(&terms) {
+            state.terms = Some(terms.clone());
+            new.push((tenant.name.clone(), What::TermsChanged(terms)));
         }
         tenants.push((tenant.clone(), state, policy));
     }
     let identity = Identity::endorse(hal, &boot.sealing_key).await?;
     let log_key = LogKey::derive(&boot.sealing_key);
     let retry_salt = hal.random(32).await?;
+    let started_secs = clock.borrow().now().elapsed_secs;
     let core = Core {
         hal: Rc::clone(hal),
         boot,
@@ -404,8 +441,9 @@ async fn try_open(
         retry_salt,
         clock: Rc::clone(clock),
         unreadable: Cell::new(0),
+        counts_told_secs: Cell::new(started_secs),
     };
-    Ok((core, new_policies))
+    Ok((core, new))
 }
 
 #[cfg(test)]

@@ -4,12 +4,12 @@
 use crate::audit::{Event, Signs, Used, What};
 use crate::limits::Guard;
 use crate::record::{
-    Account, ApprovedBy, Device, Enrolment, Entry, FORMAT, Key, Passkey, Prior, Source, TenantState,
+    Account, ApprovedBy, Device, Enrolment, Entry, FORMAT, Key, Passkey, Prior, Source, TenantState, Terms,
     TotpFactor, Wallet,
 };
 use crate::totp::Code;
 use countersign_policy::{Ledger, Payees};
-use countersign_wire::client::{ApprovalKind, Mechanism, TotpParameters};
+use countersign_wire::client::{ApprovalKind, ClockMode, Mechanism, TotpParameters};
 use countersign_wire::hal::LogNames;
 use countersign_wire::properties::check_packed;
 use countersign_wire::{decode_packed, encode_packed};
@@ -113,7 +113,14 @@ pub fn records() -> Vec<Vec<u8>> {
         keys: Vec::new(),
         ..account.clone()
     };
-    let tenant = TenantState::new(account.tenant.clone());
+    let terms = Terms {
+        api_key: ByteArray::new([3; 8]),
+        plain_enrolment: true,
+        failures_per_hour: Some(200),
+        accounts_max: None,
+        log_names: LogNames::Hashed,
+    };
+    let tenant = TenantState { terms: Some(terms), ..TenantState::new(account.tenant.clone()) };
     let signs = Signs {
         digests: vec![ByteArray::new([7; 32])],
         summary: "kind: transfer\n".to_owned(),
@@ -128,7 +135,12 @@ pub fn records() -> Vec<Vec<u8>> {
         what,
     };
     let events = vec![
-        event(What::Booted { boot_count: 1 }),
+        event(What::Booted {
+            boot_count: 1,
+            version: "1.2.3".to_owned(),
+            measurement: ByteArray::new([5; 48]),
+            clock: ClockMode::System,
+        }),
         event(What::CodeCounted),
         event(What::Granted {
             key: ByteArray::new([1; 16]),

@@ -10,10 +10,12 @@ use countersign_wire::client::{
     AccountInfo, ApprovalKind, KeyInfo, KeyPlan, Mechanism, Network, TotpParameters,
 };
 use countersign_wire::device::IntentId;
+use countersign_wire::hal::{LogNames, Tenant};
 use countersign_wire::names::{AccountName, KeyLabel, KeyName, TenantName};
 use countersign_wire::path::DerivationPath;
 use serde::{Deserialize, Serialize};
 use serde_bytes::{ByteArray, ByteBuf};
+use sha2::{Digest, Sha256};
 
 /// The form of record that this version writes and the only one it reads.
 pub const FORMAT: u8 = 3;
@@ -366,6 +368,40 @@ pub struct TenantState {
     pub ledger: Ledger,
     /// The policy that was last in force; `None`: it was never given one.
     pub policy: Option<PolicyMark>,
+    /// What its operator had decided when the plugin was last started; `None`: it never was.
+    pub terms: Option<Terms>,
+}
+
+/// What the operator decides about a tenant, beside its policy: who changes it leaves a trace in the tenant's audit log.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Terms {
+    /// Which API key is good: the first bytes of SHA-256 over the hash that is kept of it.
+    pub api_key: ByteArray<8>,
+    /// Whether the backend may see TOTP secrets at enrolment.
+    pub plain_enrolment: bool,
+    /// Failed checks allowed an hour, where the operator said so.
+    pub failures_per_hour: Option<u32>,
+    /// The most accounts, where the operator said so.
+    pub accounts_max: Option<u32>,
+    /// What the audit log calls accounts.
+    pub log_names: LogNames,
+}
+
+impl Terms {
+    /// Of a tenant as it was set up.
+    pub fn of(tenant: &Tenant) -> Self {
+        let hash: [u8; 32] = Sha256::digest(tenant.api_key_sha256.as_slice()).into();
+        let mut api_key = [0; 8];
+        api_key.copy_from_slice(&hash[..8]);
+        Self {
+            api_key: ByteArray::new(api_key),
+            plain_enrolment: tenant.plain_enrolment,
+            failures_per_hour: tenant.failures_per_hour,
+            accounts_max: tenant.accounts_max,
+            log_names: tenant.log_names,
+        }
+    }
 }
 
 /// Which policy document it is.
@@ -381,6 +417,13 @@ pub struct PolicyMark {
 impl TenantState {
     /// Of a tenant about whom nothing was kept yet.
     pub fn new(tenant: TenantName) -> Self {
-        Self { format: FORMAT, tenant, failures: Bucket::default(), ledger: Ledger::default(), policy: None }
+        Self {
+            format: FORMAT,
+            tenant,
+            failures: Bucket::default(),
+            ledger: Ledger::default(),
+            policy: None,
+            terms: None,
+        }
     }
 }

@@ -26,13 +26,16 @@ pub(crate) struct Room {
 }
 
 impl Room {
-    /// As the firmware last said; `None`: it does not know.
-    pub(crate) fn bytes(&self) -> Option<u64> {
-        self.bytes.get()
+    /// As the firmware last said, rounded down to two binary digits: whoever asks is not to see how fast the store grows. `None`: it
+    /// does not know.
+    pub(crate) fn about_bytes(&self) -> Option<u64> {
+        let bytes = self.bytes.get()?;
+        let shown = bytes.checked_ilog2().map_or(0, |digits| digits.saturating_sub(1));
+        Some(bytes >> shown << shown)
     }
 
     /// Whether there is less than the reserve.
-    fn is_low(&self) -> bool {
+    pub(crate) fn is_low(&self) -> bool {
         self.bytes.get().is_some_and(|bytes| bytes < STORE_RESERVE_BYTES)
     }
 

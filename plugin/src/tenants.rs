@@ -4,6 +4,7 @@ use crate::clock::Moment;
 use crate::limits::{BucketSize, TenantBudget, UnderWay};
 use crate::machine::IN_FLIGHT_MAX;
 use crate::record::{PolicyMark, TenantState};
+use crate::refusals::DeviceRefusals;
 use core::cell::RefCell;
 use countersign_policy::{Booking, FitsNoMore, Ledger, Policy};
 use countersign_wire::hal::{ACCOUNTS_MAX_DEFAULT, LogNames, Tenant};
@@ -26,17 +27,6 @@ const DEVICE_REQUESTS_MAX: usize = 64;
 
 /// The same of all tenants together.
 const ALL_DEVICE_REQUESTS_MAX: usize = 192;
-
-/// How many refusals of a tenant's devices are recorded one by one: so many at once, and then one in each second.
-const REFUSALS_AT_ONCE: u64 = 60;
-
-/// What of it is left, and how many were not.
-#[derive(Default)]
-struct DeviceRefusals {
-    used: u64,
-    at_elapsed_secs: u64,
-    not_recorded: u64,
-}
 
 struct Slot {
     settings: Tenant,
@@ -130,25 +120,13 @@ impl Tenants {
         Some(DevicePlace { tenants: self.clone(), tenant: tenant.clone() })
     }
 
-    /// Whether a refusal of a device is recorded by itself, and how many before it were not. Anybody can cause one, so that
-    /// the trail must not grow as fast as he likes; what a device or a passkey of the user's really said always is.
-    pub(crate) fn admit_device_refusal(
+    /// Works on what is known of the refusals of a tenant's devices.
+    pub(crate) fn device_refusals<T>(
         &self,
         tenant: &TenantName,
-        is_authentic: bool,
-        elapsed_secs: u64,
-    ) -> Option<u64> {
-        let mut tenants = self.0.borrow_mut();
-        let refusals = &mut tenants.get_mut(tenant)?.device_refusals;
-        let forgiven = elapsed_secs.saturating_sub(refusals.at_elapsed_secs);
-        refusals.used = refusals.used.saturating_sub(forgiven);
-        refusals.at_elapsed_secs = elapsed_secs;
-        if !is_authentic && refusals.used >= REFUSALS_AT_ONCE {
-            refusals.not_recorded = refusals.not_recorded.saturating_add(1);
-            return None;
-        }
-        refusals.used += u64::from(!is_authentic);
-        Some(core::mem::take(&mut refusals.not_recorded))
+        work: impl FnOnce(&mut DeviceRefusals) -> T,
+    ) -> Option<T> {
+        self.0.borrow_mut().get_mut(tenant).map(|slot| work(&mut slot.device_refusals))
     }
 
     /// The tenant's state as it is sealed next.

@@ -6,6 +6,7 @@
 
 use super::{Event, RULE_MAX_BYTES, Signs, Used, What};
 use crate::intent::SIGNATURES_MAX;
+use crate::record::Terms;
 use core::fmt::Write;
 use countersign_intent::summary::SUMMARY_MAX_BYTES;
 use countersign_wire::client::ApprovalKind;
@@ -87,6 +88,7 @@ fn word(what: &What) -> &'static str {
         What::CountTakenBack => "count-taken-back",
         What::PayeeSet { .. } => "payee-set",
         What::PolicyChanged { .. } => "policy-changed",
+        What::TermsChanged(_) => "terms-changed",
         What::LoggedIn { .. } => "logged-in",
         What::Granted { .. } => "granted",
         What::Bound { .. } => "bound",
@@ -111,7 +113,12 @@ fn describe(leaf: &mut Object, event: &Event) {
             leaf.bytes("hsm", hsm.as_slice());
             leaf.string("tenant", event.tenant.as_ref().map_or("", TenantName::as_str));
         }
-        What::Booted { boot_count } => leaf.number("boot", *boot_count),
+        What::Booted { boot_count, version, measurement, clock } => {
+            leaf.number("boot", *boot_count);
+            leaf.string("version", version);
+            leaf.bytes("measurement", measurement.as_slice());
+            leaf.string("clock", clock.word());
+        }
         What::Enrolled { key } | What::KeyCreated { key } => leaf.bytes("key", key.as_slice()),
         What::PayeeSet { address, known, used, kind } => {
             leaf.string("address", address);
@@ -122,6 +129,7 @@ fn describe(leaf: &mut Object, event: &Event) {
             leaf.number("version", *version);
             leaf.bytes("sha256", sha256.as_slice());
         }
+        What::TermsChanged(terms) => leaf.terms(terms),
         What::LoggedIn { key, used } => {
             leaf.bytes("key", key.as_slice());
             leaf.used(used);
@@ -212,6 +220,19 @@ impl Object {
     fn approval(&mut self, used: &Used, kind: ApprovalKind) {
         self.string("approval", kind.word());
         self.used(used);
+    }
+
+    fn terms(&mut self, terms: &Terms) {
+        self.bytes("api_key", terms.api_key.as_slice());
+        self.flag("plain_enrolment", terms.plain_enrolment);
+        for (name, number) in
+            [("failures_per_hour", terms.failures_per_hour), ("accounts_max", terms.accounts_max)]
+        {
+            if let Some(number) = number {
+                self.number(name, number.into());
+            }
+        }
+        self.string("log_names", terms.log_names.word());
     }
 
     fn used(&mut self, used: &Used) {

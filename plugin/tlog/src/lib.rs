@@ -16,6 +16,8 @@
 pub mod checkpoint;
 pub mod note;
 pub mod proof;
+#[cfg(any(test, feature = "properties"))]
+pub mod properties;
 pub mod tile;
 pub mod tree;
 

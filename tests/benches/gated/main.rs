@@ -8,6 +8,7 @@
 //! * throughput and latency by number of clients: [`gated`] HSMs, their [`peers`], and the [`syncs`] and [`handovers`] alone; [`cleaning`] meanwhile;
 //! * [`growth`]: the same work with up to a million accounts, memory, disk and start times;
 //! * [`approvals`]: what a sealed code and a passkey cost beside a plain code;
+//! * [`log`]: what the audit log costs beside a gated signature;
 //! * [`intents`]: what it takes to read what is signed and to ask the policy;
 //! * [`instructions`] for one signature by station.
 //!
@@ -25,6 +26,7 @@ mod handovers;
 mod in_process;
 mod instructions;
 mod intents;
+mod log;
 mod peers;
 mod plot;
 mod population;
@@ -247,6 +249,7 @@ fn intents(results: &mut Results, size: Size, folder: &Path) {
         vec![Box::new(Gated::new(&bench, Way::Native, 32, size.signatures(32)))];
     contenders.extend(readings.into_iter().map(|reading| Box::new(reading) as Box<dyn Contender>));
     contenders.extend(approvals::kinds(size.accounts).map(|kind| Box::new(kind) as Box<dyn Contender>));
+    contenders.extend(log::kinds(size.accounts).into_iter().map(|kind| Box::new(kind) as Box<dyn Contender>));
     results.intents = Some(Section { figures: take_turns("intents", &contenders, size.rounds) });
 }
 

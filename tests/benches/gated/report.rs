@@ -4,7 +4,7 @@ use crate::growth::{Memory, Starts, megabytes};
 use crate::instructions::Meter;
 use crate::results::{Results, Section};
 use crate::rounds::Figures;
-use crate::{approvals, growth, handovers, intents, syncs, targets};
+use crate::{approvals, growth, handovers, intents, log, syncs, targets};
 use countersign_tests::Keystore;
 use std::fmt::Write;
 use std::time::Duration;
@@ -33,6 +33,9 @@ pub(crate) fn markdown(results: &Results) -> String {
     }
     if let Some((table, prose)) = results.intents.as_ref().and_then(approvals::table) {
         section(&mut text, "Approvals of devices", &prose, &table);
+    }
+    if let Some((table, prose)) = results.intents.as_ref().and_then(log::table) {
+        section(&mut text, "The audit log", &prose, &table);
     }
     if !results.costs.is_empty() {
         instructions(&mut text, results);

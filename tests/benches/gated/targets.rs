@@ -3,7 +3,7 @@
 use crate::growth::{self, Footprint, Users, megabytes};
 use crate::results::{Results, Section};
 use crate::rounds::Figures;
-use crate::{approvals, gated, handovers, intents, syncs};
+use crate::{approvals, gated, handovers, intents, log, syncs};
 use countersign_tests::Keystore;
 
 /// Which side of a bound is good.
@@ -90,6 +90,12 @@ const TARGETS: &[Target] = &[
         unit: "µs",
         bound: Bound::AtMost(500.0),
         measure: |results| approvals::us(results.intents.as_ref()?, approvals::PASSKEY),
+    },
+    Target {
+        what: "the audit log at a million entries ÷ a gated signature",
+        unit: "%",
+        bound: Bound::AtMost(10.0),
+        measure: |results| intents::share_percent(results.intents.as_ref()?, log::SIGNATURE),
     },
     Target {
         what: "longest turn of the plugin while its log is cleaned",

@@ -1,6 +1,7 @@
 //! The text of events, word by word, and its bounds.
 
 use super::*;
+use countersign_wire::client::ClockMode;
 use countersign_wire::reason::Reason;
 use proptest::prelude::*;
 use serde_bytes::ByteBuf;
@@ -33,12 +34,17 @@ fn text(event: &Event) -> String {
     String::from_utf8(namer().leaf(event)).unwrap()
 }
 
+fn booted() -> What {
+    let (version, measurement) = ("1.2.3".to_owned(), ByteArray::new([5; 48]));
+    What::Booted { boot_count: 3, version, measurement, clock: ClockMode::System }
+}
+
 fn every_kind() -> Vec<What> {
     let (id, hash) = (ByteArray::new([1; 16]), ByteArray::new([2; 32]));
     let (kind, used) = (ApprovalKind::SealedCode, Used::Step(58_000_000));
     vec![
         What::LogOpened { hsm: id },
-        What::Booted { boot_count: 3 },
+        booted(),
         What::Enrolled { key: id },
         What::Confirmed,
         What::Unlocked,
@@ -47,6 +53,13 @@ fn every_kind() -> Vec<What> {
         What::CountTakenBack,
         What::PayeeSet { address: "0xab".to_owned(), known: true, used: used.clone(), kind },
         What::PolicyChanged { version: 4, sha256: hash },
+        What::TermsChanged(Terms {
+            api_key: ByteArray::new([3; 8]),
+            plain_enrolment: false,
+            failures_per_hour: Some(200),
+            accounts_max: Some(9),
+            log_names: LogNames::Hashed,
+        }),
         What::LoggedIn { key: id, used: Used::Login },
         What::Granted { key: id, used: Used::Passkey(ByteBuf::from([5; 3])), kind, signs: signs("s\n", 1) },
         What::Bound { key: id, signs: signs("s\n", 2) },
@@ -81,8 +94,15 @@ fn a_leaf_is_this_text() {
              \"summary_sha256\":\"{hash}\",\"summary\":\"send: 1 \\\"ETH\\\"\\n\"}}"
         )
     );
-    let booted = Event { tenant: None, account: None, ..event(What::Booted { boot_count: 3 }) };
-    assert_eq!(text(&booted), r#"{"v":1,"time":1800000000,"of":"hsm","what":"booted","boot":3}"#);
+    let booted = Event { tenant: None, account: None, ..event(booted()) };
+    let measurement = "05".repeat(48);
+    assert_eq!(
+        text(&booted),
+        format!(
+            "{{\"v\":1,\"time\":1800000000,\"of\":\"hsm\",\"what\":\"booted\",\"boot\":3,\"version\":\"1.2.3\",\
+             \"measurement\":\"{measurement}\",\"clock\":\"system\"}}"
+        )
+    );
 }
 
 #[test]
@@ -101,7 +121,7 @@ fn every_kind_has_its_word_and_is_json_whose_fields_the_documentation_lists() {
             assert!(documentation.contains(&format!("`{field}`")), "{word}: {field} is not documented");
         }
     }
-    assert_eq!(words.len(), 24);
+    assert_eq!(words.len(), 25);
 }
 
 #[test]

@@ -6,6 +6,8 @@ use crate::store::trail::Reader;
 use countersign_tlog::note::VerifierKey;
 use countersign_tlog::tree::leaf_hash;
 use countersign_tlog::{Checkpoint, Frontier, Note};
+use countersign_wire::device::Decline;
+use countersign_wire::hal::Tenant;
 use countersign_wire::hal::{LogNames, STORE_RESERVE_BYTES};
 use countersign_wire::log::{LOG_PAGE_MAX_ENTRIES, LogCheckpoint, LogPage, LogQuery, LogStart};
 use countersign_wire::names::TenantName;
@@ -114,6 +116,7 @@ fn i13_a_log_holds_every_decision_in_order_and_its_checkpoint_is_over_exactly_th
     let expected = [
         "log-opened",
         "booted",
+        "terms-changed",
         "enrolled",
         "code-counted",
         "confirmed",
@@ -124,7 +127,7 @@ fn i13_a_log_holds_every_decision_in_order_and_its_checkpoint_is_over_exactly_th
     ];
     assert_eq!(whats, expected);
     assert!(texts[0].contains(&format!("\"hsm\":\"{}\",\"tenant\":\"a\"", "07".repeat(16))));
-    assert!(texts[8].ends_with("\"account\":\"alice\",\"act\":\"sign\",\"reason\":\"wrong-code\"}"));
+    assert!(texts[9].ends_with("\"account\":\"alice\",\"act\":\"sign\",\"reason\":\"wrong-code\"}"));
 }
 
 #[test]
@@ -135,7 +138,7 @@ fn i9_a_tenant_reads_its_own_entries_and_sees_nothing_of_what_another_does() {
     sign_next(&mut device, &user);
     assert_eq!(told(&mut device, "b"), before, "not even that something happened");
     let theirs = texts(&mut device, "b");
-    assert_eq!(theirs.len(), 2);
+    assert_eq!(theirs.len(), 3);
     assert!(!theirs.concat().contains("alice"));
     let place = page(&mut device, "a", LogStart::Beginning, 1).unwrap().next;
     assert_eq!(page(&mut device, "b", LogStart::After(place), 1).unwrap_err(), Reason::MalformedRequest);
@@ -294,8 +297,8 @@ fn a_tenant_that_came_later_has_a_log_of_its_own_from_then_on() {
     device.tenants.push(tenant("c"));
     assert!(device.boot());
     let texts = texts(&mut device, "c");
-    assert_eq!(texts.len(), 2, "{texts:?}");
-    assert!(texts[0].contains("\"log-opened\"") && texts[1].contains("\"booted\",\"boot\":2}"));
+    assert_eq!(texts.len(), 3, "{texts:?}");
+    assert!(texts[0].contains("\"log-opened\"") && texts[1].contains("\"booted\",\"boot\":2,"));
     assert_eq!(checkpoint(&mut device, "c").root, root_of(&trail(&device, "c")));
     assert_whole(&mut device);
     // Without it the HSM goes on, and so does its log when it is back.
@@ -304,7 +307,7 @@ fn a_tenant_that_came_later_has_a_log_of_its_own_from_then_on() {
     device.tenants.push(tenant("c"));
     assert!(device.boot());
     assert_eq!(checkpoint(&mut device, "c").root, root_of(&trail(&device, "c")));
-    assert_eq!(checkpoint(&mut device, "c").size, 4);
+    assert_eq!(checkpoint(&mut device, "c").size, 5);
 }
 
 #[test]
@@ -345,7 +348,11 @@ fn with_little_room_nothing_new_is_begun_what_is_refused_is_counted_and_reading_
     };
     assert_eq!(room(&mut device, STORE_RESERVE_BYTES), (Some(STORE_RESERVE_BYTES), 0));
     sign(&mut device, &user, &code).unwrap();
-    assert_eq!(room(&mut device, STORE_RESERVE_BYTES - 1), (Some(STORE_RESERVE_BYTES - 1), 0));
+    assert_eq!(
+        room(&mut device, STORE_RESERVE_BYTES - 1),
+        (Some(STORE_RESERVE_BYTES / 4 * 3), 0),
+        "told roughly"
+    );
     let (written, failures) = (device.written.len(), show(&mut device, &user).failures_left);
     device.advance(30);
     let code = user.code(device.time.unix_secs);
@@ -356,7 +363,9 @@ fn with_little_room_nothing_new_is_begun_what_is_refused_is_counted_and_reading_
     assert_eq!(show(&mut device, &user).failures_left, failures);
     checkpoint(&mut device, "a");
     assert!(!entries(&mut device, "a").is_empty());
-    assert_eq!(room(&mut device, u64::MAX), (Some(u64::MAX), 3));
+    assert_eq!(room(&mut device, u64::MAX), (Some(3 << 62), 3));
+    device.advance(60);
+    let code = user.code(device.time.unix_secs);
     sign(&mut device, &user, &code).unwrap();
     let texts = texts(&mut device, "a");
     assert!(texts.iter().any(|text| text.ends_with("\"what\":\"no-room\",\"count\":3}")), "{texts:?}");
@@ -380,4 +389,82 @@ fn i13_when_the_log_cannot_be_written_no_decision_is_made_or_told() {
     }
     sign(&mut device, &user, &code).unwrap();
     assert_whole(&mut device);
+}
+
+/// Garbage, which is counted for everybody.
+fn garbage(device: &mut Device) {
+    let ticket = device.send_bytes(vec![0xff]);
+    device.settle();
+    assert_eq!(device.reply(ticket).unwrap().unwrap_err().reason, Reason::MalformedRequest);
+}
+
+#[test]
+fn i9_what_is_counted_for_everybody_does_not_tell_when_somebody_commits() {
+    let mut device = Device::ready();
+    let user = enroll(&mut device, "alice");
+    device.advance(60);
+    garbage(&mut device);
+    sign_next(&mut device, &user);
+    let before = told(&mut device, "b");
+    for _ in 0..3 {
+        garbage(&mut device);
+        device.ask(sign_act(&user, 1, "x")).unwrap_err();
+        assert_eq!(told(&mut device, "b"), before, "not at each commit of another's");
+    }
+    // Nor does a name of a tenant that is not there make a difference to others.
+    let (tenant, account) = ("nobody".parse().unwrap(), "alice".parse().unwrap());
+    let decline = Decline {
+        tenant,
+        account,
+        intent: [1; 16].into(),
+        device: [4; 16].into(),
+        signature: [5; 64].into(),
+    };
+    assert_eq!(device.ask_plainly(Act::Decline(decline)).unwrap_err(), Reason::UnknownIntent);
+    device.advance(60);
+    sign_next(&mut device, &user);
+    let theirs = texts(&mut device, "b");
+    assert_eq!(checkpoint(&mut device, "b").size, theirs.len() as u64);
+    assert!(theirs.last().unwrap().ends_with("\"what\":\"unreadable\",\"count\":3}"), "{theirs:?}");
+    assert_whole(&mut device);
+}
+
+#[test]
+fn i13_who_changes_what_the_operator_decides_leaves_a_trace_and_putting_it_back_leaves_another() {
+    let mut device = Device::ready();
+    let was = device.tenants[0].clone();
+    let terms = |device: &mut Device| -> Vec<String> {
+        let changed = |text: &String| text.contains("\"what\":\"terms-changed\"");
+        texts(device, "a").into_iter().filter(changed).collect()
+    };
+    assert_eq!(terms(&mut device).len(), 1, "what it begins with");
+    assert!(device.boot());
+    assert_eq!(terms(&mut device).len(), 1, "nothing was changed");
+    let changes: [fn(&mut Tenant); 5] = [
+        |tenant| tenant.failures_per_hour = Some(u32::MAX),
+        |tenant| tenant.plain_enrolment = !tenant.plain_enrolment,
+        |tenant| tenant.accounts_max = Some(7),
+        |tenant| tenant.log_names = LogNames::Hashed,
+        |tenant| tenant.api_key_sha256 = [1; 32].into(),
+    ];
+    for (number, change) in changes.into_iter().enumerate() {
+        change(&mut device.tenants[0]);
+        assert!(device.boot());
+        device.tenants[0] = was.clone();
+        assert!(device.boot());
+        let terms = terms(&mut device);
+        assert_eq!(terms.len(), 3 + 2 * number);
+        let after_time = |text: &str| text.split_once("\"of\"").unwrap().1.to_owned();
+        assert_eq!(after_time(&terms[0]), after_time(terms.last().unwrap()), "as it was");
+        assert_ne!(after_time(&terms[0]), after_time(&terms[terms.len() - 2]));
+    }
+    assert_whole(&mut device);
+}
+
+#[test]
+fn an_entry_tells_which_image_was_started() {
+    let mut device = Device::ready();
+    let booted = texts(&mut device, "a").swap_remove(1);
+    let measurement = format!("\"measurement\":\"{}\"", "05".repeat(48));
+    assert!(booted.contains(&measurement) && booted.contains(crate::VERSION), "{booted}");
 }

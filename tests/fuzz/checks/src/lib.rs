@@ -8,10 +8,12 @@
 pub mod seeds;
 
 use countersign_approvals::properties as approvals;
+use countersign_attestation::properties as attestation;
 use countersign_intent::{bip32, bitcoin, ethereum};
 use countersign_plugin::store;
 use countersign_release::properties as release;
 use countersign_simulator::properties as firmware;
+use countersign_tlog::properties as log;
 use countersign_wire::properties as wire;
 use sha1::{Digest, Sha1};
 use std::path::PathBuf;
@@ -47,6 +49,11 @@ targets! {
         approvals::check_statement(bytes) | approvals::check_codes(bytes) | approvals::check_public_key(bytes)
     }
 
+    /// Attestations, and the claims in them.
+    attestation_tokens(bytes) {
+        attestation::check_token(bytes) | attestation::claims_have_one_encoding(bytes)
+    }
+
     /// PSBTs, version 0 and 2, and their reviews.
     bitcoin_psbt(bytes) { bitcoin::properties::check_psbt(bytes) }
 
@@ -76,6 +83,9 @@ targets! {
 
     /// NVRAM slots, fuses.
     firmware_files(bytes) { firmware::check_slot(bytes) | firmware::check_fuses(bytes) }
+
+    /// Checkpoints, notes, keys, proofs, bundles of the audit log.
+    log_files(bytes) { text(bytes).is_some_and(log::check_text) | log::check_bundle(bytes) }
 
     /// What sealed records hold.
     plugin_records(bytes) {

@@ -22,8 +22,10 @@ pub fn of(target: &str) -> Vec<Vec<u8>> {
     match target {
         "approvals_passkeys" => vectors(&["client_data_json", "authenticator_data"], &[], &["assertion"]),
         "approvals_statements" => vectors(&[], &["statement"], &[]).into_iter().chain(codes()).collect(),
+        "attestation_tokens" => countersign_attestation::properties::tokens(),
         "bitcoin_psbt" => countersign_intent::bitcoin::properties::psbts(),
         "firmware_files" => countersign_simulator::properties::files(),
+        "log_files" => countersign_tlog::properties::texts(),
         "release_files" => countersign_release::properties::files(),
         "plugin_records" => countersign_plugin::properties::records(),
         "plugin_store" => countersign_plugin::store::properties::stores(),

@@ -203,7 +203,46 @@ fn i14_refusals_of_strangers_do_not_fill_the_trail() {
     assert_eq!(told(&device), (61, 440));
 }
 
-/// How many refused approvals the trail has, and how many it says that it has not.
+#[test]
+fn i14_a_message_that_a_device_signed_is_not_recorded_each_time_that_it_is_sent() {
+    let mut device = Device::ready();
+    let mut owner = owner(&mut device, ApprovalKind::SealedCode);
+    owner.account(&mut device).unwrap();
+    let captured = owner.act(&device, DevicePurpose::CancelRecovery, None);
+    for _ in 0..500 {
+        assert_eq!(device.ask_plainly(captured.clone()).unwrap_err(), Reason::NoRecovery);
+    }
+    assert_eq!(told(&device), (20, 0));
+    device.advance(600);
+    owner.account(&mut device).unwrap();
+    let fresh = owner.act(&device, DevicePurpose::CancelRecovery, None);
+    assert_eq!(device.ask_plainly(fresh).unwrap_err(), Reason::NoRecovery);
+    assert_eq!(told(&device), (21, 480));
+}
+
+#[test]
+fn i14_refusals_leave_the_last_room_to_whoever_freezes() {
+    let mut device = Device::ready();
+    let mut owner = owner(&mut device, ApprovalKind::SealedCode);
+    owner.account(&mut device).unwrap();
+    device.room = Some(countersign_wire::hal::STORE_RESERVE_BYTES - 1);
+    device.advance(1);
+    device.ask_plainly(Act::Status).unwrap();
+    let before = device.written.len();
+    let refused = owner.act(&device, DevicePurpose::CancelRecovery, None);
+    let mut forged = refused.clone();
+    let Act::DeviceAct(act) = &mut forged else { unreachable!() };
+    act.purpose = DevicePurpose::Freeze;
+    assert_eq!(device.ask_plainly(refused).unwrap_err(), Reason::NoRecovery);
+    assert_eq!(device.ask_plainly(forged).unwrap_err(), Reason::WrongDeviceSignature);
+    assert_eq!(device.written.len(), before);
+    let freeze = owner.act(&device, DevicePurpose::Freeze, None);
+    assert_eq!(device.ask_plainly(freeze), Ok(Answer::CarriedOut));
+    assert!(device.written.len() > before);
+}
+
+/// How many refusals of devices the trail has, and how many it says that it has not. Each names the account if the account's device
+/// said it, and only then.
 fn told(device: &Device) -> (usize, u64) {
     use crate::store::trail::{Content, Reader, What};
     let mut reader = Reader::new(&[9; 32], [7; 16]);
@@ -216,7 +255,10 @@ fn told(device: &Device) -> (usize, u64) {
     let (mut refused, mut not_recorded) = (0, 0);
     for event in events.flatten() {
         match &event.what {
-            What::Refused { act, .. } if act == "approve" => refused += 1,
+            What::Refused { act, reason, .. } if matches!(act.as_str(), "approve" | "device-act") => {
+                assert_eq!(event.account.is_some(), *reason != Reason::UnknownDevice, "{reason:?}");
+                refused += 1;
+            }
             What::DevicesRefused { count } => not_recorded += count,
             _ => {}
         }
