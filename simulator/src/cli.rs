@@ -394,7 +394,7 @@ fn upgrade(home: &Path, image: &Path) -> Result<(), HsmError> {
     println!(
         "{}",
         json!({ "from": from.measurement, "measurement": to.measurement, "version": to.version, "steps": steps,
-            "signed_by": people })
+            "already": from == to, "signed_by": people })
     );
     Ok(())
 }
