@@ -27,7 +27,7 @@ type Release = toml::Table;
 
 /// Refuses a record in which a release that was committed once is changed, moved or gone.
 pub fn refuse_changed_releases(source: &Path) -> Result<Remembered> {
-    let Some(commits) = commits(source) else {
+    let Some(commits) = commits(source)? else {
         return Ok(Remembered::Nothing);
     };
     let path = Record::path(source);
@@ -52,12 +52,16 @@ pub fn refuse_changed_releases(source: &Path) -> Result<Remembered> {
 }
 
 /// Every commit that led here and changed the record, on whichever side of a merge; `None` if nothing is known.
-fn commits(source: &Path) -> Option<Vec<String>> {
+fn commits(source: &Path) -> Result<Option<Vec<String>>> {
     if !resolves(source, "HEAD") {
-        return None;
+        if source.ancestors().any(|folder| folder.join(".git").exists()) {
+            // A repository without a commit answers this; one that git does not open is not passed over.
+            git(source, &["rev-parse", "--git-dir"])?;
+        }
+        return Ok(None);
     }
-    let listed = git(source, &["rev-list", "--full-history", "HEAD", "--", RECORD]).ok()?;
-    Some(listed.lines().map(str::to_owned).collect())
+    let listed = git(source, &["rev-list", "--full-history", "HEAD", "--", RECORD])?;
+    Ok(Some(listed.lines().map(str::to_owned).collect()))
 }
 
 fn resolves(source: &Path, name: &str) -> bool {
@@ -199,5 +203,7 @@ mod tests {
     fn sources_outside_git_have_no_history() {
         let folder = tempfile::tempdir().unwrap();
         assert_eq!(refuse_changed_releases(folder.path()).unwrap(), Remembered::Nothing);
+        std::fs::create_dir(folder.path().join(".git")).unwrap();
+        assert!(refuse_changed_releases(folder.path()).is_err(), "a repository that git does not open");
     }
 }
