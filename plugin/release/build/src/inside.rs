@@ -264,8 +264,8 @@ fn listing_of(message: &Message) -> Result<PathBuf> {
     let folder = script.context("cargo names no file that it made of a crate")?;
     let begins = message.target.name.replace('-', "_") + "-";
     let is_listing = |path: &PathBuf| {
-        let name = path.file_name().and_then(|name| name.to_str());
-        name.is_some_and(|name| name.starts_with(&begins) && name.ends_with(".d"))
+        let name = path.file_stem().and_then(|name| name.to_str());
+        path.extension().is_some_and(|end| end == "d") && name.is_some_and(|name| name.starts_with(&begins))
     };
     let entries = std::fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display()))?;
     let mut listings = entries.filter_map(|entry| Some(entry.ok()?.path())).filter(is_listing);

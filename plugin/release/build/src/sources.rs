@@ -134,7 +134,7 @@ mod tests {
         let derive = Crate { kind: "proc-macro".into(), checksum: Some("ab".into()), ..ours(&plan) };
         let hash = |host: &[Crate]| sources(&plan, &[], host).unwrap();
         let before = hash(&[script.clone(), derive.clone()]);
-        assert_ne!(hash(&[script.clone()]), before, "a procedural macro fewer");
+        assert_ne!(hash(std::slice::from_ref(&script)), before, "a procedural macro fewer");
         assert_ne!(hash(&[script.clone(), Crate { checksum: Some("cd".into()), ..derive.clone() }]), before);
         std::fs::write(plan.source.join("lib.rs"), "two\n").unwrap();
         assert_ne!(hash(&[script, derive]), before, "a build script of ours");
