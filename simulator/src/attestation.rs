@@ -7,6 +7,7 @@ use countersign_attestation::claims::{self, DebugStatus, ReleaseKeys, SIMULATOR}
 use countersign_attestation::{Claims, PluginClaims, issue};
 use countersign_release::Release;
 use countersign_release::lineage::Lineage;
+use countersign_wire::client::ClockMode;
 use countersign_wire::hal;
 
 /// What the firmware knows.
@@ -29,12 +30,11 @@ impl Facts<'_> {
     /// The attestation, for this nonce.
     pub fn attest(&self, nonce: Vec<u8>, said: hal::PluginClaims) -> Vec<u8> {
         let fuses = self.fuses;
-        let (debug, release_keys) = match fuses.purpose {
-            Purpose::Development => (DebugStatus::Enabled, None),
-            Purpose::Release { keys_sha256, threshold } => (
-                DebugStatus::DisabledPermanently,
-                Some(ReleaseKeys { sha256: keys_sha256, threshold: threshold.into() }),
-            ),
+        let release_keys = match fuses.purpose {
+            Purpose::Development => None,
+            Purpose::Release { keys_sha256, threshold } => {
+                Some(ReleaseKeys { sha256: keys_sha256, threshold: threshold.into() })
+            }
         };
         let claims = Claims {
             nonce,
@@ -42,7 +42,7 @@ impl Facts<'_> {
             issued_unix_secs: self.unix_secs,
             hardware_model: SIMULATOR.to_owned(),
             firmware_version: env!("CARGO_PKG_VERSION").to_owned(),
-            debug,
+            debug: debug_status(fuses),
             measurement: *self.release.measurement.as_bytes(),
             image_version: self.release.version.to_string(),
             clock: fuses.clock.word().to_owned(),
@@ -66,6 +66,14 @@ impl Facts<'_> {
     }
 }
 
+/// Whoever moves the clock chooses the code that is good: that is an HSM for tests, whatever images it runs.
+fn debug_status(fuses: &Fuses) -> DebugStatus {
+    match (fuses.purpose, fuses.clock) {
+        (Purpose::Release { .. }, ClockMode::System) => DebugStatus::DisabledPermanently,
+        (Purpose::Development, _) | (_, ClockMode::Manual) => DebugStatus::Enabled,
+    }
+}
+
 fn of_plugin(said: hal::PluginClaims) -> PluginClaims {
     PluginClaims {
         version: said.version,
@@ -79,5 +87,25 @@ fn of_plugin(said: hal::PluginClaims) -> PluginClaims {
         store_head: said.store_head.into_array(),
         store_sequence: said.store_sequence,
         clock_sure: said.clock_sure,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fuses::tests::fuses;
+
+    #[test]
+    fn only_an_hsm_for_release_with_a_clock_of_its_own_attests_that_it_cannot_be_debugged() {
+        let of = |purpose, clock| {
+            let mut fuses = fuses(clock);
+            fuses.purpose = purpose;
+            debug_status(&fuses)
+        };
+        let release = fuses(ClockMode::System).purpose;
+        assert_eq!(of(release, ClockMode::System), DebugStatus::DisabledPermanently);
+        assert_eq!(of(release, ClockMode::Manual), DebugStatus::Enabled);
+        assert_eq!(of(Purpose::Development, ClockMode::System), DebugStatus::Enabled);
+        assert_eq!(of(Purpose::Development, ClockMode::Manual), DebugStatus::Enabled);
     }
 }

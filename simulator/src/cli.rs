@@ -12,7 +12,8 @@ use crate::trust::{self, Plan, Upgraded};
 use crate::vm::{self, Acceleration};
 use crate::{HsmError, hardening, log};
 use anyhow::Result;
-use clap::{Parser, Subcommand, ValueEnum};
+use clap::error::ErrorKind;
+use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
 use countersign_release::Release;
 use countersign_wire::client::ClockMode;
 use countersign_wire::hal::LogNames;
@@ -104,6 +105,9 @@ struct InitArguments {
     /// Where time comes from; a manual clock is for tests and development only
     #[arg(long, value_enum, default_value = "system")]
     clock: ClockChoice,
+    /// Let an HSM with release keys have a manual clock: for tests, and it attests that it is for development
+    #[arg(long, conflicts_with = "development")]
+    manual_clock_for_tests: bool,
     /// A tenant to begin with; may be repeated
     #[arg(long, value_name = "NAME", default_value = "default")]
     tenant: Vec<TenantName>,
@@ -336,6 +340,7 @@ impl Cli {
 }
 
 fn init(arguments: &InitArguments) -> Result<(), HsmError> {
+    let clock = arguments.clock().unwrap_or_else(|error| error.exit());
     hardening::harden()?;
     let home = Home::at(&arguments.home)?;
     let keystore = match arguments.keystore {
@@ -352,10 +357,7 @@ fn init(arguments: &InitArguments) -> Result<(), HsmError> {
         plan,
         keystore,
         softhsm_module: arguments.softhsm_module.clone(),
-        clock: match arguments.clock {
-            ClockChoice::System => ClockMode::System,
-            ClockChoice::Manual => ClockMode::Manual,
-        },
+        clock,
         tenants: arguments.tenant.clone(),
         policy,
         machine: arguments.machine(),
@@ -373,6 +375,20 @@ fn init(arguments: &InitArguments) -> Result<(), HsmError> {
 }
 
 impl InitArguments {
+    /// Whoever sets a clock by hand chooses which code is good: so an HSM for release has one only where somebody says that it
+    /// is for tests.
+    fn clock(&self) -> Result<ClockMode, clap::Error> {
+        match self.clock {
+            ClockChoice::System => Ok(ClockMode::System),
+            ClockChoice::Manual if self.development || self.manual_clock_for_tests => Ok(ClockMode::Manual),
+            ClockChoice::Manual => Err(Cli::command().error(
+                ErrorKind::ArgumentConflict,
+                "an HSM with release keys has the system's clock, since whoever sets a clock by hand chooses which code is \
+                 good; leave out --clock manual, or, for tests alone, pass --manual-clock-for-tests",
+            )),
+        }
+    }
+
     fn machine(&self) -> Option<MachineFiles> {
         let (kernel, root) = self.vm_kernel.clone().zip(self.vm_root.clone())?;
         (self.boundary == BoundaryChoice::Vm).then_some(MachineFiles { kernel, root })
@@ -394,7 +410,7 @@ fn upgrade(home: &Path, image: &Path) -> Result<(), HsmError> {
     println!(
         "{}",
         json!({ "from": from.measurement, "measurement": to.measurement, "version": to.version, "steps": steps,
-            "signed_by": people })
+            "already": from == to, "signed_by": people })
     );
     Ok(())
 }
@@ -522,4 +538,29 @@ fn print_layers(missing: &[sandbox::MissingLayer]) -> ExitCode {
         missing.iter().map(|layer| (layer.layer.to_string(), layer.why.as_str().into())).collect();
     println!("{}", json!({ "layers": Layer::ALL.map(Layer::word), "missing": missing_words }));
     if missing.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(5) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn clock(options: &[&str]) -> Result<ClockMode, clap::Error> {
+        let fixed = ["countersign-hsm", "init", "--home", "h", "--image", "i"];
+        match Cli::try_parse_from([&fixed, options].concat())?.command {
+            Command::Init(arguments) => arguments.clock(),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn an_hsm_for_release_has_a_manual_clock_only_where_it_is_said_to_be_for_tests() {
+        let release = ["--release-keys", "k", "--threshold", "2"];
+        let with = |more: &[&'static str]| clock(&[&release[..], more].concat());
+        assert_eq!(with(&[]).unwrap(), ClockMode::System);
+        let refused = with(&["--clock", "manual"]).unwrap_err();
+        assert_eq!(refused.exit_code(), 2);
+        assert!(refused.to_string().contains("--manual-clock-for-tests"), "{refused}");
+        assert_eq!(with(&["--clock", "manual", "--manual-clock-for-tests"]).unwrap(), ClockMode::Manual);
+        assert_eq!(clock(&["--development", "--clock", "manual"]).unwrap(), ClockMode::Manual);
+    }
 }

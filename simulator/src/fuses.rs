@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! offset  size  what
-//! 0       8     "CSFUSES2"
+//! 0       8     "CSFUSES3"
 //! 8       16    HSM id
 //! 24      32    device secret
 //! 56      1     clock mode: 0 system, 1 manual
@@ -153,18 +153,23 @@ impl Fuses {
     }
 
     /// The key that seals the plugin's records: bound to this device, to the state key that its lineage carries on, to the
-    /// lineage's root and to the clock mode.
+    /// lineage's root, to the clock mode, and to who must sign its images.
     pub fn sealing_key(&self, state_key: &[u8; KEY_BYTES], root: &Member) -> Secret {
         let parts = [root.measurement.as_bytes().as_slice(), &root.version.to_bytes()];
         let key = self.derive(state_key, b"countersign/simulator/sealing-key/2\0", &parts);
         Secret::new(key.to_vec())
     }
 
-    /// HKDF-SHA256 with the device secret and `more` as input. The info is the label, the parts, the clock mode, the HSM id, and of a
-    /// virtual machine its measurement.
+    /// HKDF-SHA256 with the device secret and `more` as input. The info is the label, the parts, the clock mode, the HSM id, of an HSM
+    /// for release how many people must sign and the SHA-256 of the list of their keys, and of a virtual machine its
+    /// measurement. The last two have different lengths, so that neither is ever taken for the other.
     fn derive(&self, more: &[u8], label: &[u8], parts: &[&[u8]]) -> Zeroizing<[u8; KEY_BYTES]> {
         let input = Zeroizing::new([self.device_secret.as_slice(), more].concat());
         let mut info = [label, &parts.concat(), &[clock_code(self.clock)], &self.hsm_id].concat();
+        if let Purpose::Release { keys_sha256, threshold } = &self.purpose {
+            info.push(*threshold);
+            info.extend_from_slice(keys_sha256);
+        }
         if let Boundary::Machine(platform) = &self.boundary {
             info.extend_from_slice(platform);
         }
@@ -319,5 +324,27 @@ pub(crate) mod tests {
         assert_eq!(system.lineage_key(&[7; 32]), system.lineage_key(&[7; 32]));
         assert_ne!(system.lineage_key(&[7; 32]), system.lineage_key(&[8; 32]));
         assert_ne!(system.lineage_key(&[7; 32]), manual.lineage_key(&[7; 32]));
+    }
+
+    #[test]
+    fn i12_whoever_else_may_sign_images_gets_other_keys() {
+        let keys = |purpose, boundary| {
+            let mut fuses = fuses(ClockMode::System);
+            (fuses.purpose, fuses.boundary) = (purpose, boundary);
+            (fuses.lineage_key(&[7; 32]), fuses.sealing_key(&[5; 32], &root(3, 1)))
+        };
+        let release = |threshold, byte| Purpose::Release { keys_sha256: [byte; 32], threshold };
+        let mut seen = Vec::new();
+        for purpose in [release(2, 4), release(1, 4), release(2, 5), Purpose::Development] {
+            for boundary in [Boundary::Process, Boundary::Machine([4; 48])] {
+                let (lineage, sealing) = keys(purpose, boundary);
+                assert_eq!((&lineage, &sealing), (&keys(purpose, boundary).0, &keys(purpose, boundary).1));
+                assert!(
+                    !seen.iter().any(|(a, b)| *a == lineage || *b == sealing),
+                    "{purpose:?} {boundary:?}"
+                );
+                seen.push((lineage, sealing));
+            }
+        }
     }
 }

@@ -3,7 +3,8 @@
 //! The state key is made once, at initialisation, and never leaves NVRAM in the clear. It lies there under a key that is
 //! derived from the device secret and the lineage's head, so that it opens to the image that the firmware measured, if
 //! that is the current one, and to no other. An upgrade opens it and puts it under the next head: one write of one slot moves
-//! the lineage and the key together, and a crash leaves the old image working or the new one.
+//! the lineage and the key together, and a crash leaves the old image working or the new one. Before anything is served, both
+//! slots hold the same: what an interrupted upgrade left in the older one, and would open to the old image, is written over.
 //!
 //! What a slot holds:
 //! ```text
@@ -62,15 +63,24 @@ pub fn create(path: &Path, fuses: &Fuses, first: &Release) -> Result<(), HsmErro
 }
 
 impl Kept {
-    /// Opens it. The root must be the one in the fuses.
+    /// Opens it, and finishes an upgrade that was interrupted. The root must be the one in the fuses.
     pub fn open(path: &Path, fuses: &Fuses) -> Result<Self, HsmError> {
-        let slots = Slots::open(path, LINEAGE_SLOT_BYTES)?;
-        match decode(slots.content()) {
-            Some((lineage, _)) if lineage.root().measurement == fuses.first_image => {
-                Ok(Self { slots, lineage })
+        let mut slots = Slots::open(path, LINEAGE_SLOT_BYTES)?;
+        let lineage = match decode(slots.content()) {
+            Some((lineage, _)) if lineage.root().measurement == fuses.first_image => lineage,
+            _ => {
+                let refused = format!("{} does not hold this HSM's lineage", path.display());
+                return Err(HsmError::StoreRefused(refused));
             }
-            _ => Err(HsmError::StoreRefused(format!("{} does not hold this HSM's lineage", path.display()))),
-        }
+        };
+        slots.settle().map_err(|error| {
+            HsmError::StoreRefused(format!(
+                "the older slot of {} may still open to an older image and cannot be written: {error}; mend the disk and \
+                 start again",
+                path.display()
+            ))
+        })?;
+        Ok(Self { slots, lineage })
     }
 
     /// The lineage.
@@ -98,14 +108,14 @@ impl Kept {
     }
 
     /// Moves the state to the image that `next` ends with. Durable when it returns; after an error, the old image has the
-    /// state or the new one.
+    /// state or the new one, and opening it anew tells which.
     pub fn move_to(&mut self, fuses: &Fuses, next: Lineage) -> Result<(), HsmError> {
         let key = self.open_for(fuses, self.lineage.current())?;
         let kept = encode(fuses, &next, &key)?;
         // The first write decides. The second leaves nothing in NVRAM that would still open to the old image.
-        for _ in 0..2 {
-            self.slots.write(&kept).map_err(HsmError::io("write the lineage to NVRAM"))?;
-        }
+        self.slots.write(&kept).and_then(|()| self.slots.settle()).map_err(HsmError::io(
+            "write the lineage to NVRAM; the old image has the state or the new one, and the same upgrade once more finishes it",
+        ))?;
         self.lineage = next;
         Ok(())
     }
@@ -218,6 +228,32 @@ mod tests {
         }
     }
 
+    /// The lineage that the slot holds, if it is valid.
+    fn in_slot(path: &Path, slot: usize) -> Option<Lineage> {
+        let file = std::fs::read(path).unwrap();
+        let (_, content) = crate::nvram::decode(
+            &file[slot * LINEAGE_SLOT_BYTES..][..LINEAGE_SLOT_BYTES],
+            LINEAGE_SLOT_BYTES,
+        )?;
+        Some(decode(content)?.0)
+    }
+
+    #[test]
+    fn i12_opening_finishes_an_upgrade_that_ended_between_its_writes() {
+        let (folder, path, fuses) = fresh();
+        let mut kept = Kept::open(&path, &fuses).unwrap();
+        let (_, lineage) = successor(folder.path(), kept.lineage());
+        let before = std::fs::read(&path).unwrap();
+        kept.move_to(&fuses, lineage.clone()).unwrap();
+        let after = std::fs::read(&path).unwrap();
+        let between = [&after[..LINEAGE_SLOT_BYTES], &before[LINEAGE_SLOT_BYTES..]].concat();
+        std::fs::write(&path, between).unwrap();
+        assert_eq!(in_slot(&path, 1).unwrap().steps(), 0, "it would open to the old image");
+        let reopened = Kept::open(&path, &fuses).unwrap();
+        assert_eq!(reopened.lineage(), &lineage);
+        assert_eq!([0, 1].map(|slot| in_slot(&path, slot)), [Some(lineage.clone()), Some(lineage)]);
+    }
+
     #[test]
     fn an_upgrade_that_is_torn_at_any_byte_leaves_the_old_image_or_the_new_one() {
         let (folder, path, fuses) = fresh();
@@ -232,6 +268,7 @@ mod tests {
             let torn = [&after[..torn_at], &before[torn_at..]].concat();
             std::fs::write(&path, &torn).unwrap();
             let kept = Kept::open(&path, &fuses).unwrap();
+            assert_eq!(in_slot(&path, 0), in_slot(&path, 1), "torn at {torn_at}");
             let working: Vec<_> = [release(3, 1), next]
                 .iter()
                 .filter_map(|image| kept.state_key(&fuses, image).ok())

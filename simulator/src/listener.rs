@@ -52,6 +52,11 @@ impl Admission {
         Self { uids, opened: !further_uids.is_empty() }
     }
 
+    /// The user that runs the HSM, and nobody else, whoever may be a client.
+    pub fn owner_only() -> Self {
+        Self { uids: BTreeSet::from([rustix::process::geteuid().as_raw()]), opened: false }
+    }
+
     /// Whether the process at the other end runs as an admitted user, as the kernel tells it.
     pub fn admits(&self, stream: &UnixStream) -> bool {
         rustix::net::sockopt::socket_peercred(stream).is_ok_and(|peer| self.uids.contains(&peer.uid.as_raw()))
@@ -424,6 +429,9 @@ mod tests {
         let mut strangers = Admission::of(&[]);
         strangers.uids = BTreeSet::from([u32::MAX - 1]);
         assert!(!strangers.admits(&stream));
+        assert!(Admission::of(&[u32::MAX - 1]).uids.contains(&(u32::MAX - 1)));
+        assert_eq!(Admission::owner_only().uids, BTreeSet::from([rustix::process::geteuid().as_raw()]));
+        assert!(Admission::owner_only().admits(&stream));
     }
 
     #[test]

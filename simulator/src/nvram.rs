@@ -11,7 +11,8 @@
 //! ```
 //! A write goes to the slot with the older sequence and is synced before it counts, so that a torn write leaves
 //! the newer slot as it was. Slots begin on sectors of 512 bytes, except those of the manual clock, which exists for tests and
-//! development alone. Opening takes the valid slot with the highest sequence, and refuses when there is none.
+//! development alone. Opening takes the valid slot with the highest sequence, and refuses when there is none. What must not
+//! be found again in the older slot is written there, too: [`Slots::settle`].
 
 use crate::{HsmError, durable};
 use sha2::{Digest, Sha256};
@@ -57,6 +58,8 @@ pub struct Slots {
     sequence: u64,
     newest: usize,
     content: Vec<u8>,
+    /// Both slots are valid and hold the same.
+    settled: bool,
 }
 
 impl Slots {
@@ -72,16 +75,18 @@ impl Slots {
         let unreadable = || HsmError::io(format!("read the NVRAM in {}", path.display()));
         let file = OpenOptions::new().read(true).write(true).open(path).map_err(unreadable())?;
         let bytes = std::fs::read(path).map_err(unreadable())?;
-        let slots = bytes.chunks(slot_bytes).take(2).enumerate();
-        let newest = slots
-            .filter_map(|(index, slot)| {
-                decode(slot, slot_bytes).map(|(sequence, content)| (sequence, index, content))
-            })
-            .max_by_key(|(sequence, ..)| *sequence);
-        match newest {
-            Some((sequence, newest, content)) if bytes.len() == 2 * slot_bytes => {
-                Ok(Self { file, slot_bytes, sequence, newest, content: content.to_vec() })
-            }
+        let valid =
+            |(index, slot)| decode(slot, slot_bytes).map(|(sequence, content)| (sequence, index, content));
+        let slots: Vec<_> = bytes.chunks(slot_bytes).take(2).enumerate().filter_map(valid).collect();
+        match slots.iter().max_by_key(|(sequence, ..)| *sequence) {
+            Some((sequence, newest, content)) if bytes.len() == 2 * slot_bytes => Ok(Self {
+                file,
+                slot_bytes,
+                sequence: *sequence,
+                newest: *newest,
+                content: content.to_vec(),
+                settled: slots.len() == 2 && slots.iter().all(|(.., other)| other == content),
+            }),
             _ => Err(HsmError::StoreRefused(format!(
                 "the NVRAM in {} holds no valid slot, so what the HSM last knew is lost; it does not start",
                 path.display()
@@ -101,9 +106,20 @@ impl Slots {
         self.file.write_all_at(&bytes, (slot * self.slot_bytes) as u64)?;
         self.file.sync_data()?;
         (self.sequence, self.newest) = (sequence, slot);
+        self.settled = self.content == content;
         self.content.clear();
         self.content.extend_from_slice(content);
         Ok(())
+    }
+
+    /// Leaves nothing in the older slot but what the newest holds: writes it, unless it holds just that. After an error, as
+    /// after one of [`Self::write`].
+    pub fn settle(&mut self) -> std::io::Result<()> {
+        if self.settled {
+            return Ok(());
+        }
+        let content = self.content.clone();
+        self.write(&content)
     }
 }
 
@@ -181,6 +197,28 @@ mod tests {
         assert_eq!(refused.exit_code(), 4, "{refused}");
         std::fs::write(&path, b"").unwrap();
         assert!(Slots::open(&path, SLOT).is_err());
+    }
+
+    #[test]
+    fn settled_slots_hold_the_same_and_are_not_written_again() {
+        let (_folder, path) = fresh(b"zero");
+        let held = || {
+            let bytes = std::fs::read(&path).unwrap();
+            [0, 1]
+                .map(|slot| decode(&bytes[slot * SLOT..][..SLOT], SLOT).map(|(_, content)| content.to_vec()))
+        };
+        Slots::open(&path, SLOT).unwrap().write(b"one").unwrap();
+        assert_eq!(held(), [Some(b"one".to_vec()), Some(b"zero".to_vec())]);
+        Slots::open(&path, SLOT).unwrap().settle().unwrap();
+        assert_eq!(held(), [Some(b"one".to_vec()), Some(b"one".to_vec())]);
+        let settled = std::fs::read(&path).unwrap();
+        Slots::open(&path, SLOT).unwrap().settle().unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), settled, "there was nothing to do");
+        let mut torn = settled;
+        torn[20] ^= 1;
+        std::fs::write(&path, &torn).unwrap();
+        Slots::open(&path, SLOT).unwrap().settle().unwrap();
+        assert_eq!(held(), [Some(b"one".to_vec()), Some(b"one".to_vec())], "a slot that was torn");
     }
 
     #[test]

@@ -172,9 +172,12 @@ impl Sockets {
         spawn("listener", move || listener::serve(&clients, &admitted, &board))?;
         let mut sockets = Self { client: path, control: None };
         if hardware.clock().mode() == ClockMode::Manual {
-            let (path, admitted, hardware) = (home.control_socket(), admission.clone(), Arc::clone(hardware));
-            let commands = listener::bind(&path, admission)?;
-            spawn("control", move || control::serve(&commands, &admitted, hardware.clock()))?;
+            // Clients are not those who move the clock.
+            let (path, owner, hardware) =
+                (home.control_socket(), Admission::owner_only(), Arc::clone(hardware));
+            let commands = listener::bind(&path, &owner)?;
+            log::line("the clock is set by hand, which is for tests and development; keep no money here");
+            spawn("control", move || control::serve(&commands, &owner, hardware.clock()))?;
             sockets.control = Some(path);
         }
         Ok(sockets)
@@ -412,6 +415,24 @@ impl Life {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::boundary::InForce;
+    use std::os::unix::fs::PermissionsExt;
+
+    #[test]
+    fn clients_that_are_let_in_do_not_reach_the_control_channel() {
+        let folder = tempfile::tempdir().unwrap();
+        let home = Home::at(&folder.path().join("hsm")).unwrap();
+        let plan = crate::home::tests::plan();
+        home.initialise(&plan).unwrap();
+        let in_force = InForce { boundary: "process", layers: Vec::new(), missing: Vec::new() };
+        let hardware = Hardware::open(&home, home.claim().unwrap(), plan.first, in_force).unwrap();
+        let switchboard = Arc::new(Switchboard::default());
+        let further = Admission::of(&[u32::MAX - 1]);
+        let sockets = Sockets::open(&home, &further, &Arc::new(hardware), &switchboard).unwrap();
+        let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode(&sockets.client), 0o666);
+        assert_eq!(mode(sockets.control.as_deref().unwrap()), 0o600);
+    }
 
     #[test]
     fn one_restart_is_immediate_and_the_rest_are_ever_slower_up_to_a_bound() {

@@ -105,7 +105,7 @@ impl Trust {
 /// What an upgrade did.
 #[derive(Debug)]
 pub struct Upgraded {
-    /// The image that had the state.
+    /// The image that had the state; the same as `to` where it was there already.
     pub from: Member,
     /// The image that has it now.
     pub to: Member,
@@ -115,7 +115,8 @@ pub struct Upgraded {
     pub people: Vec<String>,
 }
 
-/// Moves the state of a stopped HSM to the image in this file. Nothing is changed before the one write that decides.
+/// Moves the state of a stopped HSM to the image in this file. Nothing is changed before the one write that decides. If that
+/// image has the state already, as after an upgrade that was interrupted, it is well.
 pub fn upgrade(home: &Home, claim: &Claim, file: &Path) -> Result<Upgraded, HsmError> {
     let trust = Trust::of(&claim.fuses, home)?;
     if matches!(trust, Trust::Development { .. }) {
@@ -124,10 +125,15 @@ pub fn upgrade(home: &Home, claim: &Claim, file: &Path) -> Result<Upgraded, HsmE
     let image = SealedImage::load(file)?;
     let people = trust.admit(&image, file)?;
     let mut kept = Kept::open(&home.nvram_lineage(), &claim.fuses)?;
-    let from = kept.lineage().current();
-    let next = kept.lineage().step(&image.release(), image.manifest()).map_err(HsmError::Refused)?;
-    kept.move_to(&claim.fuses, next)?;
-    log::line(format_args!("the state has moved from {} to {}", from.version, image.release().version));
+    let (from, release) = (kept.lineage().current(), image.release());
+    if from == Member::from(&release) {
+        kept.state_key(&claim.fuses, &release)?;
+        log::line(format_args!("the state is with {} already; nothing is left to do", from.version));
+    } else {
+        let next = kept.lineage().step(&release, image.manifest()).map_err(HsmError::Refused)?;
+        kept.move_to(&claim.fuses, next)?;
+        log::line(format_args!("the state has moved from {} to {}", from.version, release.version));
+    }
     let (to, steps) = (kept.lineage().current(), kept.lineage().steps());
     Ok(Upgraded { from, to, steps, people })
 }

@@ -217,6 +217,9 @@ impl Hsm {
         let mut command = hsm_command();
         command.arg("init").arg("--home").arg(home).arg("--image").arg(image).args(purpose);
         command.args(["--keystore", keystore.word(), "--clock", "manual"]);
+        if purpose.contains(&"--release-keys") {
+            command.arg("--manual-clock-for-tests");
+        }
         if artefacts::all_in_machines() && !purpose.contains(&"--boundary") {
             command.args(in_a_machine());
         }

@@ -5,7 +5,8 @@ use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
 use countersign_release::Channel;
 use countersign_release_build::compare::differences;
-use countersign_release_build::record::{Record, Verdict};
+use countersign_release_build::history::{Remembered, refuse_changed_releases};
+use countersign_release_build::record::{Inputs, Record, Verdict};
 use countersign_release_build::{Built, Plan, build};
 use serde_json::json;
 use std::ffi::OsString;
@@ -26,6 +27,9 @@ pub(crate) struct Arguments {
     /// Build it once more, elsewhere and otherwise, and compare; compare with plugin/measurements.toml, too
     #[arg(long)]
     check: bool,
+    /// With --check: where the compiler or the C library are not those of plugin/measurements.toml, compare the sources alone
+    #[arg(long, requires = "check")]
+    other_inputs_allowed: bool,
     /// Write it down in plugin/measurements.toml, and its size in SECURITY.md
     #[arg(long)]
     record: bool,
@@ -62,8 +66,10 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
         record(&built)?;
     }
     if arguments.check {
-        check_record(&built)?;
+        let verdict = check_record(&built)?;
         check_elsewhere(&built, channel)?;
+        let inputs = if arguments.other_inputs_allowed { Inputs::Any } else { Inputs::Recorded };
+        say(&verdict.accept(inputs)?);
     }
     let counts = built.counts;
     let told = json!({
@@ -95,14 +101,12 @@ fn record(built: &Built) -> Result<()> {
     Ok(())
 }
 
-fn check_record(built: &Built) -> Result<()> {
-    match Record::of(&root())?.check(&built.line)? {
-        Verdict::Same => say("the image is the one in plugin/measurements.toml, bit by bit"),
-        Verdict::OtherInputs(which) => say(&format!(
-            "what goes in from the repository is what plugin/measurements.toml says; the bits cannot be compared: {}",
-            which.join("; ")
-        )),
-    }
+fn check_record(built: &Built) -> Result<Verdict> {
+    say(&match refuse_changed_releases(&root())? {
+        Remembered::Nothing => "git has no commit to compare the recorded releases with".to_owned(),
+        Remembered::Commits(count) => format!("all releases stand as in {count} commits and branches"),
+    });
+    let verdict = Record::of(&root())?.check(&built.line)?;
     let page = fs::read_to_string(security_page()).context("cannot read SECURITY.md")?;
     if !page.lines().any(|line| line == built.counts.sentence()) {
         bail!(
@@ -110,7 +114,7 @@ fn check_record(built: &Built) -> Result<()> {
             built.counts.sentence()
         );
     }
-    Ok(())
+    Ok(verdict)
 }
 
 /// Builds it in another folder, with another cargo home, umask, locale, time zone and number of jobs, and as another user if it can.

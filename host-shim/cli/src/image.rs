@@ -155,6 +155,7 @@ impl Show for Inspected {
 struct SignedShown {
     signatures: PathBuf,
     key: String,
+    succeeds: Vec<Measurement>,
     #[serde(flatten)]
     release: ReleaseShown,
 }
@@ -185,7 +186,8 @@ impl Show for SignedShown {
 
 fn sign(path: &Path, key: &Path) -> Result<SignedShown, Failure> {
     let file = read_image(path)?;
-    let release = Image::parse(&file)?.release();
+    let image = Image::parse(&file)?;
+    let (release, succeeds) = (image.release(), image.manifest.succeeds);
     if release.channel != Channel::Release {
         return Err(Refusal::DevelopmentImage.into());
     }
@@ -193,7 +195,7 @@ fn sign(path: &Path, key: &Path) -> Result<SignedShown, Failure> {
     let before = if there.is_empty() { Vec::new() } else { signatures::parse(&there)? };
     let message = release.message();
     // Standard output has the answer alone; ssh-keygen asks for passphrase or touch on the terminal.
-    let _ = write!(std::io::stderr(), "You sign:\n{message}");
+    let _ = write!(std::io::stderr(), "{}You sign:\n{message}", takes_over(&succeeds));
     let armored = ssh_keygen(key, message.as_bytes())?;
     let signature = signatures::made_now(&armored, message.as_bytes())?;
     if before.iter().any(|other| other.public_key() == signature.public_key()) {
@@ -204,7 +206,19 @@ fn sign(path: &Path, key: &Path) -> Result<SignedShown, Failure> {
     let mut out = OpenOptions::new().create(true).append(true).open(&signatures).map_err(unwritable)?;
     out.write_all(&armored).and_then(|()| out.sync_all()).map_err(unwritable)?;
     let key = signatures::fingerprint(&signature);
-    Ok(SignedShown { signatures, key, release: release.into() })
+    Ok(SignedShown { signatures, key, succeeds, release: release.into() })
+}
+
+/// Whose state the image may take over, for those who sign it: the measurement covers this, and does not show it.
+fn takes_over(succeeds: &[Measurement]) -> String {
+    if succeeds.is_empty() {
+        return "This image takes over no other image's state: HSMs can only be initialised with it.\n"
+            .to_owned();
+    }
+    let begin =
+        "This image takes over the state of these, which plugin/measurements.toml must name as releases:\n"
+            .to_owned();
+    succeeds.iter().fold(begin, |lines, one| lines + "succeeds " + &one.to_hex() + "\n")
 }
 
 /// What `ssh-keygen -Y sign` makes of the message.

@@ -4,6 +4,7 @@ use super::people::{Stage, measurement, refused, signatures_of, word};
 use countersign_release::image::{HEADER_BYTES, MAGIC};
 use countersign_release::{Channel, Image};
 use countersign_tests::backend::digest;
+use countersign_tests::cli::run;
 use countersign_tests::{Hsm, Keystore, artefacts, seed};
 use countersign_wire::client::Mechanism::Digest;
 use fastrand::Rng;
@@ -155,6 +156,41 @@ fn no_hsm_is_initialised_with_an_image_that_it_would_not_take() {
     fs::write(&bad, "*@example.org ssh-ed25519 AAAA\n").expect("it can be written");
     let bad = ["--release-keys", bad.to_str().expect("UTF-8"), "--threshold", "1"];
     assert_eq!(refused(&good, &bad), "release-keys-damaged");
+}
+
+#[test]
+fn an_hsm_for_release_has_no_manual_clock_unless_it_is_for_tests() {
+    let stage = Stage::new();
+    let image = stage.signed("one.image", 1, &[]);
+    let home = stage.file("hsm");
+    let mut init = Command::new(artefacts::hsm());
+    init.arg("init").arg("--home").arg(&home).arg("--image").arg(&image).args(stage.purpose());
+    let output = init.args(["--clock", "manual"]).output().expect("countersign-hsm can be started");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(said.contains("--manual-clock-for-tests"), "{said}");
+    assert!(!home.exists(), "nothing was made");
+}
+
+#[test]
+fn an_hsm_for_release_with_a_manual_clock_attests_that_it_is_for_development() {
+    let stage = Stage::new();
+    let mut hsm = stage.init(&stage.signed("one.image", 1, &[]));
+    hsm.run();
+    let root = hsm.initialised.root_fingerprint.clone();
+    let file = stage.file("hsm.eat");
+    let file = file.to_str().expect("UTF-8");
+    let nonce = "00112233445566778899aabbccddeeff";
+    run(&hsm, &["attest", "--nonce", nonce, "--out", file]).done();
+    let verify = |allowed: &[&str]| {
+        let arguments = [&["attest", "verify", "--root", &root, file], allowed].concat();
+        let ended = run(&hsm, &arguments);
+        (ended.code, ended.json["refused"].as_str().map(str::to_owned))
+    };
+    let no_policy = ["--allow", "no-policy"];
+    assert_eq!(verify(&no_policy), (3, Some("development-image".into())));
+    let clock_left = [&no_policy[..], &["--allow", "development-image"]].concat();
+    assert_eq!(verify(&clock_left), (3, Some("manual-clock".into())));
 }
 
 #[test]

@@ -38,13 +38,18 @@ fn an_image_is_inspected_signed_and_verified() {
 #[test]
 fn what_is_signed_is_told_before_and_what_openssh_verifies_too() {
     let stage = Stage::new();
-    let image = stage.image_file("one.image", &stage.packed(7, Channel::Release, &[]));
+    let first = stage.image_file("first.image", &stage.packed(6, Channel::Release, &[]));
+    let told = countersign(&["image", "sign"], &[&first, Path::new("--key"), &stage.file("bob")]);
+    assert!(told.stderr.contains("takes over no other image's state"), "{}", told.stderr);
+    let image = stage.image_file("one.image", &stage.packed(7, Channel::Release, &[measurement(&first)]));
     let signed = countersign(&["image", "sign"], &[&image, Path::new("--key"), &stage.file("bob")]);
     let message = format!(
         "countersign image release v1\nmeasurement {}\nversion 7.0.0\nchannel release\n",
         measurement(&image)
     );
-    assert!(signed.stderr.contains(&message), "{}", signed.stderr);
+    let before = signed.stderr.split_once(&message).expect("the message is shown").0;
+    assert!(before.contains(&format!("succeeds {}\n", measurement(&first))), "{}", signed.stderr);
+    assert_eq!(signed.json["succeeds"], serde_json::json!([measurement(&first)]));
     let text = stage.file("message");
     fs::write(&text, message).expect("it can be written");
     let verified = Command::new("ssh-keygen")

@@ -9,7 +9,7 @@ use countersign_wire::client::Mechanism::Digest;
 use countersign_wire::reason::Reason;
 use serde_json::Value;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// The time in which the one failure of [`signs`] is forgiven.
 const HALF_A_DAY_SECS: u64 = 12 * 3600;
@@ -54,6 +54,14 @@ fn i12_the_state_moves_along_the_lineage_and_no_older_image_opens_it_again() {
         (Some(measurement(&one).to_hex().as_str()), Some("2.0.0"))
     );
     assert_eq!((told["steps"].as_u64(), &told["signed_by"]), (Some(1), &serde_json::json!(["alice", "bob"])));
+    assert_eq!(told["already"], false);
+    let again = done(&mut hsm, &two);
+    assert_eq!(
+        (again["steps"].as_u64(), &again["already"]),
+        (Some(1), &serde_json::json!(true)),
+        "once more"
+    );
+    assert_eq!(again["from"], again["measurement"]);
     signs(&mut hsm, &two, &alice, 1);
     assert_eq!(refused(&mut hsm, &one), "version-below-floor", "an old image with a new state");
     assert_eq!(done(&mut hsm, &three)["steps"], 2);
@@ -80,7 +88,6 @@ fn i12_refuses_every_upgrade_off_the_lineage_and_goes_on_with_the_old_image() {
     let development = stage.image_file("development.image", &stage.packed(5, Channel::Development, &[own]));
     let before = fs::read(hsm.home().join("nvram/lineage")).expect("the lineage");
     for (image, expected) in [
-        (&one, "version-below-floor"),
         (&same_version, "version-below-floor"),
         (&lower, "version-below-floor"),
         (&stranger, "image-not-in-lineage"),
@@ -95,6 +102,8 @@ fn i12_refuses_every_upgrade_off_the_lineage_and_goes_on_with_the_old_image() {
             "nothing changed"
         );
     }
+    assert_eq!(done(&mut hsm, &one)["already"], true, "the image that has the state");
+    assert_eq!(fs::read(hsm.home().join("nvram/lineage")).expect("the lineage"), before, "nothing changed");
     signs(&mut hsm, &one, &alice, 1);
 }
 
@@ -116,6 +125,34 @@ fn an_hsm_that_runs_is_not_upgraded() {
     assert!(String::from_utf8_lossy(&output.stderr).contains("another process"));
 }
 
+/// What the two slots of the lineage hold: length and content, without the sequence and the checksum over it.
+fn slots(lineage: &Path) -> [Vec<u8>; 2] {
+    let file = fs::read(lineage).expect("the lineage");
+    let (first, second) = file.split_at(file.len() / 2);
+    [first, second].map(|slot| slot[8..slot.len() - 32].to_vec())
+}
+
+#[test]
+fn i12_an_upgrade_whose_syncs_fail_is_finished_by_the_same_upgrade() {
+    let stage = Stage::new();
+    let one = stage.signed("one.image", 1, &[]);
+    let two = stage.signed("two.image", 2, &[measurement(&one)]);
+    let (hsm, alice) = with_user(&stage, &one);
+    let (mut hsm, faults) = hsm.with_faults();
+    faults.set(Fault::SyncFails, &hsm.home());
+    let failed = hsm.upgrade(&two);
+    faults.clear();
+    let said = String::from_utf8_lossy(&failed.stderr);
+    assert_eq!(failed.status.code(), Some(1), "{said}");
+    assert!(said.contains("the same upgrade once more finishes it"), "{said}");
+    assert_eq!(done(&mut hsm, &two)["steps"], 1);
+    let lineage: PathBuf = hsm.home().join("nvram/lineage");
+    let [first, second] = slots(&lineage);
+    assert_eq!(first, second, "nothing is left that opens to the old image");
+    assert_eq!(refused(&mut hsm, &one), "version-below-floor");
+    signs(&mut hsm, &two, &alice, 1);
+}
+
 #[test]
 fn i12_an_upgrade_killed_at_any_write_leaves_the_old_image_working_or_the_new_one() {
     let stage = Stage::new();
@@ -125,20 +162,30 @@ fn i12_an_upgrade_killed_at_any_write_leaves_the_old_image_working_or_the_new_on
     let (mut hsm, faults) = hsm.with_faults();
     let lineage = hsm.home().join("nvram/lineage");
     let old = fs::read(&lineage).expect("the lineage");
+    done(&mut hsm, &two);
+    let [upgraded, _] = slots(&lineage);
+    fs::write(&lineage, &old).expect("the lineage can be put back");
+    let [initial, _] = slots(&lineage);
     let (mut number, mut left_old, mut left_new) = (1, 0, 0);
     for moment in [Moment::Before, Moment::Half, Moment::After] {
         for nth in 1.. {
             faults.set(Fault::Kill(moment, nth), &hsm.home());
             let killed = hsm.upgrade(&two).status.code().is_none();
             faults.clear();
-            let (working, other, word) = if refuses(&mut hsm, &one) {
+            let interrupted = fs::read(&lineage).expect("the lineage");
+            let (working, other, word, held) = if refuses(&mut hsm, &one) {
                 left_new += usize::from(killed);
-                (&two, &one, "version-below-floor")
+                (&two, &one, "version-below-floor", &upgraded)
             } else {
                 assert!(killed, "an upgrade that was not killed is done");
                 left_old += 1;
-                (&one, &two, "image-not-in-lineage")
+                (&one, &two, "image-not-in-lineage", &initial)
             };
+            assert_eq!(
+                &slots(&lineage),
+                &[held.clone(), held.clone()],
+                "killed {moment:?} write {nth}: both slots"
+            );
             assert_eq!(
                 refused(&mut hsm, other),
                 word,
@@ -146,6 +193,13 @@ fn i12_an_upgrade_killed_at_any_write_leaves_the_old_image_working_or_the_new_on
             );
             signs(&mut hsm, working, &alice, number);
             number += 2;
+            fs::write(&lineage, interrupted).expect("the lineage can be put back as the kill left it");
+            assert_eq!(done(&mut hsm, &two)["steps"], 1, "killed {moment:?} write {nth}: once more");
+            assert_eq!(
+                slots(&lineage),
+                [upgraded.clone(), upgraded.clone()],
+                "killed {moment:?} write {nth}"
+            );
             fs::write(&lineage, &old).expect("the lineage can be put back for the next round");
             if !killed {
                 break;

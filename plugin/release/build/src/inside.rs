@@ -1,15 +1,15 @@
 //! What is inside an executable: the crates that were compiled for it, the files that the compiler read, their lines.
 //!
 //! All of it is what cargo and rustc said of this build, not what the manifests promise: cargo names each crate that it
-//! compiled for the target, and rustc writes beside each which files it read.
+//! compiled, and rustc writes beside each which files it read.
 
-use crate::plan::{IMAGE_PACKAGE, IMAGE_PROFILE, Plan, fixed_flags};
-use crate::{output, read, sha256_hex};
+use crate::plan::{IMAGE_PACKAGE, Plan};
+use crate::sources::sources;
+use crate::{output, read, sha256_hex, text};
 use anyhow::{Context, Result, bail};
 use countersign_release::sbom::{Component, Hash, Kind, License};
 use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
 /// One crate.
@@ -25,7 +25,12 @@ pub struct Crate {
     pub features: Vec<String>,
     /// SHA-256 of the package that was downloaded, as Cargo.lock has it; `None`: it is one of ours.
     pub checksum: Option<String>,
-    /// The files that the compiler read for it.
+    /// What cargo calls its kind: `lib`, `bin`, `proc-macro`, `custom-build`.
+    pub kind: String,
+    /// The edition of Rust that it is written in.
+    pub edition: String,
+    /// The files that the compiler read for it. Of a crate of others that only ran while something was compiled, none: its
+    /// checksum says which they were.
     pub files: BTreeSet<PathBuf>,
 }
 
@@ -36,9 +41,11 @@ pub struct Inside {
     pub elf: PathBuf,
     /// The crates, sorted by name and version, the executable's own among them.
     pub crates: Vec<Crate>,
+    /// The crates that only ran while these were compiled: build scripts, procedural macros, and what they are made of.
+    pub host_crates: Vec<Crate>,
     /// How many there are and how long, of ours and of others.
     pub counts: Counts,
-    /// SHA-256 over everything that goes in from the repository; see [`sources`].
+    /// SHA-256 over everything that goes in from the repository; see [`crate::sources`].
     pub sources_sha256: String,
 }
 
@@ -79,6 +86,18 @@ struct Message {
     filenames: Vec<PathBuf>,
     #[serde(default)]
     executable: Option<PathBuf>,
+    #[serde(default)]
+    target: Target,
+}
+
+#[derive(Default, Deserialize)]
+struct Target {
+    #[serde(default)]
+    name: String,
+    #[serde(default)]
+    kind: Vec<String>,
+    #[serde(default)]
+    edition: String,
 }
 
 /// Compiles the image's executable for `target`.
@@ -87,22 +106,34 @@ pub fn compile(plan: &Plan, target: &str) -> Result<Inside> {
     let lock = Lock::read(&plan.source)?;
     // What only runs while something is compiled is compiled for the host, beside the target's folder.
     let folder = plan.folder.join(target);
-    let (mut crates, mut elf) = (Vec::new(), None);
+    let (mut crates, mut host_crates, mut elf) = (Vec::new(), Vec::new(), None);
     for line in said.lines() {
         let message: Message = serde_json::from_str(line).context("cargo did not print JSON")?;
-        let for_target = message.filenames.iter().any(|file| file.starts_with(&folder));
-        if message.reason != "compiler-artifact" || !for_target {
+        if message.reason != "compiler-artifact" {
             continue;
         }
-        elf = elf.or_else(|| message.executable.clone());
-        crates.push(lock.crate_of(plan, &message)?);
+        if message.filenames.iter().any(|file| file.starts_with(&folder)) {
+            elf = elf.or_else(|| message.executable.clone());
+            crates.push(lock.crate_of(plan, &message, Reads::All)?);
+        } else {
+            host_crates.push(lock.crate_of(plan, &message, Reads::Ours)?);
+        }
     }
     leave_each_file_to_one(&mut crates);
-    crates.sort_by(|a, b| (&a.name, &a.version).cmp(&(&b.name, &b.version)));
+    for list in [&mut crates, &mut host_crates] {
+        list.sort_by(|a, b| a.order().cmp(&b.order()));
+    }
     let elf = elf.context("cargo built no executable")?;
     let counts = count(&crates)?;
-    let sources = sources(plan, &crates)?;
-    Ok(Inside { elf, crates, counts, sources_sha256: sha256_hex(sources.as_bytes()) })
+    let sources = sources(plan, &crates, &host_crates)?;
+    Ok(Inside { elf, crates, host_crates, counts, sources_sha256: sha256_hex(sources.as_bytes()) })
+}
+
+/// Of which crates the files are looked up.
+#[derive(Clone, Copy, PartialEq)]
+enum Reads {
+    All,
+    Ours,
 }
 
 impl Inside {
@@ -122,6 +153,11 @@ impl Inside {
 }
 
 impl Crate {
+    /// Cargo may compile one package more than once for the host.
+    fn order(&self) -> (&str, &str, &str, &[String]) {
+        (&self.name, &self.version, &self.kind, &self.features)
+    }
+
     fn component(&self) -> Component {
         let version_in_purl = self.version.replace('+', "%2B");
         Component {
@@ -168,7 +204,7 @@ impl Lock {
         Ok(Self { packages, workspace: workspace.cloned().unwrap_or_default() })
     }
 
-    fn crate_of(&self, plan: &Plan, message: &Message) -> Result<Crate> {
+    fn crate_of(&self, plan: &Plan, message: &Message, reads: Reads) -> Result<Crate> {
         let manifest: toml::Table = toml::from_str(&text(&message.manifest_path)?)
             .with_context(|| format!("{} cannot be read", message.manifest_path.display()))?;
         let package = manifest
@@ -184,37 +220,63 @@ impl Lock {
         let version = field("version").context("a package without a version")?;
         let checksum = self.packages.get(&(name.clone(), version.clone()));
         let checksum = checksum.with_context(|| format!("{name} {version} is not in Cargo.lock"))?.clone();
+        let looked_up = reads == Reads::All || checksum.is_none();
         Ok(Crate {
             licence: field("license"),
             features: message.features.clone(),
             checksum,
-            files: files_of(plan, message)?,
+            kind: message.target.kind.join(","),
+            edition: message.target.edition.clone(),
+            files: if looked_up { files_of(plan, message)? } else { BTreeSet::new() },
             name,
             version,
         })
     }
 }
 
-fn text(path: &Path) -> Result<String> {
-    String::from_utf8(read(path)?).with_context(|| format!("{} is not text", path.display()))
-}
-
 /// The files that rustc read for a crate, absolute. What build scripts made is left out: it follows from the rest.
 fn files_of(plan: &Plan, message: &Message) -> Result<BTreeSet<PathBuf>> {
-    let listing = if let Some(executable) = &message.executable {
-        executable.with_file_name(format!("{IMAGE_PACKAGE}.d"))
-    } else {
-        let library = message.filenames.iter().find(|file| file.extension().is_some_and(|end| end == "rlib"));
-        let library = library.context("cargo names no library")?;
-        let name = library.file_stem().and_then(|stem| stem.to_str()?.strip_prefix("lib"));
-        library.with_file_name(format!("{}.d", name.context("a library is called lib….rlib")?))
-    };
+    let listing = listing_of(message)?;
     let files = read_listing(&text(&listing)?).into_iter().map(|file| plan.source.join(file));
     let files: BTreeSet<_> = files.filter(|file| !file.starts_with(&plan.folder)).collect();
     if files.is_empty() {
         bail!("{} names no source file", listing.display());
     }
     Ok(files)
+}
+
+/// Where rustc wrote which files it read for a crate.
+fn listing_of(message: &Message) -> Result<PathBuf> {
+    if let Some(executable) = &message.executable {
+        return Ok(executable.with_file_name(format!("{IMAGE_PACKAGE}.d")));
+    }
+    let made = |end: &str| {
+        let mut files = message.filenames.iter();
+        files.find(|file| file.extension().is_some_and(|extension| extension == end))
+    };
+    if let Some(library) = made("rlib").or_else(|| made("so")) {
+        let name = library.file_stem().and_then(|stem| stem.to_str()?.strip_prefix("lib"));
+        let name = name.with_context(|| format!("{} is not called lib…", library.display()))?;
+        return Ok(library.with_file_name(format!("{name}.d")));
+    }
+    // A build script lies in a folder of its own, and its listing carries a hash in its name.
+    let script = message.filenames.first().and_then(|script| script.parent());
+    let folder = script.context("cargo names no file that it made of a crate")?;
+    let begins = message.target.name.replace('-', "_") + "-";
+    let is_listing = |path: &PathBuf| {
+        let name = path.file_stem().and_then(|name| name.to_str());
+        path.extension().is_some_and(|end| end == "d") && name.is_some_and(|name| name.starts_with(&begins))
+    };
+    let entries = std::fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display()))?;
+    let mut listings = entries.filter_map(|entry| Some(entry.ok()?.path())).filter(is_listing);
+    match (listings.next(), listings.next()) {
+        (Some(listing), None) => Ok(listing),
+        _ => bail!(
+            "{} does not hold one listing of what {} was compiled from",
+            folder.display(),
+            message.target.name
+        ),
+    }
 }
 
 /// The files that the first rule of a makefile depends on; a space in a name has a backslash before it.
@@ -265,38 +327,6 @@ fn count(crates: &[Crate]) -> Result<Counts> {
     Ok(counts)
 }
 
-/// Everything that goes in from the repository, as text: the flags and the profile, each crate with its features and checksum, and
-/// each file of ours that the compiler read with its hash.
-fn sources(plan: &Plan, crates: &[Crate]) -> Result<String> {
-    let mut lines = fixed_flags().fold(String::new(), |lines, flag| lines + "flag " + flag + "\n");
-    lines.push_str(&profiles(&plan.source)?);
-    for one in crates {
-        let checksum = one.checksum.as_deref().unwrap_or("ours");
-        writeln!(lines, "crate {} {} {checksum} {}", one.name, one.version, one.features.join(","))?;
-        if one.checksum.is_some() {
-            continue;
-        }
-        for file in &one.files {
-            let name = file.strip_prefix(&plan.source).unwrap_or(file).display();
-            writeln!(lines, "file {} {name}", sha256_hex(&read(file)?))?;
-        }
-    }
-    Ok(lines)
-}
-
-/// The image's profile and the one that it inherits from.
-fn profiles(source: &Path) -> Result<String> {
-    let root: toml::Table =
-        toml::from_str(&text(&source.join("Cargo.toml"))?).context("Cargo.toml cannot be read")?;
-    let profiles = root.get("profile").and_then(toml::Value::as_table).context("there are no profiles")?;
-    let mut lines = String::new();
-    for name in ["release", IMAGE_PROFILE] {
-        let profile = profiles.get(name).with_context(|| format!("there is no profile {name}"))?;
-        writeln!(lines, "profile {name} {profile}")?;
-    }
-    Ok(lines)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -318,46 +348,26 @@ mod tests {
     }
 
     #[test]
-    fn what_goes_in_is_covered_by_the_hash_of_the_sources() {
+    fn finds_what_was_read_for_a_library_a_macro_and_a_build_script() {
         let folder = tempfile::tempdir().unwrap();
-        let root = folder.path();
-        let profiles = "[profile.release]\nlto = \"thin\"\n[profile.image]\ninherits = \"release\"\n";
-        std::fs::write(root.join("Cargo.toml"), profiles).unwrap();
-        std::fs::write(root.join("lib.rs"), "one\n").unwrap();
-        let plan = Plan {
-            source: root.to_owned(),
-            folder: root.join("target"),
-            cargo_home: root.to_owned(),
-            environment: Vec::new(),
-            jobs: None,
-            umask: None,
-            user: None,
+        let message = |name: &str, file: &str| Message {
+            reason: "compiler-artifact".into(),
+            manifest_path: PathBuf::new(),
+            features: Vec::new(),
+            filenames: vec![folder.path().join(file)],
+            executable: None,
+            target: Target { name: name.into(), ..Target::default() },
         };
-        let ours = Crate {
-            name: "ours".into(),
-            version: "1.0.0".into(),
-            licence: None,
-            features: vec!["a".into()],
-            checksum: None,
-            files: [root.join("lib.rs")].into(),
-        };
-        let theirs = Crate { checksum: Some("ab".into()), ..ours.clone() };
-        let hash = |crates: &[Crate]| sources(&plan, crates).unwrap();
-        let before = hash(&[ours.clone(), theirs.clone()]);
-        assert_eq!(before, hash(&[ours.clone(), theirs.clone()]));
-        assert!(!before.contains(root.to_str().unwrap()), "no path of this machine: {before}");
-        let changes = [
-            Crate { features: Vec::new(), ..theirs.clone() },
-            Crate { checksum: Some("cd".into()), ..theirs.clone() },
-            Crate { version: "1.0.1".into(), ..theirs.clone() },
-        ];
-        for changed in changes {
-            assert_ne!(hash(&[ours.clone(), changed]), before);
-        }
-        std::fs::write(root.join("Cargo.toml"), profiles.replace("thin", "fat")).unwrap();
-        assert_ne!(hash(&[ours.clone(), theirs.clone()]), before, "a profile");
-        std::fs::write(root.join("Cargo.toml"), profiles).unwrap();
-        std::fs::write(root.join("lib.rs"), "two\n").unwrap();
-        assert_ne!(hash(&[ours, theirs]), before, "a file");
+        let listing = |name: &str, file: &str| listing_of(&message(name, file));
+        let at = |file: &str| folder.path().join(file);
+        assert_eq!(listing("ours", "libours-1f.rlib").unwrap(), at("ours-1f.d"));
+        assert_eq!(listing("ours-derive", "libours_derive-1f.so").unwrap(), at("ours_derive-1f.d"));
+        let script = || listing("build-script-build", "build-script-build");
+        assert!(script().is_err(), "none");
+        std::fs::write(at("build_script_build-1f.d"), "").unwrap();
+        std::fs::write(at("build_script_build-1f"), "").unwrap();
+        assert_eq!(script().unwrap(), at("build_script_build-1f.d"));
+        std::fs::write(at("build_script_build-2e.d"), "").unwrap();
+        assert!(script().is_err(), "which of them is not known");
     }
 }

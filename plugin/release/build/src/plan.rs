@@ -1,5 +1,6 @@
 //! How cargo is called for an image.
 
+use crate::configuration;
 use anyhow::{Context, Result, bail};
 use std::ffi::OsString;
 use std::os::unix::process::CommandExt;
@@ -74,7 +75,11 @@ impl Plan {
     }
 
     /// The image package alone, for `target`: built with others, feature unification would give it other bytes.
+    ///
+    /// # Errors
+    /// Where cargo's configuration outside the sources could change the image; see [`crate::configuration`].
     pub fn cargo_build(&self, target: &str) -> Result<Command> {
+        configuration::refuse_what_changes_the_image(self)?;
         let mut build = self.command("cargo");
         build.env("CARGO_ENCODED_RUSTFLAGS", self.flags()?);
         build.args(["build", "--locked", "--profile", IMAGE_PROFILE, "-p", IMAGE_PACKAGE]);

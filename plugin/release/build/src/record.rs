@@ -5,9 +5,13 @@
 
 use crate::read;
 use anyhow::{Context, Result, bail};
+use countersign_release::manifest::SUCCEEDS_MAX;
 use countersign_release::{Channel, Measurement, Version};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
+
+/// Where it lies among the sources.
+pub const RECORD: &str = "plugin/measurements.toml";
 
 const HEAD: &str = "\
 # The images that were built of this repository. `cargo xtask image --record` writes it, `cargo xtask image --check` builds again and
@@ -59,10 +63,37 @@ pub enum Verdict {
     OtherInputs(Vec<String>),
 }
 
+/// Which inputs an image may be built from, besides the sources, to be compared with the record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Inputs {
+    /// Those that were recorded, so that the bits are compared.
+    Recorded,
+    /// Whatever this machine has: then the sources alone are compared.
+    Any,
+}
+
+impl Verdict {
+    /// What to say of it, or why it is not good enough.
+    pub fn accept(&self, inputs: Inputs) -> Result<String> {
+        match (self, inputs) {
+            (Self::Same, _) => Ok(format!("the image is the one in {RECORD}, bit by bit")),
+            (Self::OtherInputs(which), Inputs::Any) => Ok(format!(
+                "the sources are those of {RECORD}; THE BITS WERE NOT COMPARED, since this machine builds from something else: {}",
+                which.join("; ")
+            )),
+            (Self::OtherInputs(which), Inputs::Recorded) => bail!(
+                "the sources are those of {RECORD}, but the bits cannot be compared, since this machine builds from something \
+                 else: {}; build where these are the same, or compare the sources alone with --other-inputs-allowed",
+                which.join("; ")
+            ),
+        }
+    }
+}
+
 impl Record {
     /// Where it lies.
     pub fn path(source: &Path) -> PathBuf {
-        source.join("plugin/measurements.toml")
+        source.join(RECORD)
     }
 
     /// That of these sources. Where there is none, nothing was recorded yet.
@@ -83,11 +114,15 @@ impl Record {
         std::fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))
     }
 
-    /// The releases of lower versions: those whose state an image of this version may take over.
+    /// The releases of lower versions: those whose state an image of this version may take over. Of more than a manifest may
+    /// name, the newest.
     pub fn before(&self, version: Version, target: &str) -> Vec<Measurement> {
         let releases =
             self.image.iter().filter(|line| line.channel == Channel::Release && line.target == target);
-        releases.filter(|line| line.version < version).map(|line| line.measurement).collect()
+        let mut before: Vec<_> = releases.filter(|line| line.version < version).collect();
+        before.sort_by_key(|line| line.version);
+        let too_many = before.len().saturating_sub(SUCCEEDS_MAX);
+        before[too_many..].iter().map(|line| line.measurement).collect()
     }
 
     /// Compares an image that was just built with the last line of its channel and target.
@@ -157,10 +192,10 @@ impl Record {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
-    fn line(channel: Channel, version: u32, byte: u8) -> Line {
+    pub(crate) fn line(channel: Channel, version: u32, byte: u8) -> Line {
         Line {
             version: Version::new(version, 0, 0),
             channel,
@@ -203,7 +238,33 @@ mod tests {
             let elsewhere = Line { rustc: "1.96.0 (def)".into(), ..bits };
             let told = vec!["rustc is 1.96.0 (def), and was 1.95.0 (abc)".to_owned()];
             assert_eq!(record.check(&elsewhere).unwrap(), Verdict::OtherInputs(told));
+            let other_sources = Line { sources_sha256: "other".into(), ..elsewhere };
+            assert!(record.check(&other_sources).is_err(), "sources are compared on every machine");
         }
+    }
+
+    #[test]
+    fn bits_that_cannot_be_compared_are_refused_unless_the_sources_are_enough() {
+        let other = Verdict::OtherInputs(vec!["rustc is 2, and was 1".into()]);
+        let refused = other.accept(Inputs::Recorded).unwrap_err().to_string();
+        assert!(refused.contains("rustc is 2") && refused.contains("--other-inputs-allowed"), "{refused}");
+        let told = other.accept(Inputs::Any).unwrap();
+        assert!(told.contains("NOT COMPARED") && told.contains("rustc is 2"), "{told}");
+        for inputs in [Inputs::Recorded, Inputs::Any] {
+            assert!(Verdict::Same.accept(inputs).unwrap().contains("bit by bit"));
+        }
+    }
+
+    #[test]
+    fn of_more_releases_than_a_manifest_may_name_the_newest_are_named() {
+        let mut record = Record::default();
+        for version in 1..=70 {
+            record.add(line(Channel::Release, version, u8::try_from(version).unwrap())).unwrap();
+        }
+        let before = record.before(Version::new(71, 0, 0), "x86_64-unknown-linux-gnu");
+        let newest: Vec<_> = (7..=70).map(|byte| Measurement::from_bytes([byte; 48])).collect();
+        assert_eq!(before.len(), SUCCEEDS_MAX);
+        assert_eq!(before, newest);
     }
 
     #[test]
