@@ -103,7 +103,7 @@ impl Export {
         };
         let pinned = VerifierKey::parse(&state.vkey).ok_or(LogFault::WrongSignature)?;
         if key.is_some_and(|key| *key != pinned) {
-            return Err(LogFault::WrongSignature);
+            return Err(LogFault::OtherKey);
         }
         let (entries, levels) = last_files(&folder, state.size)?;
         let mut peaks = Vec::new();

@@ -354,6 +354,15 @@ fn a_checkpoint_of_another_key_log_or_kind_is_named() {
     assert_eq!(with(SigningKey::new(ORIGIN, KeyType::Witness, &[1; 32]).unwrap()), "not-a-log-key");
 }
 
+#[test]
+fn the_key_of_an_attested_hsm_is_that_of_its_tenants_log() {
+    let attested = SigningKey::new("any", KeyType::Log, &[1; 32]).unwrap().verifier().public_key();
+    let key = attested_key(&[7; 16], "default", &attested).unwrap();
+    assert_eq!(key.name(), format!("countersign/{}/default", "07".repeat(16)));
+    assert_eq!((key.kind(), key.public_key()), (KeyType::Log, attested));
+    assert_eq!(attested_key(&[7; 16], "default", &[0; 32]).unwrap_err().word(), "not-a-log-key");
+}
+
 /// Gives other entries than were signed.
 struct Lying<'a>(&'a Source, String);
 impl LogSource for Lying<'_> {
@@ -396,7 +405,12 @@ fn an_export_refuses_what_was_not_signed_another_key_and_an_older_log() {
     assert_eq!(export(&place), "wrong-signature");
     let other = place.key();
     let fault = Export::open(place.folder(), Some(&other), &place.source).err().unwrap();
-    assert_eq!(fault.word(), "wrong-signature", "not the key that was pinned");
+    assert_eq!(fault.word(), "other-key", "not the key that was pinned");
+    let temporary = tempfile::tempdir().unwrap();
+    let served = Folder::at(temporary.path());
+    let honest = SigningKey::new(ORIGIN, KeyType::Log, &[1; 32]).unwrap();
+    let fault = Export::open(served, Some(honest.verifier()), &place.source).err().unwrap();
+    assert_eq!(fault.word(), "other-key", "not the key that is trusted, at the first export");
     place.source.entries[0] = b"another".to_vec();
     place.source.key = SigningKey::new(ORIGIN, KeyType::Log, &[1; 32]).unwrap();
     assert_eq!(export(&place), "forked");
