@@ -9,6 +9,7 @@ use countersign_wire::log::{LogCheckpoint, LogCursor, LogPage, LogQuery, LogStar
 use countersign_wire::reason::{Reason, Refusal};
 use proptest::prelude::*;
 use std::cell::Cell;
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
 use tempfile::TempDir;
@@ -80,9 +81,12 @@ struct Place {
 
 impl Place {
     fn of(size: u64) -> Self {
+        Self::with(Source::of(size))
+    }
+
+    fn with(source: Source) -> Self {
         let temporary = tempfile::tempdir().unwrap();
-        let place =
-            Self { path: temporary.path().join("log"), _temporary: temporary, source: Source::of(size) };
+        let place = Self { path: temporary.path().join("log"), _temporary: temporary, source };
         place.export().unwrap();
         place
     }
@@ -416,6 +420,49 @@ fn an_export_refuses_what_was_not_signed_another_key_and_an_older_log() {
     assert_eq!(export(&place), "forked");
 }
 
+/// Every file of a folder, by its path in it; the locks, which hold nothing, aside.
+fn files(folder: &std::path::Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let mut found = BTreeMap::new();
+    let mut folders = vec![folder.to_owned()];
+    while let Some(next) = folders.pop() {
+        for entry in fs::read_dir(next).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension() != Some("lock".as_ref()) {
+                found.insert(path.strip_prefix(folder).unwrap().to_owned(), fs::read(&path).unwrap());
+            }
+        }
+    }
+    found
+}
+
+#[test]
+fn entries_that_were_not_signed_never_reach_the_folder() {
+    // Enough of them for full bundles and tiles, in place of a partial file that was verified.
+    let mut place = Place::of(100);
+    let before = files(&place.path);
+    let more = (100..700).map(|number| format!("{{\"entry\":{number}}}").into_bytes());
+    place.source.entries.extend(more);
+    place.source.size.set(700);
+    let lying = Lying(&place.source, place.source.signed().to_text());
+    let fault = Export::open(place.folder(), None, &lying).unwrap().update(&lying).unwrap_err();
+    assert_eq!(fault.word(), "not-as-signed");
+    assert_eq!(files(&place.path), before);
+    assert!(fs::read_dir(&place.path).unwrap().all(|file| file.unwrap().file_name() != ".staged"));
+    assert_eq!(place.verify().unwrap().checkpoint.size, 100);
+    // What an export left aside that was killed is not taken for anything.
+    fs::create_dir_all(place.path.join(".staged/tile/entries")).unwrap();
+    fs::write(place.path.join(".staged/tile/entries/000"), b"left").unwrap();
+    assert_eq!(place.export().unwrap().new, 600);
+    assert_eq!(place.verify().unwrap().checkpoint.size, 700);
+    assert!(!place.path.join(".staged").exists() && !place.path.join("tile/entries/000.p").exists());
+    // And of a log that is begun by a liar nothing is left at all.
+    let temporary = tempfile::tempdir().unwrap();
+    let fault = Export::open(Folder::at(temporary.path()), None, &lying).unwrap().update(&lying).unwrap_err();
+    assert_eq!((fault.word(), files(temporary.path())), ("not-as-signed", BTreeMap::new()));
+}
+
 #[test]
 fn a_witness_signs_what_goes_on_and_nothing_else() {
     let place = Place::of(100);
@@ -459,6 +506,42 @@ fn a_witness_signs_what_goes_on_and_nothing_else() {
     let stranger = SigningKey::new(ORIGIN, KeyType::Log, &[7; 32]).unwrap();
     let fault = witness.cosign(&place.folder(), stranger.verifier(), 3).unwrap_err();
     assert_eq!(fault.word(), "wrong-signature");
+}
+
+/// A witness is asked twice at the same moment, each time for another history of the same log: how often it signs.
+fn cosigned_at_once(forks: &[Place; 2], memory: &std::path::Path) -> usize {
+    let together = std::sync::Barrier::new(forks.len());
+    let cosign = |place: &Place| {
+        let secret = SigningKey::new("witness.example/w", KeyType::Witness, &[5; 32]).unwrap();
+        let (folder, key) = (place.folder(), place.key());
+        let (witness, together) = (Witness::new(secret, memory), &together);
+        move || {
+            together.wait();
+            witness.cosign(&folder, &key, 1_700_000_000)
+        }
+    };
+    std::thread::scope(|scope| {
+        let asked = forks.each_ref().map(|place| scope.spawn(cosign(place)));
+        let ended = asked.map(|thread| thread.join().unwrap());
+        for fault in ended.iter().filter_map(|ended| ended.as_ref().err()) {
+            assert_eq!(fault.word(), "forked");
+        }
+        ended.iter().filter(|ended| ended.is_ok()).count()
+    })
+}
+
+#[test]
+fn a_witness_that_is_asked_to_sign_two_forks_at_once_signs_one() {
+    let mut forked = Source::of(120);
+    forked.entries[99] = b"another".to_vec();
+    let forks = [Place::of(120), Place::with(forked)];
+    for turn in 0..40 {
+        let memory = forks[0].path.with_file_name(format!("memory-{turn}"));
+        assert_eq!(cosigned_at_once(&forks, &memory), 1, "turn {turn}");
+        let left = fs::read_dir(memory.parent().unwrap()).unwrap();
+        let left = left.filter(|file| file.as_ref().unwrap().path().extension() == Some("new".as_ref()));
+        assert_eq!(left.count(), 0, "nothing is left lying about");
+    }
 }
 
 #[test]
