@@ -11,7 +11,7 @@ use countersign_tests::backend::{digest, reason};
 use countersign_tests::disk::forms_of;
 use countersign_tests::owner::{device, enrol, plan_with_floor};
 use countersign_tests::phone::Phone;
-use countersign_tests::processes::{descendants, is_running, memory_of};
+use countersign_tests::processes::{descendants, is_running, limit, memory_of};
 use countersign_tests::proxy::Proxy;
 use countersign_tests::relay::Relay;
 use countersign_tests::tap::Tap;
@@ -21,6 +21,7 @@ use countersign_wire::reason::Reason;
 use nix::sys::signal::Signal;
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
@@ -332,7 +333,7 @@ fn a_secret_that_is_where_it_must_not_be_is_found() {
 /// A process that was started by a shell which allows core dumps of any length, in a folder of its own.
 fn with_core_dumps(folder: &Path, program: &Path, arguments: &[&str]) -> Child {
     let mut command = Command::new("sh");
-    command.args(["-c", "ulimit -c unlimited; exec \"$0\" \"$@\""]).arg(program).args(arguments);
+    command.args(["-c", "ulimit -c unlimited && exec \"$0\" \"$@\""]).arg(program).args(arguments);
     command.current_dir(folder).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
     command.spawn().expect("a shell can be started")
 }
@@ -357,41 +358,93 @@ fn firmware_with_core_dumps(folder: &Path, hsm: &Hsm) -> Child {
     firmware
 }
 
-#[test]
-fn i7_firmware_and_plugin_that_crash_leave_no_core_dump_whatever_the_limit() {
+/// Whether a process that crashes on this machine dumps its memory, if nothing forbids it. Where none does, a crash shows nothing.
+fn crashes_dump_memory_here() -> bool {
     let folder = tempfile::tempdir().expect("a folder");
-    let other = tempfile::tempdir().expect("a folder");
-    let mut sleeping = with_core_dumps(other.path(), &PathBuf::from("sleep"), &["1000"]);
+    let mut sleeping = with_core_dumps(folder.path(), &PathBuf::from("sleep"), &["1000"]);
+    if !nix::unistd::geteuid().is_root() {
+        assert!(!is_roots(sleeping.id()), "a process like any other belongs to its user");
+    }
     crash(sleeping.id());
     let ended = sleeping.wait().expect("it ended");
-    assert_eq!(ended.signal(), Some(11));
-    eprintln!("another process that crashes here dumps its memory: {}", ended.core_dumped());
+    assert_eq!(
+        ended.signal(),
+        Some(11),
+        "core dumps cannot be allowed here: raise the hard limit (ulimit -H -c)"
+    );
+    if !ended.core_dumped() {
+        eprintln!(
+            "SKIPPED: nothing that crashes here dumps its memory; only limits and owners are looked at"
+        );
+    }
+    ended.core_dumped()
+}
 
+/// Whether what `/proc` has of a process's memory is root's: so it is for whoever is not root if the process is not dumpable
+/// (`PR_SET_DUMPABLE` in proc(5)).
+fn is_roots(pid: u32) -> bool {
+    fs::metadata(format!("/proc/{pid}/maps")).expect("the process runs").uid() == 0
+}
+
+/// Fails unless a process forbids dumps of its memory in both ways there are: by its limit, which its user could not raise again, and
+/// by not being dumpable, which holds where dumps go to a program and no limit counts.
+fn assert_forbids_dumps(pid: u32) {
+    assert_eq!(limit(pid, "Max core file size"), ("0".to_owned(), "0".to_owned()), "process {pid}");
+    if nix::unistd::geteuid().is_root() {
+        eprintln!("SKIPPED: whether process {pid} is dumpable cannot be read by root, whose everything is");
+    } else {
+        assert!(is_roots(pid), "process {pid} is dumpable");
+    }
+}
+
+/// Lifts a process's limit on core dumps from outside, as only root can.
+fn lift_limit(pid: u32) {
+    let mut prlimit = Command::new("prlimit");
+    let lifted = prlimit.args(["--core=unlimited:unlimited", "--pid", &pid.to_string()]).status();
+    assert!(lifted.expect("prlimit can be started (util-linux)").success());
+    assert_eq!(limit(pid, "Max core file size").0, "unlimited");
+}
+
+/// Crashes the firmware. Its limit forbids a dump, and it not being dumpable does: root takes the limit away and sees the other.
+fn assert_crashes_without_a_dump(firmware: &mut Child) {
+    if nix::unistd::geteuid().is_root() {
+        lift_limit(firmware.id());
+    }
+    crash(firmware.id());
+    let ended = firmware.wait().expect("it ended");
+    assert_eq!((ended.signal(), ended.core_dumped()), (Some(11), false));
+}
+
+#[test]
+fn i7_firmware_and_plugin_that_crash_leave_no_core_dump_whatever_the_limit() {
+    let dumps = crashes_dump_memory_here();
+    let folder = tempfile::tempdir().expect("a folder");
     let [ours, hostile] = [
         Hsm::init(Keystore::Embedded, &[hsm::TENANT]),
         Hsm::init_for(Keystore::Embedded, &artefacts::hostile_image(), &["--development"]).expect("an HSM"),
     ];
     let mut firmware = firmware_with_core_dumps(folder.path(), &ours);
     let plugin = *descendants(firmware.id()).last().expect("the plugin runs");
+    assert_forbids_dumps(firmware.id());
+    assert_forbids_dumps(plugin);
     for _ in 0..3 {
         // The first process of a namespace, which it is, does not die of a signal that is sent.
         hsm::signal(plugin, Signal::SIGSEGV);
     }
-    crash(firmware.id());
-    let ended = firmware.wait().expect("it ended");
-    assert_eq!((ended.signal(), ended.core_dumped()), (Some(11), false));
+    assert_crashes_without_a_dump(&mut firmware);
 
-    // A real fault ends a plugin.
+    // A real fault ends a plugin. How it ended, only the process that started it is told; a dump of it would lie in its own root, which is
+    // empty and cannot be written: limit and owner are what shows that there is none.
     let mut firmware = firmware_with_core_dumps(folder.path(), &hostile);
     let plugin = *descendants(firmware.id()).last().expect("the plugin runs");
+    assert_forbids_dumps(plugin);
     let mut stream = UnixStream::connect(hostile.home().join("hsm.sock")).expect("it takes connections");
     let mut framed = Vec::new();
     countersign_wire::frame::append(&mut framed, b"time-stamp-counter");
     stream.write_all(&framed).expect("sent");
     assert_eq!(stream.read(&mut [0; 1]).expect("the connection ends"), 0);
     assert!(!is_running(plugin));
-    crash(firmware.id());
-    firmware.wait().expect("it ended");
+    assert_crashes_without_a_dump(&mut firmware);
     let left: Vec<_> = fs::read_dir(folder.path()).expect("the folder").collect();
-    assert!(left.is_empty(), "a file came to where they were started: {left:?}");
+    assert!(left.is_empty(), "a file came to where the firmware was started: {left:?} (dumps: {dumps})");
 }
