@@ -63,8 +63,8 @@ pub struct Seen(Option<Box<SeenRequest>>);
 
 struct SeenRequest {
     act: &'static str,
-    /// The tenant that it names, as a label; not set where nobody asked for it.
-    tenant: Option<Option<words::Named<'static>>>,
+    /// The tenant that it names, as a label, if the operator asked for them.
+    tenant: Option<words::Named<'static>>,
     began: Moment,
     trace: Option<Context>,
 }
@@ -128,7 +128,7 @@ impl Observer {
             return Seen(None);
         }
         let asked = words::asked(payload);
-        let tenant = self.tenants.as_ref().map(|names| {
+        let tenant = self.tenants.as_ref().and_then(|names| {
             let known = names.get().map(Vec::as_slice).unwrap_or_default();
             let label = |name: &str| known.iter().copied().find(|known| *known == name).unwrap_or(OTHER);
             asked.tenant.map(|named| named.with(label))
@@ -164,8 +164,8 @@ impl Observer {
         let took = began.instant.elapsed();
         // Whoever asks names any tenant; only some answers show that it was that one.
         let refused = (outcome != DONE).then_some(reason);
-        let tenant =
-            tenant.map(|tenant| words::proven_tenant(&Asked { act, tenant }, refused).unwrap_or(NONE));
+        let proven = words::proven_tenant(&Asked { act, tenant }, refused).unwrap_or(NONE);
+        let tenant = self.tenants.as_ref().map(|_| proven);
         if let Some(metrics) = &self.metrics {
             metrics.observe_request(&Request { act, outcome, reason, tenant }, took);
         }

@@ -267,7 +267,9 @@ fn layers_told(observer: &Observer) -> BTreeMap<String, String> {
 fn only_layers_that_the_boundary_should_have_are_told_and_only_once_they_are_known() {
     let told = |in_force: Option<InForce>| {
         let observer = observer(false);
-        in_force.iter().for_each(|in_force| observer.metrics().unwrap().tell_layers(in_force));
+        if let Some(in_force) = in_force {
+            observer.metrics().unwrap().tell_layers(&in_force);
+        }
         let told = layers_told(&observer);
         let told: Vec<_> = told.iter().map(|(layer, is_there)| format!("{layer}={is_there}")).collect();
         told.join(" ")
