@@ -19,6 +19,8 @@ use std::path::{Path, PathBuf};
 on_both_keystores!(i13_an_exported_log_verifies_with_others_and_goes_on_through_restarts_kills_and_cleaning);
 on_embedded!(
     i13_whatever_is_done_to_an_export_is_named,
+    i13_the_key_that_is_attested_is_the_one_that_signs_checkpoints,
+    i13_an_export_under_another_key_than_the_attested_one_is_refused,
     i9_a_tenants_log_names_no_other_tenant_and_hashed_names_name_nobody,
     proofs_and_cosignatures_are_what_ordinary_tooling_takes,
     the_newest_entries_are_shown_and_the_room_is_told,
@@ -215,6 +217,82 @@ fn i13_whatever_is_done_to_an_export_is_named(keystore: Keystore) {
     fs::remove_dir_all(&folder).expect("the folder is ours");
     fs::rename(&older, &folder).expect("the folder is ours");
     named("rolled-back");
+}
+
+/// What every HSM of these tests is: for development, with a manual clock, and without a policy.
+const ALLOWED: [&str; 6] =
+    ["--allow", "development-image", "--allow", "manual-clock", "--allow", "no-policy"];
+
+/// An attestation of this HSM, and the options that take the log's key from it.
+fn attest(hsm: &Hsm) -> Vec<String> {
+    let file = hsm.folder().join("hsm.eat");
+    cli::run(hsm, &["attest", "--out", path(&file)]).done();
+    let options = ["--attestation", path(&file), "--root", &hsm.initialised.root_fingerprint];
+    options.into_iter().chain(ALLOWED).map(str::to_owned).collect()
+}
+
+/// Exports from this HSM with more options.
+fn export_with(hsm: &Hsm, options: &[String]) -> cli::Ended {
+    let folder = log_folder(hsm);
+    let options = options.iter().map(String::as_str);
+    let arguments: Vec<_> = ["log", "export", "--out", path(&folder)].into_iter().chain(options).collect();
+    cli::run(hsm, &arguments)
+}
+
+#[track_caller]
+fn refused(ended: &cli::Ended, word: &str) {
+    assert_eq!((ended.code, &ended.json["refused"]), (3, &Value::from(word)), "{}", ended.stdout);
+    assert_eq!(ended.json["by"], "verifier");
+}
+
+fn i13_the_key_that_is_attested_is_the_one_that_signs_checkpoints(keystore: Keystore) {
+    let hsm = Hsm::start(keystore);
+    let attested = attest(&hsm);
+    let root = &hsm.initialised.root_fingerprint;
+    let shown = ["attest", "verify", "--root", root, &attested[1]];
+    let shown = cli::run(&hsm, &[shown.as_slice(), &ALLOWED].concat()).done();
+    let vkey = shown["log_vkey"].as_str().expect("a key").to_owned();
+    let key = VerifierKey::parse(&vkey).expect("tooling takes it");
+    assert_eq!(key.name(), format!("countersign/{}/default", hsm.initialised.hsm_id));
+    assert_eq!(shown["log_key"], data_encoding::HEXLOWER.encode(&key.public_key()));
+    // What that key signed is what the HSM serves: told by a reader that shares no code with the export.
+    let exported = export_with(&hsm, &attested).done();
+    assert_eq!(
+        (&exported["vkey"], &exported["key_given"]),
+        (&Value::from(vkey.as_str()), &Value::from(true))
+    );
+    verified_by_others(&log_folder(&hsm), &vkey);
+    let folder = log_folder(&hsm);
+    let verify: Vec<_> =
+        ["log", "verify", path(&folder)].into_iter().chain(attested.iter().map(String::as_str)).collect();
+    assert_eq!(cli::run(&hsm, &verify).done()["key_given"], true);
+    // Without it, it is not said that anything ties the key to the HSM.
+    assert_eq!(export(&hsm)["key_given"], false);
+    // An HSM for tests is taken by name alone, and a root that is not its own never.
+    let strict = &attested[..4];
+    refused(&export_with(&hsm, strict), "development-image");
+    let mut stranger = attested.clone();
+    stranger[3] = "00".repeat(32);
+    refused(&export_with(&hsm, &stranger), "wrong-root");
+}
+
+fn i13_an_export_under_another_key_than_the_attested_one_is_refused(keystore: Keystore) {
+    let (hsm, other) = (Hsm::start(keystore), Hsm::start(keystore));
+    let (attested, others) = (attest(&hsm), attest(&other));
+    // The key that is served: whoever answers is another HSM than the attested one.
+    refused(&export_with(&hsm, &others), "other-key");
+    assert!(!log_folder(&hsm).join("checkpoint").exists() && !log_folder(&hsm).join("tile").exists());
+    // The key that is kept: the folder was begun with another one.
+    export_with(&hsm, &attested).done();
+    let (ours, theirs) = (log_folder(&hsm), log_folder(&other));
+    export_with(&other, &others).done();
+    fs::remove_dir_all(&ours).expect("the folder is ours");
+    fs::rename(&theirs, &ours).expect("the folder is ours");
+    refused(&export_with(&hsm, &attested), "other-key");
+    // And a log that another HSM signed does not verify.
+    let verify: Vec<_> =
+        ["log", "verify", path(&ours)].into_iter().chain(attested.iter().map(String::as_str)).collect();
+    refused(&cli::run(&hsm, &verify), "other-log");
 }
 
 fn i9_a_tenants_log_names_no_other_tenant_and_hashed_names_name_nobody(keystore: Keystore) {

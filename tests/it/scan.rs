@@ -11,7 +11,7 @@ use countersign_tests::backend::{digest, reason};
 use countersign_tests::disk::forms_of;
 use countersign_tests::owner::{device, enrol, plan_with_floor};
 use countersign_tests::phone::Phone;
-use countersign_tests::processes::{descendants, is_running, memory_of};
+use countersign_tests::processes::{descendants, is_running, limit, memory_of, status};
 use countersign_tests::proxy::Proxy;
 use countersign_tests::relay::Relay;
 use countersign_tests::tap::Tap;
@@ -21,6 +21,7 @@ use countersign_wire::reason::Reason;
 use nix::sys::signal::Signal;
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
@@ -329,10 +330,20 @@ fn a_secret_that_is_where_it_must_not_be_is_found() {
     );
 }
 
+/// A command without the right to look into any process, which root has. What it starts has it no more.
+fn without_sight(program: &str) -> Command {
+    if !nix::unistd::geteuid().is_root() {
+        return Command::new(program);
+    }
+    let mut command = Command::new("setpriv");
+    command.args(["--bounding-set=-sys_ptrace", "--inh-caps=-sys_ptrace", "--", program]);
+    command
+}
+
 /// A process that was started by a shell which allows core dumps of any length, in a folder of its own.
 fn with_core_dumps(folder: &Path, program: &Path, arguments: &[&str]) -> Child {
-    let mut command = Command::new("sh");
-    command.args(["-c", "ulimit -c unlimited; exec \"$0\" \"$@\""]).arg(program).args(arguments);
+    let mut command = without_sight("sh");
+    command.args(["-c", "ulimit -c unlimited && exec \"$0\" \"$@\""]).arg(program).args(arguments);
     command.current_dir(folder).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
     command.spawn().expect("a shell can be started")
 }
@@ -357,41 +368,99 @@ fn firmware_with_core_dumps(folder: &Path, hsm: &Hsm) -> Child {
     firmware
 }
 
-#[test]
-fn i7_firmware_and_plugin_that_crash_leave_no_core_dump_whatever_the_limit() {
+/// Whether a process that crashes on this machine dumps its memory, if nothing forbids it. Where none does, a crash shows nothing.
+fn crashes_dump_memory_here() -> bool {
     let folder = tempfile::tempdir().expect("a folder");
-    let other = tempfile::tempdir().expect("a folder");
-    let mut sleeping = with_core_dumps(other.path(), &PathBuf::from("sleep"), &["1000"]);
+    let mut sleeping = with_core_dumps(folder.path(), &PathBuf::from("sleep"), &["1000"]);
+    while status(sleeping.id(), "Name").as_deref() != Some("sleep") {
+        assert!(
+            is_running(sleeping.id()),
+            "core dumps cannot be allowed here: raise the hard limit (ulimit -H -c)"
+        );
+        std::thread::yield_now();
+    }
+    assert!(is_open_to_look(sleeping.id()), "into a process like any other its user may look");
     crash(sleeping.id());
     let ended = sleeping.wait().expect("it ended");
     assert_eq!(ended.signal(), Some(11));
-    eprintln!("another process that crashes here dumps its memory: {}", ended.core_dumped());
+    if !ended.core_dumped() {
+        eprintln!(
+            "SKIPPED: nothing that crashes here dumps its memory; limits and rights are all that is looked at"
+        );
+    }
+    ended.core_dumped()
+}
 
+/// Whether another process of the same user and rights may see what a process runs: it may not look into one that is not dumpable
+/// (ptrace(2), "Ptrace access mode checking").
+fn is_open_to_look(pid: u32) -> bool {
+    let mut look = without_sight("readlink");
+    look.arg(format!("/proc/{pid}/exe")).stdout(Stdio::null()).stderr(Stdio::null());
+    look.status().expect("readlink can be started").success()
+}
+
+fn assert_no_core_is_allowed(pid: u32) {
+    assert_eq!(limit(pid, "Max core file size"), ("0".to_owned(), "0".to_owned()), "process {pid}");
+}
+
+/// The firmware forbids dumps of its memory in both ways there are: by its limit, and by not being dumpable, which holds where dumps go
+/// to a program and no limit counts.
+fn assert_firmware_forbids_dumps(pid: u32) {
+    assert_no_core_is_allowed(pid);
+    assert!(!is_open_to_look(pid), "the firmware is dumpable");
+}
+
+/// The plugin does as well. Whoever starts the firmware made the plugin's namespaces and may look into them; that it is not dumpable shows in
+/// that what `/proc` has of it is root's (proc(5), `/proc/PID`).
+fn assert_plugin_forbids_dumps(pid: u32) {
+    assert_no_core_is_allowed(pid);
+    if nix::unistd::geteuid().is_root() {
+        eprintln!(
+            "SKIPPED: whether the plugin is dumpable cannot be seen by root, whose its files are anyhow"
+        );
+        return;
+    }
+    let owner = |pid: u32| fs::metadata(format!("/proc/{pid}/maps")).expect("the process runs").uid();
+    assert_eq!((owner(std::process::id()), owner(pid)), (nix::unistd::geteuid().as_raw(), 0));
+}
+
+/// Crashes the firmware, which leaves no dump.
+fn assert_crashes_without_a_dump(firmware: &mut Child) {
+    crash(firmware.id());
+    let ended = firmware.wait().expect("it ended");
+    assert_eq!((ended.signal(), ended.core_dumped()), (Some(11), false));
+}
+
+#[test]
+fn i7_firmware_and_plugin_that_crash_leave_no_core_dump_whatever_the_limit() {
+    let dumps = crashes_dump_memory_here();
+    let folder = tempfile::tempdir().expect("a folder");
     let [ours, hostile] = [
         Hsm::init(Keystore::Embedded, &[hsm::TENANT]),
         Hsm::init_for(Keystore::Embedded, &artefacts::hostile_image(), &["--development"]).expect("an HSM"),
     ];
     let mut firmware = firmware_with_core_dumps(folder.path(), &ours);
     let plugin = *descendants(firmware.id()).last().expect("the plugin runs");
+    assert_firmware_forbids_dumps(firmware.id());
+    assert_plugin_forbids_dumps(plugin);
     for _ in 0..3 {
         // The first process of a namespace, which it is, does not die of a signal that is sent.
         hsm::signal(plugin, Signal::SIGSEGV);
     }
-    crash(firmware.id());
-    let ended = firmware.wait().expect("it ended");
-    assert_eq!((ended.signal(), ended.core_dumped()), (Some(11), false));
+    assert_crashes_without_a_dump(&mut firmware);
 
-    // A real fault ends a plugin.
+    // A real fault ends a plugin. How it ended, only the process that started it is told; a dump of it would lie in its own root, which is
+    // empty and cannot be written: what it forbids is what shows that there is none.
     let mut firmware = firmware_with_core_dumps(folder.path(), &hostile);
     let plugin = *descendants(firmware.id()).last().expect("the plugin runs");
+    assert_plugin_forbids_dumps(plugin);
     let mut stream = UnixStream::connect(hostile.home().join("hsm.sock")).expect("it takes connections");
     let mut framed = Vec::new();
     countersign_wire::frame::append(&mut framed, b"time-stamp-counter");
     stream.write_all(&framed).expect("sent");
     assert_eq!(stream.read(&mut [0; 1]).expect("the connection ends"), 0);
     assert!(!is_running(plugin));
-    crash(firmware.id());
-    firmware.wait().expect("it ended");
+    assert_crashes_without_a_dump(&mut firmware);
     let left: Vec<_> = fs::read_dir(folder.path()).expect("the folder").collect();
-    assert!(left.is_empty(), "a file came to where they were started: {left:?}");
+    assert!(left.is_empty(), "a file came to where the firmware was started: {left:?} (dumps: {dumps})");
 }

@@ -2,6 +2,8 @@
 
 use countersign_tests::cli::run;
 use countersign_tests::hsm::in_a_machine;
+use countersign_tests::metrics::{self, ON_A_FREE_PORT};
+use countersign_tests::processes::{descendants, limit};
 use countersign_tests::{Hsm, Keystore, artefacts, on_both_keystores, on_embedded};
 use countersign_wire::client::Mechanism::Digest;
 use countersign_wire::client::Payload;
@@ -9,7 +11,11 @@ use serde_json::json;
 use std::fs;
 
 on_both_keystores!(an_hsm_in_a_machine_signs_attests_it_and_comes_back);
-on_embedded!(i12_another_kernel_or_first_root_is_refused);
+on_embedded!(
+    i12_another_kernel_or_first_root_is_refused,
+    metrics_tell_of_a_machine_what_it_has_and_no_more,
+    i7_the_machines_process_dumps_no_memory,
+);
 
 fn digest() -> Payload {
     Payload::Digest([7; 32].into())
@@ -70,4 +76,37 @@ fn i12_another_kernel_or_first_root_is_refused(keystore: Keystore) {
     }
     hsm.run();
     assert_eq!(hsm.status().boot_count, 1);
+}
+
+fn metrics_tell_of_a_machine_what_it_has_and_no_more(keystore: Keystore) {
+    let mut hsm = in_machine(keystore);
+    hsm.options.extend(ON_A_FREE_PORT.map(str::to_owned));
+    hsm.run();
+    let (status, text) = metrics::get(&hsm, "/metrics");
+    assert_eq!(status, 200);
+    for layer in ["landlock", "seccomp", "memory-lock", "tsc"] {
+        let name = format!("countersign_sandbox_layer{{layer=\"{layer}\"}}");
+        assert_eq!(metrics::sample(&text, &name), Some(1.0), "{layer}");
+    }
+    // A layer that a machine has no use for is not one that is missing: the alert would never end.
+    assert!(!text.contains("layer=\"namespaces\""), "{text}");
+    let info = text.lines().find(|line| line.starts_with("countersign_hsm_info{")).expect("what runs here");
+    assert!(info.contains("boundary=\"vm\""), "{info}");
+    // The plugin's memory is within QEMU's, whose own is told.
+    let memory = |kind: &str| {
+        let name = format!("countersign_process_memory_bytes{{process=\"plugin\",kind=\"{kind}\"}}");
+        metrics::sample(&text, &name)
+    };
+    assert!(memory("resident") > Some(16e6), "{text}");
+    assert_eq!(memory("swapped"), Some(0.0));
+}
+
+fn i7_the_machines_process_dumps_no_memory(keystore: Keystore) {
+    let mut hsm = in_machine(keystore);
+    hsm.run();
+    let started = descendants(hsm.ready().pid);
+    assert!(!started.is_empty(), "QEMU runs");
+    for pid in started {
+        assert_eq!(limit(pid, "Max core file size"), ("0".to_owned(), "0".to_owned()), "process {pid}");
+    }
 }

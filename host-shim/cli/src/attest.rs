@@ -1,12 +1,14 @@
-//! Attestations: asking the HSM for one, and verifying it offline.
+//! Attestations: asking the HSM for one, verifying it offline, and the key of the log that it names.
 
 use crate::arguments::{AttestArguments, AttestCommand, AttestationArguments};
 use crate::failure::Failure;
 use crate::session::{Session, expect_answer};
 use crate::show::attest::{AttestationShown, AttestedShown};
 use crate::{payload, show};
-use countersign_attestation::{Expected, Refused, verify};
+use countersign_attestation::{Allowed, Attestation, Claims, Expected, Refused, verify};
 use countersign_client::device::Root;
+use countersign_client::log::tlog::VerifierKey;
+use countersign_client::log::{LogFault, attested_key};
 use countersign_wire::client::{Act, Answer};
 use countersign_wire::reason::Reason;
 use data_encoding::BASE64URL_NOPAD;
@@ -56,17 +58,39 @@ fn save(file: &Path, attestation: &[u8]) -> Result<(), Failure> {
 }
 
 fn verified(arguments: &AttestationArguments) -> Result<AttestationShown, Failure> {
-    let root = root(&arguments.root)?;
-    let attestation = attestation(&payload::read(&arguments.file)?)?;
     let expected = Expected {
         nonce: arguments.nonce.as_ref().map(|nonce| nonce.0.clone()),
         measurements: arguments.measurement.clone(),
         hsm_id: arguments.hsm_id,
         allowed: arguments.allow.clone(),
     };
-    let found = verify(&attestation, &root.0)?;
-    expected.check(&found.claims)?;
+    let found = believed(&arguments.file, &arguments.root, &expected)?;
     Ok(AttestationShown::new(&found, &expected))
+}
+
+/// The attestation in a file, once the root is found to stand behind it and it is what was expected.
+fn believed(file: &Path, trusted: &str, expected: &Expected) -> Result<Attestation, Failure> {
+    let root = root(trusted)?;
+    let found = verify(&attestation(&payload::read(file)?)?, &root.0)?;
+    expected.check(&found.claims)?;
+    Ok(found)
+}
+
+/// The key of its tenant's log that the attestation in a file names.
+pub(crate) fn attested_log_key(
+    file: &Path,
+    trusted: &str,
+    allowed: &[Allowed],
+) -> Result<VerifierKey, Failure> {
+    let expected = Expected { allowed: allowed.to_vec(), ..Expected::default() };
+    let found = believed(file, trusted, &expected)?;
+    Ok(log_key(&found.claims).unwrap_or(Err(LogFault::NoLogKey))?)
+}
+
+/// The key of a log that claims name; `None`: they name none.
+pub(crate) fn log_key(claims: &Claims) -> Option<Result<VerifierKey, LogFault>> {
+    let plugin = &claims.plugin;
+    plugin.log_key.map(|key| attested_key(&claims.hsm_id, &plugin.tenant, &key))
 }
 
 /// A fingerprint, or the one in a file.

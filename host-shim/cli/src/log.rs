@@ -1,6 +1,7 @@
 //! The tenant's audit log: export, tail, verify, prove, cosign.
 
 use crate::arguments::{KeyOfLog, LogCommand};
+use crate::attest::attested_log_key;
 use crate::failure::Failure;
 use crate::session::Session;
 use crate::show;
@@ -36,9 +37,9 @@ pub(crate) fn run(
             let session = Session::open(config)?;
             let api_key = session.api_key()?;
             let source = TenantLog { client: &session.client, api_key: &api_key };
-            let trusted = key.vkey.as_deref().map(parse_key).transpose()?;
+            let trusted = given_key(key)?;
             let exported = Export::open(Folder::at(out), trusted.as_ref(), &source)?.update(&source)?;
-            Ok(show::text(&ExportedShown::new(&exported, out), json))
+            Ok(show::text(&ExportedShown::new(&exported, out, key.is_given()), json))
         }
         LogCommand::Tail { entries, follow } => tail(&Session::open(config)?, *entries, *follow, json),
         LogCommand::Verify { dir, key, witness, seen } => {
@@ -48,7 +49,7 @@ pub(crate) fn run(
                 seen: Some(seen.clone().unwrap_or_else(|| dir.join("seen-checkpoint"))),
             };
             let verified = verify(&Folder::at(dir), &trusted)?;
-            Ok(show::text(&VerifiedShown::new(verified, key.vkey.is_some()), json))
+            Ok(show::text(&VerifiedShown::new(verified, key.is_given()), json))
         }
         LogCommand::Prove { dir, index, from, out, key } => {
             let key = trusted_key(key, dir)?;
@@ -76,9 +77,17 @@ fn parse_key(typed: &str) -> Result<VerifierKey, Failure> {
         .ok_or_else(|| Failure::Usage(format!("{typed} is neither a key (NAME+ID+KEY) nor a file with one")))
 }
 
+/// The key that was typed, or that an attestation names.
+fn given_key(key: &KeyOfLog) -> Result<Option<VerifierKey>, Failure> {
+    match (&key.attestation, &key.root) {
+        (Some(file), Some(root)) => attested_log_key(file, root, &key.allow).map(Some),
+        _ => key.vkey.as_deref().map(parse_key).transpose(),
+    }
+}
+
 fn trusted_key(key: &KeyOfLog, dir: &Path) -> Result<VerifierKey, Failure> {
-    match &key.vkey {
-        Some(typed) => parse_key(typed),
+    match given_key(key)? {
+        Some(key) => Ok(key),
         None => Ok(pinned_key(&Folder::at(dir))?),
     }
 }

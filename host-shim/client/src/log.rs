@@ -2,6 +2,7 @@
 //! checkpoints, and trusts neither; what it needs to trust is the log's key, and what it saw before.
 //!
 //! * [`Export`]: keeps a folder up to date, in the form of [c2sp.org/tlog-tiles](https://c2sp.org/tlog-tiles);
+//! * [`attested_key`]: the log's key, from what an attestation says;
 //! * [`verify`]: whether a folder holds exactly what a checkpoint says, and goes on from what was seen before;
 //! * [`prove_inclusion`], [`prove_consistency`]: proofs out of a folder;
 //! * [`Witness`]: says that what it sees is consistent with all that it saw ([c2sp.org/tlog-cosignature](https://c2sp.org/tlog-cosignature));
@@ -28,6 +29,13 @@ pub use witness::{Cosigned, Witness};
 
 use countersign_tlog::note::KeyType;
 use countersign_tlog::{Checkpoint, Note, VerifierKey};
+use data_encoding::HEXLOWER;
+
+/// The key of a tenant's log, from what a verified attestation says: which HSM it is, which tenant asked, and the key itself.
+pub fn attested_key(hsm_id: &[u8; 16], tenant: &str, key: &[u8; 32]) -> Result<VerifierKey, LogFault> {
+    let origin = format!("countersign/{}/{tenant}", HEXLOWER.encode(hsm_id));
+    VerifierKey::of_log(&origin, key).ok_or(LogFault::NotALogKey)
+}
 
 /// A checkpoint whose signature by its log's key was verified.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -70,6 +70,12 @@ impl VerifierKey {
         (parsed.to_text() == text).then_some(parsed)
     }
 
+    /// A log's, from its name and the key itself. `None`: no log has this name, or the key is none that signs one text alone.
+    pub fn of_log(name: &str, key: &[u8; 32]) -> Option<Self> {
+        let key = VerifyingKey::from_bytes(key).ok().filter(|key| !key.is_weak())?;
+        Self::new(name, KeyType::Log, key)
+    }
+
     fn new(name: &str, kind: KeyType, key: VerifyingKey) -> Option<Self> {
         let id = key_id(name, kind, key.as_bytes());
         is_key_name(name).then(|| Self { name: name.to_owned(), id, kind, key })

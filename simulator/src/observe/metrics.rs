@@ -4,6 +4,7 @@
 //! exception are the names of tenants, if the operator asks for them, and these come from the ceremony folder.
 
 use super::words::{CALL_OUTCOMES, CALLS};
+use crate::boundary::InForce;
 use crate::log;
 use crate::sandbox::Layer;
 use countersign_wire::client::Act;
@@ -171,9 +172,6 @@ impl Metrics {
         for outcome in ["written", "dropped"] {
             drop(self.spans.get_or_create(&[("outcome", outcome)]));
         }
-        for layer in Layer::ALL {
-            drop(self.layers.get_or_create(&[("layer", layer.word())]));
-        }
     }
 
     fn register_requests(&self) {
@@ -249,7 +247,7 @@ impl Metrics {
     }
 
     /// What does not change while the HSM runs.
-    pub(super) fn describe(&self, labels: [Label; 2], measurement: String) {
+    pub(super) fn describe(&self, labels: [Label; 3], measurement: String) {
         let labels: Vec<(String, String)> = labels
             .into_iter()
             .map(|(name, value)| (name.to_owned(), value.to_owned()))
@@ -259,6 +257,18 @@ impl Metrics {
             ])
             .collect();
         self.registry().register("hsm", "What runs here", Info::new(labels));
+    }
+
+    /// The layers that this boundary should have: 1 for those that are there, 0 for those that are missing. Nothing is told of
+    /// them before, nor of layers that another boundary has.
+    pub(super) fn tell_layers(&self, in_force: &InForce) {
+        for layer in Layer::ALL {
+            let is_in = |words: &[String]| words.iter().any(|word| word == layer.word());
+            let is_there = is_in(&in_force.layers);
+            if is_there || is_in(&in_force.missing) {
+                set_bool(&self.layers.get_or_create(&[("layer", layer.word())]), is_there);
+            }
+        }
     }
 
     pub(super) fn observe_request(&self, request: &Request, took: Duration) {

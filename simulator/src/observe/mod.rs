@@ -25,7 +25,7 @@ use metrics::{DONE, DROPPED, Metrics, NONE, REFUSED, Request};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 use traces::{Moment, Span, Tracer};
-use words::OTHER;
+use words::{Asked, OTHER};
 
 /// How much the threads that tell yield to those that work (`nice`).
 const NICE: i32 = 10;
@@ -63,7 +63,8 @@ pub struct Seen(Option<Box<SeenRequest>>);
 
 struct SeenRequest {
     act: &'static str,
-    tenant: Option<&'static str>,
+    /// The tenant that it names, as a label, if the operator asked for them.
+    tenant: Option<words::Named<'static>>,
     began: Moment,
     trace: Option<Context>,
 }
@@ -127,10 +128,10 @@ impl Observer {
             return Seen(None);
         }
         let asked = words::asked(payload);
-        let tenant = self.tenants.as_ref().map(|names| {
+        let tenant = self.tenants.as_ref().and_then(|names| {
             let known = names.get().map(Vec::as_slice).unwrap_or_default();
-            let named = |name: &str| known.iter().copied().find(|known| *known == name).unwrap_or(OTHER);
-            asked.tenant.map_or(NONE, named)
+            let label = |name: &str| known.iter().copied().find(|known| *known == name).unwrap_or(OTHER);
+            asked.tenant.map(|named| named.with(label))
         });
         let trace = self.tracer.as_ref().and_then(Tracer::begin);
         Seen(Some(Box::new(SeenRequest { act: asked.act, tenant, began: Moment::now(), trace })))
@@ -161,8 +162,10 @@ impl Observer {
     fn ended(&self, request: &SeenRequest, outcome: &'static str, reason: &'static str) {
         let SeenRequest { act, tenant, began, trace } = *request;
         let took = began.instant.elapsed();
-        // A key that is no tenant's names a tenant all the same, and proves nothing.
-        let tenant = if reason == Reason::WrongApiKey.word() { tenant.map(|_| NONE) } else { tenant };
+        // Whoever asks names any tenant; only some answers show that it was that one.
+        let refused = (outcome != DONE).then_some(reason);
+        let proven = words::proven_tenant(&Asked { act, tenant }, refused).unwrap_or(NONE);
+        let tenant = self.tenants.as_ref().map(|_| proven);
         if let Some(metrics) = &self.metrics {
             metrics.observe_request(&Request { act, outcome, reason, tenant }, took);
         }

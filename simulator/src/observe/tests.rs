@@ -3,8 +3,11 @@
 use super::metrics::{CONNECTIONS, ENDS, value};
 use super::words::{CALL_OUTCOMES, CALLS};
 use super::*;
+use crate::boundary::InForce;
 use crate::log;
+use crate::sandbox::Layer;
 use countersign_wire::client::{Act, Answer, Outcome, Reply};
+use countersign_wire::device::ViewIntent;
 use countersign_wire::encode;
 use countersign_wire::hal::HALT_WORDS;
 use countersign_wire::names::{AccountName, ApiKey, TenantName};
@@ -67,7 +70,9 @@ fn all_that_can_happen(observer: &Observer) -> String {
         observer.plugin_ended(end);
     }
     let metrics = observer.metrics().unwrap();
-    metrics.describe([("keystore", "embedded"), ("clock", "manual")], "00".repeat(48));
+    let labels = [("boundary", "process"), ("keystore", "embedded"), ("clock", "manual")];
+    metrics.describe(labels, "00".repeat(48));
+    metrics.tell_layers(&in_force("process", &Layer::ALL[1..], &Layer::ALL[..1]));
     metrics.not_serving.get_or_create(&[("reason", "head-mismatch")]).set(1);
     for file in ["log", "archive"] {
         drop(metrics.stored.get_or_create(&[("file", file)]));
@@ -153,7 +158,7 @@ fn labels_have_values_from_short_lists_and_none_from_outside() {
     allow("file", vec!["log", "archive"]);
     allow("kind", vec!["free", "total", "resident", "locked", "swapped"]);
     allow("end", ENDS.to_vec());
-    allow("layer", crate::sandbox::Layer::ALL.map(crate::sandbox::Layer::word).to_vec());
+    allow("layer", Layer::ALL.map(Layer::word).to_vec());
     allow("process", vec!["firmware", "plugin"]);
     allow("event", log::Event::ALL.iter().map(|event| event.word()).collect());
     allow("level", vec!["info", "warn", "error"]);
@@ -205,6 +210,93 @@ fn a_tenant_is_named_only_where_that_was_asked_for_and_its_key_is_good() {
     telling.replied(telling.request(&request("acme", Act::Login)), &wrong);
     assert_eq!(count(&telling, Some("acme"), DONE, NONE), 1);
     assert_eq!(count(&telling, Some(NONE), REFUSED, "wrong-api-key"), 1, "a name proves nothing");
+}
+
+#[test]
+fn whoever_names_a_tenant_without_its_key_is_counted_under_none() {
+    let observer = observer(true);
+    observer.learn_tenants(&[tenant("acme")]);
+    let refused = |payload: &[u8], reason: Reason| {
+        observer.replied(observer.request(payload), &reply(Outcome::Refused(reason.into())));
+    };
+    // A key of the right form with an act that nobody can read, as whoever is on the socket can send it.
+    let mut undecodable = request("acme", Act::Random(9));
+    undecodable.pop();
+    refused(&undecodable, Reason::MalformedRequest);
+    observer.refused(&request("acme", Act::Login), Reason::Busy);
+    observer.refused(&request("acme", Act::Login), Reason::HsmNotReady);
+    refused(&request("acme", Act::Login), Reason::Busy);
+    observer.dropped(observer.request(&request("acme", Act::Login)));
+    // What the plugin answers to anybody.
+    for act in [Act::Status, Act::Identity] {
+        observer.replied(observer.request(&request("acme", act)), &reply(Outcome::Done(Answer::Approved)));
+    }
+    // What a device asks, without a key.
+    let view = ViewIntent {
+        tenant: TenantName::parse("acme").unwrap(),
+        account: AccountName::parse("alice").unwrap(),
+        intent: [2; 16].into(),
+        device_nonce: ByteArray::new([3; 32]),
+    };
+    let view =
+        countersign_wire::client::Request { id: [7; 16].into(), api_key: None, act: Act::ViewIntent(view) };
+    refused(&encode(&view), Reason::UnknownIntent);
+    let text = observer.metrics().unwrap().text();
+    assert!(!text.contains("acme"), "{text}");
+    assert_eq!(text.matches("tenant=\"none\"").count(), 7, "each is counted, both that are busy as one");
+    // What only the tenant is told.
+    refused(&request("acme", Act::Login), Reason::StoreFull);
+    assert!(observer.metrics().unwrap().text().contains("reason=\"store-full\",tenant=\"acme\""));
+}
+
+fn in_force(boundary: &'static str, layers: &[Layer], missing: &[Layer]) -> InForce {
+    let words = |layers: &[Layer]| layers.iter().map(ToString::to_string).collect();
+    InForce { boundary, layers: words(layers), missing: words(missing) }
+}
+
+/// What is told of layers.
+fn layers_told(observer: &Observer) -> BTreeMap<String, String> {
+    let text = observer.metrics().unwrap().text();
+    let samples = text.lines().filter(|line| line.starts_with("countersign_sandbox_layer{"));
+    let told = samples
+        .map(|sample| (labels(sample)[0].1.to_owned(), sample.split(' ').next_back().unwrap().to_owned()));
+    told.collect()
+}
+
+#[test]
+fn only_layers_that_the_boundary_should_have_are_told_and_only_once_they_are_known() {
+    let told = |in_force: Option<InForce>| {
+        let observer = observer(false);
+        if let Some(in_force) = in_force {
+            observer.metrics().unwrap().tell_layers(&in_force);
+        }
+        let told = layers_told(&observer);
+        let told: Vec<_> = told.iter().map(|(layer, is_there)| format!("{layer}={is_there}")).collect();
+        told.join(" ")
+    };
+    assert_eq!(told(None), "", "an HSM that is starting, or cannot");
+    assert_eq!(
+        told(Some(in_force("process", &Layer::ALL[..4], &Layer::ALL[4..]))),
+        "landlock=1 memory-lock=1 namespaces=1 seccomp=1 tsc=0"
+    );
+    let machine = in_force("vm", &crate::vm::LAYERS, &[]);
+    assert_eq!(
+        told(Some(machine)),
+        "landlock=1 memory-lock=1 seccomp=1 tsc=1",
+        "a machine has no namespaces"
+    );
+}
+
+#[test]
+fn the_plugins_memory_in_a_machine_is_that_of_the_process_that_was_started() {
+    let mut launched = std::process::Command::new("sleep").arg("60").spawn().unwrap();
+    let pid = launched.id();
+    let (machine, process) = (watch::status_of_plugin("vm", pid), watch::status_of_plugin("process", pid));
+    launched.kill().unwrap();
+    launched.wait().unwrap();
+    assert!(crate::sandbox::verify::kib(&machine.unwrap(), "VmSwap").is_some());
+    assert_eq!(process, None, "it started none");
+    assert_eq!(watch::status_of_plugin("vm", pid), None, "it is gone");
 }
 
 #[test]

@@ -7,7 +7,7 @@ use crate::boundary::InForce;
 use crate::listener::Connection;
 use crate::ops::Hardware;
 use crate::relay::{Relay, Switchboard};
-use crate::sandbox::{Layer, verify};
+use crate::sandbox::verify;
 use countersign_wire::client::{Act, Answer, Outcome, Reply, Request, Status};
 use countersign_wire::frame::{self, CLIENT_MAX_BYTES, HEADER_BYTES};
 use std::io::Read;
@@ -30,6 +30,8 @@ pub struct Watch {
 #[derive(Default)]
 struct Seen {
     hardware: Weak<Hardware>,
+    /// `process` or `vm`; empty before the HSM is open.
+    boundary: &'static str,
     /// The process that started the plugin which runs.
     launch_pid: Option<u32>,
     not_serving: Option<&'static str>,
@@ -49,15 +51,20 @@ impl Watch {
 
     /// The HSM is open, and its plugin will run in these layers.
     pub fn opened(&self, hardware: &Arc<Hardware>, in_force: &InForce) {
-        self.seen().hardware = Arc::downgrade(hardware);
+        {
+            let mut seen = self.seen();
+            seen.hardware = Arc::downgrade(hardware);
+            seen.boundary = in_force.boundary;
+        }
         let Some(metrics) = self.observer.metrics() else { return };
         let fuses = hardware.fuses();
-        let labels = [("keystore", hardware.keystore_name()), ("clock", fuses.clock.word())];
+        let labels = [
+            ("boundary", in_force.boundary),
+            ("keystore", hardware.keystore_name()),
+            ("clock", fuses.clock.word()),
+        ];
         metrics.describe(labels, hardware.release().measurement.to_hex());
-        for layer in Layer::ALL {
-            let is_there = in_force.layers.iter().any(|there| there == layer.word());
-            set_bool(&metrics.layers.get_or_create(&[("layer", layer.word())]), is_there);
-        }
+        metrics.tell_layers(in_force);
     }
 
     /// This process started the plugin that runs, or none runs.
@@ -121,14 +128,24 @@ impl Watch {
     }
 
     fn look_at_processes(&self, metrics: &Metrics) {
-        let launch_pid = self.seen().launch_pid;
-        let plugin = launch_pid.and_then(|pid| verify::child_of(pid).ok()?).map(|plugin| plugin.status);
+        let (boundary, launched) = {
+            let seen = self.seen();
+            (seen.boundary, seen.launch_pid)
+        };
+        let plugin = launched.and_then(|pid| status_of_plugin(boundary, pid));
         let firmware = std::fs::read_to_string("/proc/self/status").ok();
         for (process, status) in [("firmware", firmware), ("plugin", plugin)] {
-            let status = status.unwrap_or_default();
             for (kind, name) in [("resident", "VmRSS"), ("locked", "VmLck"), ("swapped", "VmSwap")] {
-                let kib = verify::kib(&status, name).unwrap_or_default();
-                metrics.memory.get_or_create(&[("process", process), ("kind", kind)]).set(kib * 1024);
+                let labels = [("process", process), ("kind", kind)];
+                match status.as_ref().and_then(|status| verify::kib(status, name)) {
+                    Some(kib) => {
+                        metrics.memory.get_or_create(&labels).set(kib * 1024);
+                    }
+                    // What is not known is not told: nothing would look like no swap.
+                    None => {
+                        metrics.memory.remove(&labels);
+                    }
+                }
             }
         }
     }
@@ -160,6 +177,15 @@ impl Watch {
     fn seen(&self) -> MutexGuard<'_, Seen> {
         self.seen.lock().expect("nothing panics while it holds what was seen")
     }
+}
+
+/// `/proc/PID/status` of the process whose memory the plugin is in: of a machine, the one that was started, QEMU; of a sandbox, the
+/// one that this started.
+pub(super) fn status_of_plugin(boundary: &str, launched: u32) -> Option<String> {
+    if boundary == "vm" {
+        return std::fs::read_to_string(format!("/proc/{launched}/status")).ok();
+    }
+    verify::child_of(launched).ok()?.map(|plugin| plugin.status)
 }
 
 fn read_frame(mut stream: &UnixStream) -> Option<Vec<u8>> {

@@ -41,7 +41,52 @@ pub struct Asked<'a> {
     /// One of [`Act::WORDS`], or [`OTHER`].
     pub act: &'static str,
     /// The tenant that it names. Nothing is proved by it.
-    pub tenant: Option<&'a str>,
+    pub tenant: Option<Named<'a>>,
+}
+
+/// Where a request names its tenant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Named<'a> {
+    /// In the API key.
+    ByKey(&'a str),
+    /// In what is asked, as users' devices do, which have no API key.
+    InAct(&'a str),
+}
+
+impl<'a> Named<'a> {
+    /// The same place, another name.
+    pub fn with<'b>(self, rename: impl FnOnce(&'a str) -> &'b str) -> Named<'b> {
+        match self {
+            Named::ByKey(name) => Named::ByKey(rename(name)),
+            Named::InAct(name) => Named::InAct(rename(name)),
+        }
+    }
+}
+
+/// Acts that the plugin answers to anybody, whatever stands as API key.
+const ANYBODYS: [&str; 2] = ["status", "identity"];
+
+/// Reasons that are given, by the firmware or by the plugin, before an API key was looked at.
+const BEFORE_THE_KEY: [Reason; 6] = [
+    Reason::MalformedRequest,
+    Reason::WrongApiKey,
+    Reason::Busy,
+    Reason::HsmUnreachable,
+    Reason::HsmNotReady,
+    Reason::InternalError,
+];
+
+/// The tenant that a request names, where its answer shows that it came from there; `reason` is `None` where it was done. A refusal
+/// of what a device asked shows nothing: anybody may ask.
+pub fn proven_tenant<'a>(asked: &Asked<'a>, reason: Option<&str>) -> Option<&'a str> {
+    let is_late = |word: &str| {
+        Reason::ALL.iter().any(|reason| reason.word() == word && !BEFORE_THE_KEY.contains(reason))
+    };
+    match (asked.tenant?, reason) {
+        (Named::ByKey(name) | Named::InAct(name), None) => (!ANYBODYS.contains(&asked.act)).then_some(name),
+        (Named::ByKey(name), Some(reason)) => is_late(reason).then_some(name),
+        (Named::InAct(_), Some(_)) => None,
+    }
 }
 
 /// Reads as much of a request as [`Asked`] tells.
@@ -98,7 +143,8 @@ fn skim_request<'a>(reader: &mut Reader<'a>) -> Option<Asked<'a>> {
     let act = Act::WORDS.iter().copied().find(|known| *known == word)?;
     // An API key is cs1_, 64 digits, _ and the tenant's name.
     let of_key = api_key.strip_prefix("cs1_").and_then(|rest| rest.split_once('_')).map(|(_, tenant)| tenant);
-    let tenant = of_key.or_else(|| if has_content { reader.tenant_field() } else { None });
+    let mut in_act = || if has_content { reader.tenant_field() } else { None };
+    let tenant = of_key.map(Named::ByKey).or_else(|| in_act().map(Named::InAct));
     Some(Asked { act, tenant })
 }
 
@@ -214,10 +260,10 @@ mod tests {
     #[test]
     fn a_request_tells_its_act_and_the_tenant_that_it_names() {
         let acme = TenantName::parse("acme").unwrap();
-        let key = || Some(ApiKey::from_random(&[1; 32], &acme));
+        let (key, by_key) = (|| Some(ApiKey::from_random(&[1; 32], &acme)), Some(Named::ByKey("acme")));
         assert_eq!(asked(&request(None, Act::Status)), Asked { act: "status", tenant: None });
-        assert_eq!(asked(&request(key(), Act::Login)), Asked { act: "login", tenant: Some("acme") });
-        assert_eq!(asked(&request(key(), Act::Random(9))), Asked { act: "random", tenant: Some("acme") });
+        assert_eq!(asked(&request(key(), Act::Login)), Asked { act: "login", tenant: by_key });
+        assert_eq!(asked(&request(key(), Act::Random(9))), Asked { act: "random", tenant: by_key });
         let view = ViewIntent {
             tenant: acme.clone(),
             account: "alice".parse().unwrap(),
@@ -225,7 +271,29 @@ mod tests {
             device_nonce: ByteArray::new([3; 32]),
         };
         let found = request(None, Act::ViewIntent(view));
-        assert_eq!(asked(&found), Asked { act: "view-intent", tenant: Some("acme") });
+        assert_eq!(asked(&found), Asked { act: "view-intent", tenant: Some(Named::InAct("acme")) });
+    }
+
+    #[test]
+    fn a_tenant_is_proven_by_what_comes_after_its_key_was_looked_at_and_by_nothing_else() {
+        let by_key = |act| Asked { act, tenant: Some(Named::ByKey("acme")) };
+        let in_act = |act| Asked { act, tenant: Some(Named::InAct("acme")) };
+        let proves_tenant =
+            |asked: &Asked<'_>, reason: Option<&str>| proven_tenant(asked, reason) == Some("acme");
+        assert!(proves_tenant(&by_key("login"), None));
+        assert!(proves_tenant(&in_act("approve"), None), "a device of the tenant's signed it");
+        assert!(!proves_tenant(&Asked { act: "login", tenant: None }, None));
+        for act in ANYBODYS {
+            assert!(Act::WORDS.contains(&act) && !proves_tenant(&by_key(act), None), "{act}");
+        }
+        let proven: Vec<_> =
+            Reason::ALL.iter().filter(|reason| proves_tenant(&by_key("sign"), Some(reason.word()))).collect();
+        assert_eq!(proven.len() + BEFORE_THE_KEY.len(), Reason::ALL.len());
+        assert!(proven.iter().all(|reason| !BEFORE_THE_KEY.contains(reason)));
+        assert!(!proves_tenant(&by_key("sign"), Some(OTHER)), "a reply that cannot be read");
+        for reason in Reason::ALL {
+            assert!(!proves_tenant(&in_act("approve"), Some(reason.word())), "{reason}");
+        }
     }
 
     #[test]

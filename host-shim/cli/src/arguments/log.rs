@@ -1,17 +1,20 @@
 //! The audit log.
 
 use clap::{Args, Subcommand};
+use countersign_attestation::Allowed;
 use std::path::PathBuf;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum LogCommand {
     /// Bring a folder up to date with the log, in the form that transparency tooling reads (c2sp.org/tlog-tiles).
     #[command(after_long_help = "\
-The folder can be served as it is. The log's key is taken from the HSM the first time, unless
---vkey names it, and held on to.
+The folder can be served as it is. An attestation ties the log's key to the HSM: with --attestation
+and --root it is verified as `attest verify` does, and a log under another key is refused. Without
+it, and without --vkey, whoever answers the first time chooses the key, which is then held on to.
 
 Examples:
-  countersign log export --out /srv/audit
+  countersign attest --out hsm.eat
+  countersign log export --out /srv/audit --attestation hsm.eat --root root
   countersign log export --out /srv/audit --vkey audit.vkey")]
     Export {
         /// The folder; made where it does not exist.
@@ -33,10 +36,11 @@ Examples:
     /// Verify an export: signature, every entry, every tile, and that it goes on from what was seen before. Asks nothing of any HSM.
     #[command(after_long_help = "\
 What is wrong is told by name: deleted, reordered, edited, inserted, truncated, forked, rolled-back,
-wrong-signature and others. Without --vkey the key that was pinned at the first export is used: then
-somebody who could write to the folder could have replaced it as well.
+wrong-signature and others. Without --attestation and --vkey the key that was pinned at the first
+export is used: then somebody who could write to the folder could have replaced it as well.
 
 Examples:
+  countersign log verify /srv/audit --attestation hsm.eat --root root --seen ~/audit.seen
   countersign log verify /srv/audit --vkey audit.vkey --seen ~/audit.seen
   countersign log verify /srv/audit --witness witness.example+3f1c…+BA…")]
     Verify {
@@ -113,6 +117,22 @@ Example:
 #[derive(Debug, Args)]
 pub(crate) struct KeyOfLog {
     /// The log's key, as text or as a file with it [default: the one that was pinned at the first export].
-    #[arg(long, value_name = "VKEY|FILE")]
+    #[arg(long, value_name = "VKEY|FILE", conflicts_with = "attestation")]
     pub(crate) vkey: Option<String>,
+    /// The attestation that names the log's key, as `attest` wrote or printed it; it is verified first.
+    #[arg(long, value_name = "FILE", requires = "root")]
+    pub(crate) attestation: Option<PathBuf>,
+    /// The fingerprint of the root that is trusted, 64 hex digits, or a file that holds it.
+    #[arg(long, value_name = "FILE|FINGERPRINT", requires = "attestation")]
+    pub(crate) root: Option<String>,
+    /// A weakness of the attested HSM that is accepted; may be repeated.
+    #[arg(long, value_name = "WEAKNESS", requires = "attestation")]
+    pub(crate) allow: Vec<Allowed>,
+}
+
+impl KeyOfLog {
+    /// Whether it comes from somewhere else than the log.
+    pub(crate) fn is_given(&self) -> bool {
+        self.vkey.is_some() || self.attestation.is_some()
+    }
 }

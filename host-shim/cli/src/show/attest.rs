@@ -1,6 +1,7 @@
 //! Attestations.
 
 use super::{Show, headline, hex, line, utc, warning};
+use crate::attest::log_key;
 use countersign_attestation::claims::Claims;
 use countersign_attestation::expect::weaknesses;
 use countersign_attestation::{Attestation, Expected, Refused};
@@ -78,6 +79,9 @@ pub(crate) struct AttestationShown {
     sealing_key: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     log_key: Option<String>,
+    /// The same as checkpoints are verified with: under the name of the tenant's log.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    log_vkey: Option<String>,
     attestation_key: String,
     /// Whether the nonce was checked, and whether the measurement was.
     fresh: bool,
@@ -149,6 +153,7 @@ impl AttestationShown {
             statement_key: hex(&plugin.statement_key),
             sealing_key: hex(&plugin.sealing_key),
             log_key: plugin.log_key.map(|key| hex(&key)),
+            log_vkey: log_key(claims).and_then(Result::ok).map(|key| key.to_text()),
             attestation_key: hex(found.attestation_key.as_bytes()),
             fresh: expected.nonce.is_some(),
             measurement_expected: !expected.measurements.is_empty(),
@@ -195,7 +200,7 @@ impl AttestationShown {
         line(out, "Store", &format!("{} entries, head {}", self.store_sequence, self.store_head));
         line(out, "Receipt key", &self.statement_key);
         line(out, "Sealing key", &self.sealing_key);
-        if let Some(key) = &self.log_key {
+        if let Some(key) = &self.log_vkey {
             line(out, "Log key", key);
         }
     }

@@ -17,10 +17,12 @@ pub(crate) struct ExportedShown {
     new: u64,
     root: String,
     vkey: String,
+    /// Whether the key was known from somewhere else than the log.
+    key_given: bool,
 }
 
 impl ExportedShown {
-    pub(crate) fn new(exported: &Exported, folder: &Path) -> Self {
+    pub(crate) fn new(exported: &Exported, folder: &Path, key_given: bool) -> Self {
         let Checkpoint { origin, size, root, .. } = &exported.checkpoint;
         Self {
             folder: folder.display().to_string(),
@@ -29,6 +31,7 @@ impl ExportedShown {
             new: exported.new,
             root: hex(root),
             vkey: exported.vkey.clone(),
+            key_given,
         }
     }
 }
@@ -40,6 +43,12 @@ impl Show for ExportedShown {
         line(out, "Log", &self.origin);
         line(out, "Root", &self.root);
         line(out, "Key", &self.vkey);
+        if !self.key_given {
+            warning(
+                out,
+                "Nothing ties this key to the HSM: name its attestation with --attestation and --root.",
+            );
+        }
     }
 }
 
@@ -134,7 +143,10 @@ impl Show for VerifiedShown {
             None => line(out, "Goes on from", "nothing: no log was verified here before"),
         }
         if !self.key_given {
-            warning(out, "The key lies beside the log: name it with --vkey, from somewhere else.");
+            warning(
+                out,
+                "The key lies beside the log: name the HSM's attestation with --attestation and --root, or the key with --vkey.",
+            );
         }
     }
 }

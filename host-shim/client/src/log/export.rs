@@ -1,7 +1,8 @@
-//! Keeping a folder up to date with a tenant's log. What the HSM gives is written only as far as it makes up the tree that the
-//! HSM signed; the checkpoint comes last.
+//! Keeping a folder up to date with a tenant's log. What the HSM gives lies aside, under no name that a reader of the log knows,
+//! until all of it proved to make up the tree that the HSM signed; only then is anything of the log itself touched. The
+//! checkpoint comes last.
 
-use super::folder::{Folder, Tree};
+use super::folder::{Folder, Locked, Tree};
 use super::{LogFault, SignedCheckpoint};
 use crate::client::Client;
 use countersign_tlog::proof;
@@ -64,9 +65,11 @@ const STATE: &str = "export.json";
 /// The most pages without an entry, one after the other, before the HSM is not believed to have more.
 const EMPTY_PAGES_MAX: u32 = 1_000_000;
 
-/// A folder that is kept up to date.
+/// A folder that is brought up to date.
 pub struct Export {
     folder: Folder,
+    /// Nobody else exports into it meanwhile.
+    _alone: Locked,
     state: State,
     key: VerifierKey,
     frontier: Frontier,
@@ -74,6 +77,8 @@ pub struct Export {
     entries: Vec<Vec<u8>>,
     /// The hashes of the last tile of each level that is not full.
     levels: Vec<Vec<Hash>>,
+    /// What was filled since, and lies aside.
+    staged: Vec<Tile>,
 }
 
 /// What an export did.
@@ -95,6 +100,7 @@ impl Export {
         key: Option<&VerifierKey>,
         source: &impl LogSource,
     ) -> Result<Self, LogFault> {
+        let alone = Locked::take(&folder.path(STATE))?;
         let state = match folder.read(STATE)? {
             Some(bytes) => {
                 serde_json::from_slice(&bytes).map_err(|_| LogFault::MalformedState(folder.path(STATE)))?
@@ -103,7 +109,7 @@ impl Export {
         };
         let pinned = VerifierKey::parse(&state.vkey).ok_or(LogFault::WrongSignature)?;
         if key.is_some_and(|key| *key != pinned) {
-            return Err(LogFault::WrongSignature);
+            return Err(LogFault::OtherKey);
         }
         let (entries, levels) = last_files(&folder, state.size)?;
         let mut peaks = Vec::new();
@@ -112,11 +118,21 @@ impl Export {
             peaks.push(proof::Hashes::subtree(&Tree::new(&folder, state.size), level, index)?);
         }
         let frontier = Frontier::from_parts(state.size, peaks).expect("one for each bit of the size");
-        Ok(Self { folder, state, key: pinned, frontier, entries, levels })
+        Ok(Self { folder, _alone: alone, state, key: pinned, frontier, entries, levels, staged: Vec::new() })
     }
 
-    /// Takes over all that the HSM has signed by now.
-    pub fn update(&mut self, source: &impl LogSource) -> Result<Exported, LogFault> {
+    /// Takes over all that the HSM has signed by now; where it gives anything else, the log in the folder stays as it was.
+    pub fn update(mut self, source: &impl LogSource) -> Result<Exported, LogFault> {
+        // What an export that was interrupted, or refused, left aside.
+        self.folder.forget_staged()?;
+        let exported = self.take_over(source);
+        if exported.is_err() {
+            self.folder.forget_staged()?;
+        }
+        exported
+    }
+
+    fn take_over(&mut self, source: &impl LogSource) -> Result<Exported, LogFault> {
         let told = source.checkpoint()?;
         let now = SignedCheckpoint::verify(&told.note, &self.key)?;
         let before = self.state.size;
@@ -129,6 +145,7 @@ impl Export {
             let same = self.state.size == before;
             return Err(if same { LogFault::Forked { seen: before } } else { LogFault::NotAsSigned });
         }
+        self.unstage()?;
         self.write_partial()?;
         // Cosignatures of the same checkpoint stay.
         let held = self.folder.checkpoint().ok();
@@ -180,7 +197,7 @@ impl Export {
         if self.entries.len() as u64 == TILE_WIDTH {
             let index = self.state.size / TILE_WIDTH - 1;
             let entries = core::mem::take(&mut self.entries);
-            self.write_full(Tile { content: Content::Entries, index, width: 256 }, &bundled(&entries)?)?;
+            self.stage(Tile { content: Content::Entries, index, width: 256 }, &bundled(&entries)?)?;
         }
         self.push(0, leaf)
     }
@@ -197,13 +214,24 @@ impl Export {
         let hashes = core::mem::take(&mut self.levels[level]);
         let content = Content::Hashes(u8::try_from(level).expect("a tree of 2^64 leaves has 8 levels"));
         let index = (self.state.size >> (8 * (level + 1))) - 1;
-        self.write_full(Tile { content, index, width: 256 }, hashes.as_flattened())?;
+        self.stage(Tile { content, index, width: 256 }, hashes.as_flattened())?;
         self.push(level + 1, subtree_root(&hashes).expect("256 is a power of two"))
     }
 
-    fn write_full(&self, tile: Tile, bytes: &[u8]) -> Result<(), LogFault> {
-        self.folder.write(&tile.path(), bytes)?;
-        self.folder.forget_partial(tile)
+    /// Lays a full file aside: what it holds is not proved yet.
+    fn stage(&mut self, tile: Tile, bytes: &[u8]) -> Result<(), LogFault> {
+        self.folder.stage(tile, bytes)?;
+        self.staged.push(tile);
+        Ok(())
+    }
+
+    /// Puts the full files in their places. Whoever reads by an older checkpoint finds in them what he is looking for.
+    fn unstage(&mut self) -> Result<(), LogFault> {
+        for tile in core::mem::take(&mut self.staged) {
+            self.folder.unstage(tile)?;
+            self.folder.forget_partial(tile)?;
+        }
+        self.folder.forget_staged()
     }
 
     /// Writes the files that are not full.

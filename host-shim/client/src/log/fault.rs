@@ -20,6 +20,10 @@ pub enum LogFault {
     MalformedState(PathBuf),
     /// The key is of another kind than a log's.
     NotALogKey,
+    /// The log goes under another key than the one that is trusted.
+    OtherKey,
+    /// The attestation names no key of a log.
+    NoLogKey,
     /// The checkpoint is not one.
     MalformedCheckpoint,
     /// The checkpoint is of another log than the key.
@@ -81,6 +85,8 @@ impl LogFault {
             Self::File { .. } => "log-file",
             Self::MalformedState(_) => "malformed-state",
             Self::NotALogKey => "not-a-log-key",
+            Self::OtherKey => "other-key",
+            Self::NoLogKey => "no-log-key",
             Self::MalformedCheckpoint => "malformed-checkpoint",
             Self::OtherLog => "other-log",
             Self::WrongSignature => "wrong-signature",
@@ -124,6 +130,11 @@ impl fmt::Display for LogFault {
                 write!(f, "{} is not what this program keeps there; somebody changed it", path.display())
             }
             Self::NotALogKey => f.write_str("the key is not one that logs sign with (type 1, Ed25519)"),
+            Self::OtherKey => f.write_str(
+                "the log goes under another key than the one that is trusted: whoever gave it, or keeps it, is not to be \
+                 believed; ask the HSM for an attestation, and export into an empty folder with the key that it names",
+            ),
+            Self::NoLogKey => f.write_str("the attestation names no key of a log; ask the HSM for a newer one"),
             Self::MalformedCheckpoint => f.write_str("the checkpoint is not a signed note of a log"),
             Self::OtherLog => f.write_str("the checkpoint is of another log than the key"),
             Self::WrongSignature => f.write_str("the log's key did not sign this checkpoint"),

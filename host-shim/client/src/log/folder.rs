@@ -5,6 +5,7 @@ use super::LogFault;
 use countersign_tlog::Hash;
 use countersign_tlog::proof::Hashes;
 use countersign_tlog::tile::{Content, TILE_HEIGHT, TILE_WIDTH, Tile, subtree_root};
+use data_encoding::HEXLOWER;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -13,6 +14,9 @@ use std::path::{Path, PathBuf};
 
 /// The longest file that is read: a full bundle of the longest entries.
 const FILE_MAX_BYTES: u64 = TILE_WIDTH * (2 + u16::MAX as u64);
+
+/// Where files lie that do not belong to the log yet. No reader of the log asks for any of it.
+const STAGED: &str = ".staged";
 
 /// A folder with a log in it.
 #[derive(Clone, Debug)]
@@ -45,13 +49,24 @@ impl Folder {
         write(&self.path(name), bytes)
     }
 
+    /// Lays a file aside that does not belong to the log yet.
+    pub(super) fn stage(&self, tile: Tile, bytes: &[u8]) -> Result<(), LogFault> {
+        write(&self.path(STAGED).join(tile.path()), bytes)
+    }
+
+    /// Puts a file that lies aside in its place.
+    pub(super) fn unstage(&self, tile: Tile) -> Result<(), LogFault> {
+        rename(&self.path(STAGED).join(tile.path()), &self.path(&tile.path()))
+    }
+
+    /// Throws away what lies aside.
+    pub(super) fn forget_staged(&self) -> Result<(), LogFault> {
+        forget(self.path(STAGED))
+    }
+
     /// The partial files of a tile that is full now are not needed any more.
     pub(super) fn forget_partial(&self, full: Tile) -> Result<(), LogFault> {
-        let path = self.path(&format!("{}.p", full.path()));
-        match fs::remove_dir_all(&path) {
-            Err(error) if error.kind() != ErrorKind::NotFound => Err(LogFault::File { path, error }),
-            _ => Ok(()),
-        }
+        forget(self.path(&format!("{}.p", full.path())))
     }
 
     /// The content of a tile of a tree: where the partial one is gone, the beginning of the full one.
@@ -75,6 +90,14 @@ impl Folder {
     }
 }
 
+/// Removes a folder, if there is one, with all that it holds.
+fn forget(path: PathBuf) -> Result<(), LogFault> {
+    match fs::remove_dir_all(&path) {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(LogFault::File { path, error }),
+        _ => Ok(()),
+    }
+}
+
 pub(super) fn read(path: &Path) -> Result<Option<Vec<u8>>, LogFault> {
     let failed = |error| LogFault::File { path: path.to_owned(), error };
     let found = match fs::metadata(path) {
@@ -88,18 +111,66 @@ pub(super) fn read(path: &Path) -> Result<Option<Vec<u8>>, LogFault> {
     fs::read(path).map(Some).map_err(failed)
 }
 
+/// Writes a file, durably: whole or not at all, whoever else writes it meanwhile.
 pub(super) fn write(path: &Path, bytes: &[u8]) -> Result<(), LogFault> {
     let failed = |error| LogFault::File { path: path.to_owned(), error };
-    let folder = path.parent().unwrap_or(Path::new("."));
-    fs::create_dir_all(folder).map_err(failed)?;
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(".new");
-    let new = path.with_file_name(name);
-    let written = File::create(&new).and_then(|mut file| {
+    fs::create_dir_all(folder_of(path)).map_err(failed)?;
+    let new = unique_beside(path).map_err(failed)?;
+    let written = File::options().write(true).create_new(true).open(&new).and_then(|mut file| {
         file.write_all(bytes)?;
-        file.sync_data()
+        file.sync_all()
     });
-    written.and_then(|()| fs::rename(&new, path)).map_err(failed)
+    let put = written.map_err(failed).and_then(|()| rename(&new, path));
+    if put.is_err() {
+        // What is left of it is in nobody's way.
+        let _ = fs::remove_file(&new);
+    }
+    put
+}
+
+/// Gives a file another name, durably: the folder is synced as well.
+fn rename(from: &Path, to: &Path) -> Result<(), LogFault> {
+    let failed = |error| LogFault::File { path: to.to_owned(), error };
+    let folder = folder_of(to);
+    fs::create_dir_all(folder).and_then(|()| fs::rename(from, to)).map_err(failed)?;
+    File::open(folder).and_then(|folder| folder.sync_all()).map_err(failed)
+}
+
+fn folder_of(path: &Path) -> &Path {
+    // The parent of a name alone is empty.
+    path.parent().filter(|folder| *folder != Path::new("")).unwrap_or(Path::new("."))
+}
+
+/// A name beside a file that nobody else takes.
+fn unique_beside(path: &Path) -> std::io::Result<PathBuf> {
+    let mut random = [0; 8];
+    getrandom::fill(&mut random).map_err(std::io::Error::other)?;
+    Ok(suffixed(path, &format!(".{}.new", HEXLOWER.encode(&random))))
+}
+
+fn suffixed(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(suffix);
+    path.with_file_name(name)
+}
+
+/// Held: nobody else who asks for it holds the lock of this file, in this process or another of the machine. It lies beside the
+/// file (`.lock`), since the file itself is replaced, and stays there.
+pub(super) struct Locked {
+    _file: File,
+}
+
+impl Locked {
+    /// Waits for it.
+    pub(super) fn take(path: &Path) -> Result<Self, LogFault> {
+        let path = suffixed(path, ".lock");
+        let failed = |error| LogFault::File { path: path.clone(), error };
+        fs::create_dir_all(folder_of(&path)).map_err(failed)?;
+        let mut options = File::options();
+        let file = options.create(true).truncate(false).write(true).open(&path).map_err(failed)?;
+        file.lock().map_err(failed)?;
+        Ok(Self { _file: file })
+    }
 }
 
 /// The hashes of one tree in a folder. Nothing is believed of them: what is made of them is checked.

@@ -1,5 +1,8 @@
 //! Exports, verified by libraries that share no code with ours; and everything that can be done to one, each found by name.
 
+mod export;
+mod witness;
+
 use super::*;
 use countersign_tlog::note::SigningKey;
 use countersign_tlog::proof::InclusionProof;
@@ -9,6 +12,7 @@ use countersign_wire::log::{LogCheckpoint, LogCursor, LogPage, LogQuery, LogStar
 use countersign_wire::reason::{Reason, Refusal};
 use proptest::prelude::*;
 use std::cell::Cell;
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
 use tempfile::TempDir;
@@ -80,9 +84,12 @@ struct Place {
 
 impl Place {
     fn of(size: u64) -> Self {
+        Self::with(Source::of(size))
+    }
+
+    fn with(source: Source) -> Self {
         let temporary = tempfile::tempdir().unwrap();
-        let place =
-            Self { path: temporary.path().join("log"), _temporary: temporary, source: Source::of(size) };
+        let place = Self { path: temporary.path().join("log"), _temporary: temporary, source };
         place.export().unwrap();
         place
     }
@@ -354,97 +361,13 @@ fn a_checkpoint_of_another_key_log_or_kind_is_named() {
     assert_eq!(with(SigningKey::new(ORIGIN, KeyType::Witness, &[1; 32]).unwrap()), "not-a-log-key");
 }
 
-/// Gives other entries than were signed.
-struct Lying<'a>(&'a Source, String);
-impl LogSource for Lying<'_> {
-    fn checkpoint(&self) -> Result<LogCheckpoint, Refusal> {
-        Ok(LogCheckpoint { note: self.1.clone(), ..self.0.checkpoint()? })
-    }
-
-    fn page(&self, query: LogQuery) -> Result<LogPage, Refusal> {
-        let mut page = self.0.page(query)?;
-        page.entries.iter_mut().for_each(|entry| entry.push(b'!'));
-        Ok(page)
-    }
-}
-
 #[test]
-fn an_export_refuses_what_was_not_signed_another_key_and_an_older_log() {
-    let mut place = Place::of(100);
-    let export = |place: &Place| place.export().map(|_| ()).unwrap_err().word();
-    place.source.size.set(90);
-    assert_eq!(export(&place), "rolled-back");
-    place.source.size.set(100);
-    place.source.entries.push(b"more".to_vec());
-    place.source.size.set(101);
-    let honest = place.source.signed().to_text();
-    let lying = Lying(&place.source, honest);
-    let fault = Export::open(place.folder(), None, &lying).unwrap().update(&lying).unwrap_err();
-    assert_eq!(fault.word(), "not-as-signed");
-    assert_eq!(place.verify().unwrap().checkpoint.size, 100, "what was there is there");
-    place.export().unwrap();
-    // Fewer entries than were signed for.
-    place.source.size.set(103);
-    place.source.entries.extend([b"a".to_vec(), b"b".to_vec()]);
-    let note = place.source.signed().to_text();
-    place.source.entries.truncate(101);
-    let short = Lying(&place.source, note);
-    let fault = Export::open(place.folder(), None, &short).unwrap().update(&short).unwrap_err();
-    assert_eq!(fault.word(), "not-as-signed");
-    place.source.size.set(101);
-    place.source.key = SigningKey::new(ORIGIN, KeyType::Log, &[9; 32]).unwrap();
-    assert_eq!(export(&place), "wrong-signature");
-    let other = place.key();
-    let fault = Export::open(place.folder(), Some(&other), &place.source).err().unwrap();
-    assert_eq!(fault.word(), "wrong-signature", "not the key that was pinned");
-    place.source.entries[0] = b"another".to_vec();
-    place.source.key = SigningKey::new(ORIGIN, KeyType::Log, &[1; 32]).unwrap();
-    assert_eq!(export(&place), "forked");
-}
-
-#[test]
-fn a_witness_signs_what_goes_on_and_nothing_else() {
-    let place = Place::of(100);
-    let secret = SigningKey::new("witness.example/w", KeyType::Witness, &[5; 32]).unwrap();
-    let key = secret.verifier().clone();
-    let witness = Witness::new(secret, &place.path.with_file_name("memory"));
-    let asked = |keys: Vec<VerifierKey>| {
-        verify(&place.folder(), &Trusted { key: place.key(), witnesses: keys, seen: None })
-    };
-    assert_eq!(found(asked(vec![key.clone()])).0, "witness-missing");
-    let signed = witness.cosign(&place.folder(), &place.key(), 1_700_000_000).unwrap();
-    assert_eq!((signed.before, signed.checkpoint.size), (0, 100));
-    assert_eq!(
-        asked(vec![key.clone()]).unwrap().witnesses,
-        [("witness.example/w".to_owned(), 1_700_000_000)]
-    );
-    place.export().unwrap();
-    assert!(asked(vec![key.clone()]).is_ok(), "an export of the same size keeps it");
-    assert_eq!(witness.cosign(&place.folder(), &place.key(), 1_700_000_001).unwrap().before, 100);
-    let note = fs::read_to_string(place.path.join("checkpoint")).unwrap();
-    assert_eq!(note.matches("witness.example/w").count(), 1);
-    let other = SigningKey::new("witness.example/w", KeyType::Witness, &[6; 32]).unwrap();
-    assert_eq!(found(asked(vec![key.clone(), other.verifier().clone()])).0, "witness-missing");
-    // A second history, an older state, another log.
-    let mut forked = Source::of(120);
-    forked.entries[99] = b"another".to_vec();
-    let fault = |place: &Place, source: &Source| {
-        fs::remove_dir_all(&place.path).unwrap();
-        Export::open(place.folder(), None, source).unwrap().update(source).unwrap();
-        witness.cosign(&place.folder(), &place.key(), 1).unwrap_err().word()
-    };
-    assert_eq!(fault(&place, &forked), "forked");
-    assert_eq!(fault(&place, &Source::of(99)), "rolled-back");
-    forked.entries.truncate(100);
-    forked.size.set(100);
-    assert_eq!(fault(&place, &forked), "forked");
-    fs::remove_dir_all(&place.path).unwrap();
-    let grown = Source::of(150);
-    Export::open(place.folder(), None, &grown).unwrap().update(&grown).unwrap();
-    assert_eq!(witness.cosign(&place.folder(), &place.key(), 2).unwrap().before, 100);
-    let stranger = SigningKey::new(ORIGIN, KeyType::Log, &[7; 32]).unwrap();
-    let fault = witness.cosign(&place.folder(), stranger.verifier(), 3).unwrap_err();
-    assert_eq!(fault.word(), "wrong-signature");
+fn the_key_of_an_attested_hsm_is_that_of_its_tenants_log() {
+    let attested = SigningKey::new("any", KeyType::Log, &[1; 32]).unwrap().verifier().public_key();
+    let key = attested_key(&[7; 16], "default", &attested).unwrap();
+    assert_eq!(key.name(), format!("countersign/{}/default", "07".repeat(16)));
+    assert_eq!((key.kind(), key.public_key()), (KeyType::Log, attested));
+    assert_eq!(attested_key(&[7; 16], "default", &[0; 32]).unwrap_err().word(), "not-a-log-key");
 }
 
 #[test]

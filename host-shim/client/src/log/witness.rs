@@ -1,7 +1,8 @@
-//! A witness: it signs a checkpoint when it goes on from the last one of that log that it signed, and remembers it first
+//! A witness: it signs a checkpoint when it goes on from the last one of that log that it signed, and remembers it first, durably;
+//! one checkpoint at a time, however many ask at once
 //! ([c2sp.org/tlog-witness](https://c2sp.org/tlog-witness), [c2sp.org/tlog-cosignature](https://c2sp.org/tlog-cosignature)).
 
-use super::folder::{Folder, Tree, read, write};
+use super::folder::{Folder, Locked, Tree, read, write};
 use super::{LogFault, SignedCheckpoint};
 use countersign_tlog::proof::{self, is_consistent};
 use countersign_tlog::tree::empty_hash;
@@ -42,6 +43,9 @@ impl Witness {
 
     /// Signs a folder's checkpoint at this time, if the log of this key made it and it goes on from what was signed before.
     pub fn cosign(&self, folder: &Folder, log: &VerifierKey, unix_secs: u64) -> Result<Cosigned, LogFault> {
+        // From reading what was signed before until this signature is remembered nobody else may sign: two forks that were both
+        // compared with the same memory would both be signed.
+        let _alone = Locked::take(&self.memory)?;
         let SignedCheckpoint { mut note, checkpoint } = SignedCheckpoint::verify(&folder.checkpoint()?, log)?;
         let mut memory = self.memory()?;
         let malformed = || LogFault::MalformedState(self.memory.clone());

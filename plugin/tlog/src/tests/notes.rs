@@ -132,6 +132,16 @@ fn refuses_keys_and_names_that_are_none() {
 }
 
 #[test]
+fn a_key_of_a_log_is_made_from_its_name_and_its_bytes() {
+    let key = log_key().verifier().clone();
+    assert_eq!(VerifierKey::of_log("example.com/log", &key.public_key()), Some(key.clone()));
+    assert_eq!(VerifierKey::of_log("a b", &key.public_key()), None);
+    let mut order_one = [0; 32];
+    order_one[0] = 1;
+    assert_eq!(VerifierKey::of_log("example.com/log", &order_one), None, "it would sign anything");
+}
+
+#[test]
 fn refuses_checkpoints_in_any_other_form() {
     let text = checkpoint().to_text();
     assert_eq!(Checkpoint::parse(&text), Some(checkpoint()));
