@@ -40,7 +40,10 @@ fn path(path: &Path) -> &str {
 
 fn verify(hsm: &Hsm, file: &Path, more: &[&str]) -> Ended {
     let root = &hsm.initialised.root_fingerprint;
-    run(hsm, &[&["attest", "verify", "--root", root, path(file)], more].concat())
+    // Of an HSM in a virtual machine, what `init` said of it.
+    let platform = hsm.initialised.platform.as_deref().map(|platform| ["--platform", platform]);
+    let platform = platform.as_ref().map_or(&[][..], |both| both.as_slice());
+    run(hsm, &[&["attest", "verify", "--root", root, path(file)], platform, more].concat())
 }
 
 fn verifier() -> PathBuf {

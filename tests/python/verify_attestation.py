@@ -23,6 +23,7 @@ WEAKNESSES = {
     "weak-sandbox": lambda said: said["missing_sandbox_layers"] != [],
     "clock-in-doubt": lambda said: not said["clock_sure"],
     "no-policy": lambda said: said["policy"] is None,
+    "platform-unchecked": lambda said: not said["platform_expected"] and (said["boundary"] == "vm" or said["platform"] is not None),
 }
 
 
@@ -283,7 +284,7 @@ def named(claims):
     }  # fmt: skip
 
 
-def verify(attestation, root, nonce, measurements, hsm_id, allow):
+def verify(attestation, root, nonce, measurements, platforms, hsm_id, allow):
     """The claims of an attestation by readable names; raises Refused. None and empty lists: nothing is expected."""
     claims = authentic_claims(attestation, root)
     said = named(claims)
@@ -293,8 +294,10 @@ def verify(attestation, root, nonce, measurements, hsm_id, allow):
         raise Refused("unexpected-hsm")
     if measurements and said["measurement"] not in measurements:
         raise Refused("unexpected-measurement")
+    if platforms and said["platform"] not in platforms:
+        raise Refused("unexpected-platform")
     for word, applies in WEAKNESSES.items():
-        if applies(said) and word not in allow:
+        if applies(said | {"platform_expected": bool(platforms)}) and word not in allow:
             raise Refused(word)
     return said
 
@@ -308,10 +311,11 @@ def run_vectors(file):
     for vector in document["vectors"]:
         attestation = bytes.fromhex(vector["attestation"])
         nonce, hsm_id = (bytes.fromhex(vector[key]) if vector[key] else None for key in ("nonce", "hsm_id"))
-        measurements = [bytes.fromhex(each) for each in vector["measurements"]]
+        measurements, platforms = ([bytes.fromhex(each) for each in vector[key]] for key in ("measurements", "platforms"))
         word, said = None, {}
         try:
-            said = verify(attestation, bytes.fromhex(document["root"]), nonce, measurements, hsm_id, vector["allow"])
+            root = bytes.fromhex(document["root"])
+            said = verify(attestation, root, nonce, measurements, platforms, hsm_id, vector["allow"])
         except Refused as refusal:
             word = refusal.word
         if not word and "claims" in vector and json.loads(json.dumps(said, default=bytes.hex)) != vector["claims"]:
@@ -331,7 +335,8 @@ def main():
     parser.add_argument("--vectors", type=argparse.FileType("rb"), metavar="FILE", help="run these test vectors instead")
     for name in ("--root", "--nonce", "--hsm-id"):
         parser.add_argument(name, type=bytes.fromhex, metavar="HEX")
-    parser.add_argument("--measurement", type=bytes.fromhex, metavar="HEX", action="append", default=[])
+    for name in ("--measurement", "--platform"):
+        parser.add_argument(name, type=bytes.fromhex, metavar="HEX", action="append", default=[])
     parser.add_argument("--allow", choices=WEAKNESSES, metavar="WORD", action="append", default=[])
     parser.add_argument("file", nargs="?", type=argparse.FileType("rb"), metavar="FILE", help="the attestation; -: standard input")
     given = parser.parse_args()
@@ -341,7 +346,7 @@ def main():
         parser.error("--root and FILE are needed, or --vectors")
     attestation = given.file.read(MOST_BYTES + 1)
     try:
-        claims = verify(attestation, given.root, given.nonce, given.measurement, given.hsm_id, given.allow)
+        claims = verify(attestation, given.root, given.nonce, given.measurement, given.platform, given.hsm_id, given.allow)
     except Refused as refusal:
         print(json.dumps({"refused": refusal.word}))
         return 3

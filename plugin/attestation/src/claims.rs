@@ -11,6 +11,9 @@ pub const PROFILE: &str = "urn:uuid:74ebe922-2d56-438e-8875-bf9914453faf";
 /// `hwmodel` of the simulator.
 pub const SIMULATOR: &str = "countersign-simulator";
 
+/// `boundary` of a virtual machine.
+pub const VM: &str = "vm";
+
 /// The name of the one submodule.
 const PLUGIN: &str = "plugin";
 

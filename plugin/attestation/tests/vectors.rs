@@ -180,7 +180,8 @@ struct Case {
 
 fn expected() -> Expected {
     let (nonce, measurements) = (Some(NONCE.to_vec()), vec![[0x22; 48], [0x23; 48]]);
-    Expected { nonce, measurements, hsm_id: Some([0x11; 16]), allowed: Vec::new() }
+    let platforms = vec![[0x88; 48], [0x89; 48]];
+    Expected { nonce, measurements, platforms, hsm_id: Some([0x11; 16]), allowed: Vec::new() }
 }
 
 fn case(name: &'static str, attestation: Vec<u8>, refused: Refused) -> Case {
@@ -324,6 +325,42 @@ fn unwelcome() -> Vec<Case> {
         ),
         case("a clock in doubt", changed(|claims| claims.plugin.clock_sure = false), Refused::ClockInDoubt),
         case("no policy", changed(|claims| claims.plugin.policy = None), Refused::NoPolicy),
+        case(
+            "a virtual machine with another kernel",
+            changed(|claims| claims.platform = Some([0x8a; 48])),
+            Refused::UnexpectedPlatform,
+        ),
+        case(
+            "a process where a virtual machine was expected",
+            changed(|claims| {
+                "process".clone_into(&mut claims.boundary);
+                claims.platform = None;
+            }),
+            Refused::UnexpectedPlatform,
+        ),
+        case(
+            "a virtual machine without a platform where one was expected",
+            changed(|claims| claims.platform = None),
+            Refused::UnexpectedPlatform,
+        ),
+        Case {
+            name: "a virtual machine, and no platform to compare with",
+            attestation: changed(|_| ()),
+            expected: Expected { platforms: Vec::new(), ..expected() },
+            refused: Some(Refused::PlatformUnchecked),
+        },
+        Case {
+            name: "a virtual machine that does not say its platform, and none to compare with",
+            attestation: changed(|claims| claims.platform = None),
+            expected: Expected { platforms: Vec::new(), ..expected() },
+            refused: Some(Refused::PlatformUnchecked),
+        },
+        Case {
+            name: "a platform without a word of a virtual machine, and none to compare with",
+            attestation: changed(|claims| "process".clone_into(&mut claims.boundary)),
+            expected: Expected { platforms: Vec::new(), ..expected() },
+            refused: Some(Refused::PlatformUnchecked),
+        },
     ]
 }
 
@@ -344,12 +381,18 @@ fn welcome() -> Vec<Case> {
         claims.platform = None;
         claims.nonce = NONCE.to_vec();
     });
+    let unchecked = Expected { allowed: vec![Allowed::PlatformUnchecked], ..Expected::default() };
+    let process = changed(|claims| {
+        "process".clone_into(&mut claims.boundary);
+        claims.platform = None;
+    });
     let good = issue(&claims(), &key(), &root());
     vec![
         Case { name: "good", attestation: good.clone(), expected: expected(), refused: None },
+        Case { name: "good, with nothing expected", attestation: good, expected: unchecked, refused: None },
         Case {
-            name: "good, with nothing expected",
-            attestation: good,
+            name: "a process, with nothing expected and nothing allowed",
+            attestation: process,
             expected: Expected::default(),
             refused: None,
         },
@@ -363,7 +406,7 @@ fn welcome() -> Vec<Case> {
         Case {
             name: "words that are not known yet",
             attestation: future,
-            expected: expected(),
+            expected: Expected { platforms: Vec::new(), ..expected() },
             refused: None,
         },
     ]
@@ -443,10 +486,12 @@ fn json(cases: &[Case]) -> String {
         let quoted = |text: Option<String>| text.map_or("null".to_owned(), |text| format!("\"{text}\""));
         let expected = &case.expected;
         let measurements = words(expected.measurements.iter().map(|bytes| hex(bytes)).collect());
+        let platforms = words(expected.platforms.iter().map(|bytes| hex(bytes)).collect());
         let allow = words(expected.allowed.iter().map(|weakness| weakness.word().to_owned()).collect());
         writeln!(text, "    {{\n      \"name\": \"{}\",", case.name).unwrap();
         writeln!(text, "      \"nonce\": {},", quoted(expected.nonce.as_deref().map(hex))).unwrap();
         writeln!(text, "      \"measurements\": [{measurements}],").unwrap();
+        writeln!(text, "      \"platforms\": [{platforms}],").unwrap();
         writeln!(text, "      \"hsm_id\": {},", quoted(expected.hsm_id.map(|id| hex(&id)))).unwrap();
         writeln!(text, "      \"allow\": [{allow}],").unwrap();
         if at == 0 {

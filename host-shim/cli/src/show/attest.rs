@@ -2,7 +2,6 @@
 
 use super::{Show, headline, hex, line, utc, warning};
 use countersign_attestation::claims::Claims;
-use countersign_attestation::expect::weaknesses;
 use countersign_attestation::{Attestation, Expected, Refused};
 use data_encoding::BASE64URL_NOPAD;
 use serde::Serialize;
@@ -79,9 +78,10 @@ pub(crate) struct AttestationShown {
     #[serde(skip_serializing_if = "Option::is_none")]
     log_key: Option<String>,
     attestation_key: String,
-    /// Whether the nonce was checked, and whether the measurement was.
+    /// Whether the nonce was checked, whether the measurement was, and whether the virtual machine's was.
     fresh: bool,
     measurement_expected: bool,
+    platform_expected: bool,
     weaknesses: Vec<&'static str>,
     #[serde(skip)]
     told: Vec<&'static str>,
@@ -110,7 +110,7 @@ impl AttestationShown {
     pub(crate) fn new(found: &Attestation, expected: &Expected) -> Self {
         let Claims { plugin, .. } = &found.claims;
         let claims = &found.claims;
-        let weaknesses = weaknesses(claims);
+        let weaknesses = expected.weaknesses(claims);
         let sentence = |word: &str| {
             let refused = Refused::ALL.iter().find(|refused| refused.word() == word);
             refused.map_or("", |refused| refused.sentence())
@@ -152,6 +152,7 @@ impl AttestationShown {
             attestation_key: hex(found.attestation_key.as_bytes()),
             fresh: expected.nonce.is_some(),
             measurement_expected: !expected.measurements.is_empty(),
+            platform_expected: !expected.platforms.is_empty(),
             told: weaknesses.iter().map(|weakness| sentence(weakness.word())).collect(),
             weaknesses: weaknesses.iter().map(|weakness| weakness.word()).collect(),
         }
