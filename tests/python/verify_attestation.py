@@ -206,7 +206,7 @@ COSE_KEY = {1: {2}, -1: {1}, -2: 32, -3: 32}  # RFC 9053 section 7.1.1
 ENDORSEMENT = {8: {1: COSE_KEY}, 256: UEID, -70009: POINT}  # cnf: RFC 8747 section 3.2
 PLUGIN = {
     267: int, 271: VERSION, -70101: str, -70102: [(int, 32)], -70103: [32], -70104: 65, -70105: 65, -70106: [32], -70107: 32,
-    -70108: int, -70109: bool,
+    -70109: bool,
 }  # fmt: skip
 CLAIMS = {
     6: int, 10: range(8, 65), 256: UEID, 259: HWMODEL, 260: VERSION, 263: {0, 3}, 265: str, 266: {"plugin": PLUGIN},
@@ -279,7 +279,7 @@ def named(claims):
         "lineage": {"first": claims[-70007][1], "upgrades": claims[-70007][0], "head": claims[-70007][2]},
         "release_keys": release_keys and {"sha256": release_keys[1], "threshold": release_keys[0]},
         "tenant": plugin[-70101], "policy": policy and {"version": policy[0], "sha256": policy[1]}, "officers": plugin[-70103],
-        "boot_count": plugin[267], "store_head": plugin[-70107], "store_sequence": plugin[-70108],
+        "boot_count": plugin[267], "store_head": plugin[-70107],
         "statement_key": plugin[-70104], "sealing_key": plugin[-70105], "log_key": plugin[-70106],
     }  # fmt: skip
 

@@ -31,7 +31,6 @@ pub(crate) fn claims() -> Claims {
             sealing_key: [7; 65],
             log_key: Some([8; 32]),
             store_head: [9; 32],
-            store_sequence: 77,
             clock_sure: true,
         },
     }

@@ -42,7 +42,6 @@ fn claims() -> Claims {
             sealing_key: *SigningKey::derive(&[4; 32], "seals").public_key().as_bytes(),
             log_key: Some([0x66; 32]),
             store_head: [0x77; 32],
-            store_sequence: 4711,
             clock_sure: true,
         },
     }
@@ -211,6 +210,14 @@ fn forged() -> Vec<Case> {
         claims.push(extra);
         parts.with_claims(claims).signed()
     };
+    let reserved = {
+        let parts = parts();
+        let mut claims = parts.claims();
+        let submodules = claims.iter_mut().find(|(key, _)| *key == Value::from(266)).unwrap();
+        let plugin = submodules.1.as_map_mut().unwrap()[0].1.as_map_mut().unwrap();
+        plugin.insert(plugin.len() - 1, (Value::from(-70_108), Value::from(4711)));
+        parts.with_claims(claims).signed()
+    };
     let without = {
         let parts = parts();
         let mut claims = parts.claims();
@@ -280,6 +287,7 @@ fn forged() -> Vec<Case> {
             with((Value::from(-70_999), Value::from(1))),
             Refused::Malformed,
         ),
+        case("the claim that is reserved", reserved, Refused::Malformed),
         case("a claim twice", with((Value::from(-70_109), Value::from(1))), Refused::Malformed),
         case("a claim is missing", without, Refused::Malformed),
         case("something outside the signature", unprotected, Refused::Malformed),
@@ -469,7 +477,6 @@ fn told(claims: &Claims) -> String {
         ("policy", format!("{{\"version\": {version}, \"sha256\": \"{}\"}}", hex(&policy))),
         ("officers", "null".to_owned()),
         ("boot_count", plugin.boot_count.to_string()),
-        ("store_sequence", plugin.store_sequence.to_string()),
     ];
     let texts = texts.map(|(name, text)| (name, format!("\"{text}\"")));
     let lines: Vec<_> =

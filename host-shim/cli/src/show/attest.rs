@@ -72,7 +72,6 @@ pub(crate) struct AttestationShown {
     officers: Option<String>,
     boot_count: u64,
     store_head: String,
-    store_sequence: u64,
     statement_key: String,
     sealing_key: String,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -145,7 +144,6 @@ impl AttestationShown {
             officers: plugin.officers.map(|officers| hex(&officers)),
             boot_count: plugin.boot_count,
             store_head: hex(&plugin.store_head),
-            store_sequence: plugin.store_sequence,
             statement_key: hex(&plugin.statement_key),
             sealing_key: hex(&plugin.sealing_key),
             log_key: plugin.log_key.map(|key| hex(&key)),
@@ -193,7 +191,7 @@ impl AttestationShown {
         }
         line(out, "Officers", self.officers.as_deref().unwrap_or("none"));
         line(out, "Starts", &self.boot_count.to_string());
-        line(out, "Store", &format!("{} entries, head {}", self.store_sequence, self.store_head));
+        line(out, "Store head", &self.store_head);
         line(out, "Receipt key", &self.statement_key);
         line(out, "Sealing key", &self.sealing_key);
         if let Some(key) = &self.log_key {
