@@ -274,21 +274,17 @@ impl Supervisor<'_> {
     fn watch(&mut self, life: &Life) -> Result<End, HsmError> {
         let mut ready_since: Option<Instant> = None;
         loop {
-            let notice = match ready_since {
-                Some(_) => self.inbox.recv().ok(),
-                None => match hear(self.inbox, || life.relay.silent_for()) {
-                    Ok(notice) => notice,
-                    Err(Silent) => {
-                        log::say(
-                            log::Event::PluginGone,
-                            format_args!(
-                                "the plugin is gone: it said nothing for {} s and was not ready",
-                                SILENCE_MAX.as_secs()
-                            ),
-                        );
-                        return Ok(self.ends(PluginEnd::Gone, End::Died(None)));
-                    }
-                },
+            let notice = if ready_since.is_some() {
+                self.inbox.recv().ok()
+            } else if let Ok(notice) = hear(self.inbox, || life.relay.silent_for()) {
+                notice
+            } else {
+                let silent = SILENCE_MAX.as_secs();
+                log::say(
+                    log::Event::PluginGone,
+                    format_args!("the plugin is gone: it said nothing for {silent} s and was not ready"),
+                );
+                return Ok(self.ends(PluginEnd::Gone, End::Died(None)));
             };
             match notice {
                 None | Some(Notice::Stop) => return Ok(self.ends(PluginEnd::Stopped, End::Stopped)),
@@ -478,7 +474,7 @@ mod tests {
             if looks.get() == 3 {
                 notices.send(Notice::Stop).expect("the inbox is there");
             }
-            SILENCE_MAX - Duration::from_millis(1)
+            SILENCE_MAX.saturating_sub(Duration::from_millis(1))
         };
         assert!(matches!(hear(&inbox, silent_for), Ok(Some(Notice::Stop))));
         assert_eq!(looks.get(), 3);
