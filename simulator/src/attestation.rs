@@ -85,7 +85,6 @@ fn of_plugin(said: hal::PluginClaims) -> PluginClaims {
         sealing_key: said.sealing_key.into_array(),
         log_key: Some(said.log_key.into_array()),
         store_head: said.store_head.into_array(),
-        store_sequence: said.store_sequence,
         clock_sure: said.clock_sure,
     }
 }

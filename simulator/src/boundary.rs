@@ -4,8 +4,9 @@ use crate::fuses::{self, Fuses};
 use crate::home::Home;
 use crate::image::SealedImage;
 use crate::sandbox::verify::{self, Found};
-use crate::sandbox::{self, Launched, Layer, Layers};
-use crate::vm::{self, Acceleration, Platform};
+use crate::sandbox::{self, Launched, Layer, Layers, MissingLayer};
+use crate::vm::qemu::{self, Acceleration};
+use crate::vm::{self, Platform};
 use crate::{HsmError, log};
 
 /// A boundary that is ready to take the plugin.
@@ -13,8 +14,8 @@ use crate::{HsmError, log};
 pub enum Boundary {
     /// A process in these layers.
     Process(Layers),
-    /// A machine that starts with this.
-    Machine(Platform, Acceleration),
+    /// A machine that starts with this, and its plugin in these layers.
+    Machine(Platform, Acceleration, Layers),
 }
 
 /// What holds around the plugin, for status and attestations.
@@ -37,11 +38,13 @@ impl Boundary {
         acceleration: Acceleration,
     ) -> Result<Self, HsmError> {
         let fuses::Boundary::Machine(pinned) = fuses.boundary else {
-            return Ok(Self::Process(available_layers(weak_sandbox)?));
+            let layers = available(&Layer::ALL, sandbox::probe()?, weak_sandbox)?;
+            return Ok(Self::Process(layers));
         };
         let platform = Platform::load(&home.ceremony())?;
         if *platform.measurement() == pinned {
-            return Ok(Self::Machine(platform, acceleration));
+            let layers = available(&vm::LAYERS, qemu::probe()?, weak_sandbox)?;
+            return Ok(Self::Machine(platform, acceleration, layers));
         }
         Err(HsmError::Home(
             "the kernel or the first root of the virtual machine is not the one that the HSM was initialised with; put it back".into(),
@@ -52,12 +55,14 @@ impl Boundary {
     pub fn launch(&self, image: &SealedImage) -> Result<Launched, HsmError> {
         match self {
             Self::Process(layers) => sandbox::launch(image, layers),
-            Self::Machine(platform, acceleration) => vm::launch(image, platform, *acceleration),
+            Self::Machine(platform, acceleration, layers) => {
+                qemu::launch(image, platform, *acceleration, layers)
+            }
         }
     }
 
-    /// Asks the kernel whether the plugin is there, in its layers. Into a machine nobody can look from outside: what starts the plugin
-    /// there gives everything up before it does, or stops.
+    /// Asks the kernel whether the plugin is there, in its layers. Into a machine nobody can look from outside: what runs there beside the
+    /// plugin asks its own kernel before it passes a word on, or stops the machine. What is outside was checked at the launch.
     pub fn verify(&self, child_pid: u32) -> Result<Found, HsmError> {
         match self {
             Self::Process(layers) => verify::verify(child_pid, layers),
@@ -65,22 +70,27 @@ impl Boundary {
         }
     }
 
+    /// The platform measurement of a machine.
+    pub fn platform(&self) -> Option<&[u8; 48]> {
+        match self {
+            Self::Process(_) => None,
+            Self::Machine(platform, ..) => Some(platform.measurement()),
+        }
+    }
+
     /// What holds around the plugin.
     pub fn in_force(&self) -> InForce {
         let words = |layers: &[Layer]| layers.iter().map(ToString::to_string).collect();
-        match self {
-            Self::Process(layers) => InForce {
-                boundary: "process",
-                layers: words(layers.present()),
-                missing: layers.missing_words(),
-            },
-            Self::Machine(..) => InForce { boundary: "vm", layers: words(&vm::LAYERS), missing: Vec::new() },
-        }
+        let (boundary, all, layers) = match self {
+            Self::Process(layers) => ("process", Layer::ALL.as_slice(), layers),
+            Self::Machine(_, _, layers) => ("vm", vm::LAYERS.as_slice(), layers),
+        };
+        InForce { boundary, layers: words(layers.present()), missing: layers.missing_words(all) }
     }
 }
 
-fn available_layers(weak_sandbox: bool) -> Result<Layers, HsmError> {
-    let missing = sandbox::probe()?;
+/// Of all layers, those that are not missing; with one missing, only an operator who said so goes on.
+fn available(all: &[Layer], missing: Vec<MissingLayer>, weak_sandbox: bool) -> Result<Layers, HsmError> {
     for layer in &missing {
         log::say_with(
             log::Event::LayerMissing,
@@ -91,9 +101,23 @@ fn available_layers(weak_sandbox: bool) -> Result<Layers, HsmError> {
     if !missing.is_empty() && !weak_sandbox {
         return Err(HsmError::SandboxIncomplete(missing));
     }
-    let present: Vec<Layer> = Layer::ALL
-        .into_iter()
-        .filter(|layer| missing.iter().all(|missing| missing.layer != *layer))
-        .collect();
+    let present: Vec<Layer> =
+        all.iter().copied().filter(|layer| missing.iter().all(|missing| missing.layer != *layer)).collect();
     Ok(Layers::of(&present))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn i7_a_machine_whose_memory_may_swap_is_refused_or_named() {
+        let missing = || vec![MissingLayer { layer: Layer::MemoryLock, why: "raise the limit".to_owned() }];
+        let refused = available(&vm::LAYERS, missing(), false).unwrap_err();
+        assert_eq!((refused.word(), refused.exit_code()), ("sandbox-incomplete", 5));
+        assert!(refused.to_string().contains("missing memory-lock: raise the limit"), "{refused}");
+        let weak = available(&vm::LAYERS, missing(), true).unwrap();
+        assert_eq!(weak.missing_words(&vm::LAYERS), ["memory-lock"]);
+        assert!(!weak.has(Layer::MemoryLock) && weak.has(Layer::Seccomp));
+    }
 }

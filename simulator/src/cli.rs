@@ -9,7 +9,8 @@ use crate::observe::{Address, Ratio, Target, Wanted};
 use crate::sandbox::{self, Layer, Layers, stages};
 use crate::supervisor::{self, RunPlan};
 use crate::trust::{self, Plan, Upgraded};
-use crate::vm::{self, Acceleration};
+use crate::vm;
+use crate::vm::qemu::{self, Acceleration};
 use crate::{HsmError, hardening, log};
 use anyhow::Result;
 use clap::error::ErrorKind;
@@ -68,6 +69,15 @@ enum Command {
         #[arg(long, value_name = "FILE")]
         out: PathBuf,
     },
+    /// Measure the kernel and the first root of a virtual machine: the platform, as an HSM with them attests it
+    VmPlatform {
+        /// The kernel
+        #[arg(long, value_name = "FILE")]
+        vm_kernel: PathBuf,
+        /// The first root, made by `vm-root`
+        #[arg(long, value_name = "FILE")]
+        vm_root: PathBuf,
+    },
     /// Say which layers of the sandbox this machine has
     Sandbox,
     #[command(hide = true)]
@@ -76,6 +86,15 @@ enum Command {
     Confine(StageArguments),
     #[command(hide = true)]
     Probe { layer: Layer },
+    #[command(hide = true)]
+    ProbeMachine,
+    #[command(hide = true)]
+    Machine {
+        #[arg(long)]
+        firmware: u32,
+        #[arg(last = true)]
+        qemu: Vec<String>,
+    },
 }
 
 #[derive(Debug, clap::Args)]
@@ -324,6 +343,10 @@ impl Cli {
                 std::fs::write(&out, &root).map_err(HsmError::io(format!("write {}", out.display())))?;
                 println!("{}", json!({ "root": out, "sha384": HEXLOWER.encode(&Sha384::digest(&root)) }));
             }
+            Command::VmPlatform { vm_kernel: kernel, vm_root: root } => {
+                let platform = vm::measure_files(&MachineFiles { kernel, root })?;
+                println!("{}", json!({ "platform": HEXLOWER.encode(&platform) }));
+            }
             Command::Sandbox => return Ok(print_layers(&sandbox::probe()?)),
             Command::Launch(stage) => return Ok(stages::launch(&Layers::of(&stage.layers))?.into()),
             Command::Confine(stage) => {
@@ -334,6 +357,8 @@ impl Cli {
                 match stages::confine(&layers, root)? {}
             }
             Command::Probe { layer } => stages::probe(layer)?,
+            Command::ProbeMachine => qemu::try_to_lock()?,
+            Command::Machine { firmware, qemu } => match qemu::become_qemu(firmware, &qemu)? {},
         }
         Ok(ExitCode::SUCCESS)
     }
@@ -352,7 +377,7 @@ fn init(arguments: &InitArguments) -> Result<(), HsmError> {
     let plan = arguments.plan()?;
     plan.trust(image.release().measurement)?.admit(&image, &arguments.image)?;
     let policy = arguments.policy.as_deref().map(read_document).transpose()?;
-    let Initialised { hsm_id, root_fingerprint, api_keys } = home.initialise(&Initialisation {
+    let Initialised { hsm_id, root_fingerprint, platform, api_keys } = home.initialise(&Initialisation {
         first: image.release(),
         plan,
         keystore,
@@ -366,11 +391,12 @@ fn init(arguments: &InitArguments) -> Result<(), HsmError> {
         api_keys.iter().map(|(name, key)| (name.to_string(), key.expose().into())).collect();
     let Release { measurement, version, channel } = image.release();
     let (hsm_id, root_fingerprint) = (HEXLOWER.encode(&hsm_id), HEXLOWER.encode(&root_fingerprint));
-    println!(
-        "{}",
-        json!({ "hsm_id": hsm_id, "measurement": measurement, "version": version, "channel": channel,
-            "root_fingerprint": root_fingerprint, "api_keys": api_keys })
-    );
+    let mut told = json!({ "hsm_id": hsm_id, "measurement": measurement, "version": version, "channel": channel,
+        "root_fingerprint": root_fingerprint, "api_keys": api_keys });
+    if let Some(platform) = platform {
+        told["platform"] = HEXLOWER.encode(&platform).into();
+    }
+    println!("{told}");
     Ok(())
 }
 

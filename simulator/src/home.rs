@@ -68,6 +68,8 @@ pub struct Initialised {
     pub hsm_id: [u8; 16],
     /// SHA-256 of the root's public key: what users' devices pin.
     pub root_fingerprint: [u8; 32],
+    /// The virtual machine's kernel and first root, measured; `None`: a process.
+    pub platform: Option<[u8; 48]>,
     /// Each tenant's API key. They are kept nowhere.
     pub api_keys: Vec<(TenantName, ApiKey)>,
 }
@@ -175,20 +177,21 @@ impl Home {
         if let Some(keys) = plan.plan.keys() {
             durable::create_file(&self.release_keys(), keys)?;
         }
-        let boundary = match &plan.machine {
-            None => Boundary::Process,
+        let platform = match &plan.machine {
+            None => None,
             Some(files) => {
                 Platform::install(&self.ceremony(), files)?;
-                Boundary::Machine(*Platform::load(&self.ceremony())?.measurement())
+                Some(*Platform::load(&self.ceremony())?.measurement())
             }
         };
+        let boundary = platform.map_or(Boundary::Process, Boundary::Machine);
         let (purpose, first) = (plan.plan.purpose(), plan.first.measurement);
         let fuses = Fuses::generate(plan.clock, plan.keystore, purpose, first, boundary)
             .map_err(HsmError::io("make the device secret"))?;
         lineage::create(&self.nvram_lineage(), &fuses, &plan.first)?;
         fuses.burn(&self.fuses())?;
         let root_fingerprint = fuses.root().public_key().fingerprint();
-        Ok(Initialised { hsm_id: fuses.hsm_id, root_fingerprint, api_keys })
+        Ok(Initialised { hsm_id: fuses.hsm_id, root_fingerprint, platform, api_keys })
     }
 
     fn create_root(&self) -> Result<(), HsmError> {

@@ -436,7 +436,6 @@ mod tests {
             sealing_key: ByteArray::new([2; 65]),
             log_key: ByteArray::new([4; 32]),
             store_head: ByteArray::new([3; 32]),
-            store_sequence: 5,
             clock_sure: false,
         }
     }

@@ -19,6 +19,7 @@ use std::collections::{HashMap, VecDeque};
 use std::io::{self, Read};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 use zeroize::Zeroize;
 
 /// The most calls that wait for a worker. The plugin bounds its own; beyond this it is out of order.
@@ -39,6 +40,7 @@ pub struct Relay {
     link: PluginLink,
     waiting: Mutex<Waiting>,
     observer: Arc<Observer>,
+    heard: Mutex<Instant>,
 }
 
 /// Why a request was not handed to the plugin. Gives it back where it can be answered.
@@ -71,7 +73,13 @@ const SHARED_TRACES_MAX: usize = 16;
 impl Relay {
     /// A relay to the plugin at the other end of `link`.
     pub fn new(link: PluginLink, observer: &Arc<Observer>) -> Arc<Self> {
-        Arc::new(Self { link, waiting: Mutex::default(), observer: Arc::clone(observer) })
+        let (waiting, heard) = (Mutex::default(), Mutex::new(Instant::now()));
+        Arc::new(Self { link, waiting, observer: Arc::clone(observer), heard })
+    }
+
+    /// How long the plugin has said nothing at all.
+    pub fn silent_for(&self) -> Duration {
+        self.heard.lock().unwrap_or_else(PoisonError::into_inner).elapsed()
     }
 
     /// The way to the plugin.
@@ -439,6 +447,7 @@ impl Crew {
             return Err("it closed its socket".into());
         }
         reading.filled += read;
+        *self.relay.heard.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
         self.take_frames(reading).map_err(str::to_owned)
     }
 

@@ -14,11 +14,12 @@ use crate::relay::{self, Crew, Relay, SMALL_STACK_BYTES, Said, Switchboard};
 use crate::sandbox::Launched;
 use crate::sandbox::verify::Found;
 use crate::trust::Trust;
-use crate::vm::Acceleration;
+use crate::vm::qemu::Acceleration;
 use crate::{HsmError, control, hardening, log};
 use countersign_release::{Channel, Measurement, Release, Version};
 use countersign_wire::client::ClockMode;
 use countersign_wire::hal::{Event, halt_word};
+use data_encoding::HEXLOWER;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use serde::Serialize;
@@ -46,6 +47,10 @@ const GOOD_TIME: Duration = Duration::from_secs(10);
 
 /// How long a plugin whose socket is gone may take to end by itself.
 const END_TIME: Duration = Duration::from_secs(1);
+
+/// A plugin that says nothing for this long before it is ready is ended. An interpreted machine on a busy host may take a minute; one
+/// with a large store asks for it piece by piece.
+const SILENCE_MAX: Duration = Duration::from_mins(3);
 
 /// How often a plugin that was never ready is started before the HSM gives up.
 const FIRST_STARTS: u32 = 3;
@@ -83,6 +88,9 @@ struct Serving<'a> {
     measurement: Measurement,
     version: Version,
     channel: Channel,
+    /// Measurement of a virtual machine's kernel and first root.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    platform: Option<String>,
     /// Where metrics are served, if the operator wants them.
     #[serde(skip_serializing_if = "Option::is_none")]
     metrics: Option<String>,
@@ -229,10 +237,14 @@ impl Supervisor<'_> {
             }
             if !self.announced && restarts_in_a_row >= FIRST_STARTS {
                 let failed = "the plugin was started several times and was never ready";
-                return Err(HsmError::Plugin(match hardening::locked_memory_is_short() {
-                    Some(limit) => format!("{failed}; {limit}"),
-                    None => failed.into(),
-                }));
+                // A machine's memory was asked for before it was started.
+                let a_process = self.boundary.platform().is_none();
+                return Err(HsmError::Plugin(
+                    match hardening::locked_memory_is_short().filter(|_| a_process) {
+                        Some(limit) => format!("{failed}; {limit}"),
+                        None => failed.into(),
+                    },
+                ));
             }
             let wait = wait_before_restart(restarts_in_a_row);
             let millis = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
@@ -265,10 +277,22 @@ impl Supervisor<'_> {
     fn watch(&mut self, life: &Life) -> Result<End, HsmError> {
         let mut ready_since: Option<Instant> = None;
         loop {
-            match self.inbox.recv() {
-                Err(_) | Ok(Notice::Stop) => return Ok(self.ends(PluginEnd::Stopped, End::Stopped)),
-                Ok(Notice::Plugin { start, .. }) if start != self.starts => {}
-                Ok(Notice::Plugin { said: Said::Ready, .. }) => {
+            let notice = if ready_since.is_some() {
+                self.inbox.recv().ok()
+            } else if let Ok(notice) = hear(self.inbox, || life.relay.silent_for()) {
+                notice
+            } else {
+                let silent = SILENCE_MAX.as_secs();
+                log::say(
+                    log::Event::PluginGone,
+                    format_args!("the plugin is gone: it said nothing for {silent} s and was not ready"),
+                );
+                return Ok(self.ends(PluginEnd::Gone, End::Died(None)));
+            };
+            match notice {
+                None | Some(Notice::Stop) => return Ok(self.ends(PluginEnd::Stopped, End::Stopped)),
+                Some(Notice::Plugin { start, .. }) if start != self.starts => {}
+                Some(Notice::Plugin { said: Said::Ready, .. }) => {
                     if self.boundary.verify(life.child_pid())? == Found::Gone {
                         log::say(
                             log::Event::PluginGone,
@@ -280,11 +304,11 @@ impl Supervisor<'_> {
                     ready_since = Some(Instant::now());
                     self.announce();
                 }
-                Ok(Notice::Plugin { said: Said::Halt(why), .. }) if ready_since.is_none() => {
+                Some(Notice::Plugin { said: Said::Halt(why), .. }) if ready_since.is_none() => {
                     self.lookout.observer.plugin_ended(PluginEnd::Halted);
                     return Err(HsmError::StoreRefused(why));
                 }
-                Ok(Notice::Plugin { said: Said::Halt(why), .. }) => {
+                Some(Notice::Plugin { said: Said::Halt(why), .. }) => {
                     // Its replies came before, and were passed on as they came.
                     log::say_with(
                         log::Event::PluginHalted,
@@ -294,7 +318,7 @@ impl Supervisor<'_> {
                     let served = ready_since.map(|since| since.elapsed());
                     return Ok(self.ends(PluginEnd::Halted, End::Died(served)));
                 }
-                Ok(Notice::Plugin { said: Said::Gone(why), .. }) => {
+                Some(Notice::Plugin { said: Said::Gone(why), .. }) => {
                     log::say(log::Event::PluginGone, format_args!("the plugin is gone: {why}"));
                     let served = ready_since.map(|since| since.elapsed());
                     return Ok(self.ends(PluginEnd::Gone, End::Died(served)));
@@ -323,12 +347,29 @@ impl Supervisor<'_> {
                 measurement,
                 version,
                 channel,
+                platform: self.boundary.platform().map(|platform| HEXLOWER.encode(platform)),
                 metrics: self.lookout.endpoint.as_ref().map(|endpoint| endpoint.address().to_string()),
             };
             let text = serde_json::to_string(&serving).expect("Home::at checked that the paths are UTF-8");
             let mut stdout = std::io::stdout().lock();
             // Nobody may be listening, and the HSM serves all the same.
             let _ = writeln!(stdout, "{text}").and_then(|()| stdout.flush());
+        }
+    }
+}
+
+/// The plugin said nothing for too long.
+struct Silent;
+
+/// Waits for a notice, for as long as the plugin is not silent for too long. `None`: nobody is left who could send one.
+fn hear(inbox: &Receiver<Notice>, silent_for: impl Fn() -> Duration) -> Result<Option<Notice>, Silent> {
+    loop {
+        let left = SILENCE_MAX.checked_sub(silent_for()).filter(|left| !left.is_zero()).ok_or(Silent)?;
+        match inbox.recv_timeout(left) {
+            Ok(notice) => return Ok(Some(notice)),
+            Err(RecvTimeoutError::Disconnected) => return Ok(None),
+            // It may have asked for something meanwhile.
+            Err(RecvTimeoutError::Timeout) => {}
         }
     }
 }
@@ -441,5 +482,24 @@ mod tests {
         assert_eq!(waits[2], FIRST_WAIT);
         assert!(waits[1..].is_sorted());
         assert_eq!(wait_before_restart(u32::MAX), LONGEST_WAIT);
+    }
+
+    #[test]
+    fn a_plugin_that_says_nothing_before_it_is_ready_is_not_waited_for() {
+        let (notices, inbox) = channel();
+        assert!(hear(&inbox, || SILENCE_MAX).is_err());
+        // One that asks for its store goes on, however long that takes.
+        let looks = std::cell::Cell::new(0_u32);
+        let silent_for = || {
+            looks.set(looks.get() + 1);
+            if looks.get() == 3 {
+                notices.send(Notice::Stop).expect("the inbox is there");
+            }
+            SILENCE_MAX.saturating_sub(Duration::from_millis(1))
+        };
+        assert!(matches!(hear(&inbox, silent_for), Ok(Some(Notice::Stop))));
+        assert_eq!(looks.get(), 3);
+        drop(notices);
+        assert!(matches!(hear(&inbox, || Duration::ZERO), Ok(None)));
     }
 }

@@ -1,25 +1,23 @@
 //! The boundary as a virtual machine: the same image as process 1 of a minimal Linux, with one device to the outside.
 //!
 //! * [`Platform`]: the kernel and the first root that the machine starts with, sealed and measured;
-//! * [`launch`]: the machine, as QEMU runs it;
+//! * [`qemu`]: the machine's process, and what has to hold around it;
 //! * [`archive`]: the form of a first root.
 //!
 //! The machine's process 1 is the plugin, in the sandbox that it has as a process, but for the namespaces: the machine is in their
-//! place. What starts it there is `countersign-guest`.
+//! place. What starts it there, and checks that it has it, is `countersign-guest`.
 
 pub mod archive;
+pub mod qemu;
 
 use crate::home::MachineFiles;
 use crate::image::{self, SealedImage};
-use crate::sandbox::{Launched, Layer};
+use crate::sandbox::Layer;
 use crate::{HsmError, durable};
 use archive::Archive;
 use sha2::{Digest, Sha384};
 use std::fs::File;
-use std::os::fd::{AsRawFd, OwnedFd};
-use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 
 /// The modules that the one device needs, in the order in which they are loaded, below the kernel's `drivers`.
 const MODULES: [&str; 6] = [
@@ -31,39 +29,16 @@ const MODULES: [&str; 6] = [
     "char/virtio_console",
 ];
 
-/// The layers that the plugin has inside the machine, which itself stands in the place of the namespaces.
+/// The layers that the plugin has inside the machine, which itself stands in the place of the namespaces. `memory-lock` holds only if
+/// the host, too, locks the machine's memory: [`qemu::probe`] says whether it can.
 pub const LAYERS: [Layer; 4] = [Layer::Landlock, Layer::Seccomp, Layer::MemoryLock, Layer::Tsc];
 
 /// What the kernel is told: no console, an end instead of a restart after a panic, Landlock among the security modules, the
 /// processor's random numbers believed, nothing loaded later on.
 const COMMAND_LINE: &str = "quiet panic=-1 lsm=lockdown,landlock lockdown=confidentiality random.trust_cpu=on mitigations=auto ipv6.disable=1";
 
-/// Memory of the machine, in MiB: the plugin's and the kernel's.
-const MEMORY_MIB: u32 = 384;
-
-/// The hypervisor.
-const QEMU: &str = "qemu-system-x86_64";
-
 /// The largest kernel or first root, in bytes.
 const FILE_MAX_BYTES: usize = 64 * 1024 * 1024;
-
-/// Who carries out the machine's instructions.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Acceleration {
-    /// The processor itself, through KVM: as fast as a process.
-    Kvm,
-    /// QEMU, one by one: slow, and possible everywhere.
-    Interpreted,
-}
-
-impl Acceleration {
-    const fn word(self) -> &'static str {
-        match self {
-            Self::Kvm => "kvm",
-            Self::Interpreted => "tcg",
-        }
-    }
-}
 
 /// Packs a first root: the guest, and the modules of this kernel.
 pub fn pack_root(guest: &Path, drivers: &Path) -> Result<Vec<u8>, HsmError> {
@@ -83,6 +58,21 @@ fn read(path: &Path) -> Result<Vec<u8>, HsmError> {
     let bytes = image::read_at_most(path, FILE_MAX_BYTES)
         .map_err(HsmError::io(format!("read {}", path.display())))?;
     bytes.ok_or_else(|| HsmError::Home(format!("{} is too large for a virtual machine", path.display())))
+}
+
+/// The platform measurement: SHA-384 over a name, the kernel's SHA-384, the first root's, and the kernel's command line.
+pub fn measure(kernel: &[u8], root: &[u8]) -> [u8; 48] {
+    let mut measurement = Sha384::new();
+    measurement.update(b"countersign virtual machine v1\0");
+    measurement.update(Sha384::digest(kernel));
+    measurement.update(Sha384::digest(root));
+    measurement.update(COMMAND_LINE.as_bytes());
+    measurement.finalize().into()
+}
+
+/// The platform measurement that an HSM initialised with these files has.
+pub fn measure_files(files: &MachineFiles) -> Result<[u8; 48], HsmError> {
+    Ok(measure(&read(&files.kernel)?, &read(&files.root)?))
 }
 
 /// The kernel and the first root of an HSM's machine, where nobody can change them any more.
@@ -112,15 +102,11 @@ impl Platform {
         let [kernel, root] = Self::files(folder);
         let kernel = image::seal_data("countersign-kernel", &read(&kernel)?)?;
         let root = read(&root)?;
-        let mut measurement = Sha384::new();
-        measurement.update(b"countersign virtual machine v1\0");
-        measurement.update(Sha384::digest(image::read_sealed(&kernel)?));
-        measurement.update(Sha384::digest(&root));
-        measurement.update(COMMAND_LINE.as_bytes());
-        Ok(Self { kernel, root, measurement: measurement.finalize().into() })
+        let measurement = measure(&image::read_sealed(&kernel)?, &root);
+        Ok(Self { kernel, root, measurement })
     }
 
-    /// SHA-384 over a name, the kernel's SHA-384, the first root's, and the kernel's command line.
+    /// What [`measure`] said of them.
     pub fn measurement(&self) -> &[u8; 48] {
         &self.measurement
     }
@@ -133,60 +119,41 @@ impl Platform {
     }
 }
 
-/// Starts the machine with the plugin in it.
-pub fn launch(
-    image: &SealedImage,
-    platform: &Platform,
-    acceleration: Acceleration,
-) -> Result<Launched, HsmError> {
-    let failed = || HsmError::io(format!("start {QEMU} (is it installed?)"));
-    let (socket, guest_end) = UnixStream::pair().map_err(failed())?;
-    let root = platform.root_with(image)?;
-    let inherited =
-        [OwnedFd::from(guest_end), platform.kernel.try_clone().map_err(failed())?.into(), root.into()];
-    let numbers = inherited.each_ref().map(AsRawFd::as_raw_fd);
-    for fd in &inherited {
-        // The machine's process has these, and whatever else this one has open is closed when it begins.
-        rustix::io::fcntl_setfd(fd, rustix::io::FdFlags::empty()).map_err(|errno| failed()(errno.into()))?;
-    }
-    let child = Command::new(QEMU)
-        .args(arguments(numbers, acceleration))
-        .env_clear()
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn();
-    drop(inherited);
-    let mut child = child.map_err(failed())?;
-    let stderr = child.stderr.take().expect("standard error was asked to be a pipe");
-    Ok(Launched { child, socket, stderr })
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-fn arguments([messages, kernel, root]: [i32; 3], acceleration: Acceleration) -> Vec<String> {
-    let mut arguments: Vec<String> = [
-        "-nodefaults",
-        "-no-user-config",
-        "-no-reboot",
-        "-display none",
-        "-machine q35,usb=off,smbus=off,sata=off",
-        "-cpu max",
-        "-smp 1",
-        "-sandbox on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny",
-        "-device virtio-serial-pci,max_ports=3",
-        "-device virtserialport,chardev=messages,nr=1,name=countersign.messages",
-        "-device virtserialport,chardev=said,nr=2,name=countersign.said",
-        "-chardev file,id=said,path=/dev/fd/2",
-    ]
-    .iter()
-    .flat_map(|words| words.split(' '))
-    .map(str::to_owned)
-    .collect();
-    let mut add = |name: &str, value: String| arguments.extend([name.to_owned(), value]);
-    add("-accel", acceleration.word().to_owned());
-    add("-m", MEMORY_MIB.to_string());
-    add("-chardev", format!("socket,id=messages,fd={messages}"));
-    add("-kernel", format!("/dev/fd/{kernel}"));
-    add("-initrd", format!("/dev/fd/{root}"));
-    add("-append", COMMAND_LINE.to_owned());
-    arguments
+    #[test]
+    fn a_third_party_computes_the_platform_that_an_hsm_has() {
+        let folder = tempfile::tempdir().unwrap();
+        let [kernel, root] = ["kernel", "root"].map(|name| folder.path().join(name));
+        std::fs::write(&kernel, "a kernel").unwrap();
+        std::fs::write(&root, "a first root").unwrap();
+        let files = MachineFiles { kernel: kernel.clone(), root: root.clone() };
+        let home = folder.path().join("home");
+        std::fs::create_dir(&home).unwrap();
+        Platform::install(&home, &files).unwrap();
+        let platform = measure_files(&files).unwrap();
+        assert_eq!(Platform::load(&home).unwrap().measurement(), &platform);
+        // As `sha384sum` and the documentation have it.
+        let by_hand = [
+            b"countersign virtual machine v1\0".as_slice(),
+            &Sha384::digest(b"a kernel"),
+            &Sha384::digest(b"a first root"),
+            COMMAND_LINE.as_bytes(),
+        ];
+        assert_eq!(platform.as_slice(), Sha384::digest(by_hand.concat()).as_slice());
+        for changed in [&kernel, &root] {
+            let before = std::fs::read(changed).unwrap();
+            std::fs::write(changed, "another").unwrap();
+            assert_ne!(measure_files(&files).unwrap(), platform);
+            std::fs::write(changed, before).unwrap();
+        }
+    }
+
+    #[test]
+    fn the_documentation_has_the_kernels_command_line() {
+        let text = include_str!("../../docs/release.md");
+        assert!(text.contains(COMMAND_LINE));
+    }
 }

@@ -40,7 +40,10 @@ fn path(path: &Path) -> &str {
 
 fn verify(hsm: &Hsm, file: &Path, more: &[&str]) -> Ended {
     let root = &hsm.initialised.root_fingerprint;
-    run(hsm, &[&["attest", "verify", "--root", root, path(file)], more].concat())
+    // Of an HSM in a virtual machine, what `init` said of it.
+    let platform = hsm.initialised.platform.as_deref().map(|platform| ["--platform", platform]);
+    let platform = platform.as_ref().map_or(&[][..], |both| both.as_slice());
+    run(hsm, &[&["attest", "verify", "--root", root, path(file)], platform, more].concat())
 }
 
 fn verifier() -> PathBuf {
@@ -145,7 +148,7 @@ fn an_attestation_names_the_policy_and_the_state(keystore: Keystore) {
     assert!(after["policy"]["version"].as_u64() >= Some(1), "{after}");
     let number = |shown: &Value, name: &str| shown[name].as_u64().expect("a number");
     assert!(number(&after, "boot_count") > number(&before, "boot_count"));
-    assert!(number(&after, "store_sequence") > number(&before, "store_sequence"));
+    assert_eq!(after.get("store_sequence"), None, "how much all tenants do is no tenant's business");
     assert_ne!(after["store_head"], before["store_head"]);
     assert_eq!(after["attestation_key"], before["attestation_key"]);
 }

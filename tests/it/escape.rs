@@ -3,13 +3,14 @@
 //! Each attempt is made twice: inside, where it must end as the table says, and outside, where it must succeed, since an
 //! attempt that nothing could stand in the way of would show nothing.
 
+use countersign_tests::hsm::in_a_machine;
 use countersign_tests::{Hsm, Keystore, artefacts};
 use countersign_wire::frame;
 use std::collections::BTreeSet;
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How an attempt ends inside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,6 +91,24 @@ const ATTEMPTS: &[(&str, Ends)] = &[
 const MAY_BE_MISSING_OUTSIDE: [&str; 6] =
     ["io-ring", "kernel-program", "page-faults", "keyring", "performance-counters", "old-calls"];
 
+/// What is tried in a virtual machine, too: of each kind one, since each that ends the plugin takes the start of a machine.
+const IN_A_MACHINE: [&str; 14] = [
+    "open-read",
+    "open-first-process",
+    "open-new-call",
+    "socket-unix",
+    "trace",
+    "execute",
+    "execute-as-allowed-once",
+    "fork",
+    "map-code",
+    "written-becomes-code",
+    "write-other-memory",
+    "unlock-memory",
+    "allow-dumps-and-readers",
+    "time-stamp-counter",
+];
+
 /// Exit code of `launch` when the plugin was ended by this signal.
 fn exit_status(signal: i32) -> String {
     format!("the plugin's process ended with exit status: {}", 128 + signal)
@@ -108,6 +127,10 @@ fn ask(hsm: &Hsm, attempt: &str) -> Option<String> {
     answer.resize(usize::try_from(u32::from_be_bytes(header)).ok()?, 0);
     stream.read_exact(&mut answer).ok()?;
     String::from_utf8(answer).ok()
+}
+
+fn refused(answer: Option<&str>, errno: i32) -> bool {
+    answer == Some(format!("error {errno}").as_str())
 }
 
 /// What came of one attempt: the plugin's answer, and how the firmware says that its process ended.
@@ -136,9 +159,49 @@ fn i12_what_an_image_tries_from_inside_its_sandbox_fails() {
             Ends::Killed => by(31),
             Ends::Faulted => by(11),
             Ends::KilledOrFaulted => by(31) || by(11),
-            Ends::Refused(errno) => answer.as_deref() == Some(format!("error {errno}").as_str()),
+            Ends::Refused(errno) => refused(answer.as_deref(), *errno),
         };
         assert!(as_expected, "{attempt}: {answer:?}, {ended:?} instead of {ends:?}");
+    }
+}
+
+#[test]
+fn i12_what_an_image_tries_as_process_1_of_a_virtual_machine_fails() {
+    let machine = in_a_machine();
+    let options: Vec<_> =
+        std::iter::once("--development").chain(machine.iter().map(String::as_str)).collect();
+    let mut hsm = Hsm::init_for(Keystore::Embedded, &artefacts::hostile_image(), &options).expect("an HSM");
+    hsm.run();
+    for attempt in IN_A_MACHINE {
+        let (_, ends) = ATTEMPTS.iter().find(|(name, _)| *name == attempt).expect("it is in the table");
+        let (ready_before, said_before) = (times_ready(&hsm), hsm.log().len());
+        let answer = ask(&hsm, attempt);
+        if let Ends::Refused(errno) = ends {
+            assert!(refused(answer.as_deref(), *errno), "{attempt}: {answer:?} instead of {ends:?}");
+            continue;
+        }
+        // A kernel whose process 1 is ended panics, and its machine ends at once, without a word from inside.
+        wait_for_the_next(&hsm, ready_before);
+        let said = hsm.log().split_off(said_before);
+        let ended = said.lines().find(|line| line.contains("the plugin's process ended")).unwrap_or_default();
+        assert_eq!(answer, None, "{attempt}: {said}");
+        assert!(
+            ended.ends_with("exit status: 0") && !said.contains("the plugin's socket ended"),
+            "{attempt}: {said}"
+        );
+    }
+    assert_eq!(ask(&hsm, "list-folder").as_deref(), Some("error 13"), "and it goes on");
+}
+
+fn times_ready(hsm: &Hsm) -> usize {
+    hsm.log().matches("the plugin is ready").count()
+}
+
+fn wait_for_the_next(hsm: &Hsm, ready_before: usize) {
+    let started = Instant::now();
+    while times_ready(hsm) == ready_before {
+        assert!(started.elapsed() < Duration::from_mins(1), "no other machine was started: {}", hsm.log());
+        std::thread::sleep(Duration::from_millis(20));
     }
 }
 

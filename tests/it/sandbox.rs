@@ -83,8 +83,12 @@ fn the_plugin_reaches_nothing_but_its_socket(keystore: Keystore) {
 fn the_plugin_never_outlives_its_firmware(keystore: Keystore) {
     let mut hsm = Hsm::start(keystore);
     let alice = hsm.user("alice", &[Digest]);
-    for _ in 0..3 {
+    for stopped in [false, true, true] {
         let plugin = hsm.plugin_pid();
+        if stopped {
+            // It cannot even notice that its socket ends.
+            countersign_tests::hsm::signal(plugin, Signal::SIGSTOP);
+        }
         // Waits until the plugin is gone, and fails if it stays.
         hsm.kill_firmware_alone();
         assert!(!processes::is_running(plugin));

@@ -3,18 +3,19 @@
 use countersign_tests::cli::run;
 use countersign_tests::hsm::in_a_machine;
 use countersign_tests::metrics::{self, ON_A_FREE_PORT};
-use countersign_tests::processes::{descendants, limit};
+use countersign_tests::processes;
 use countersign_tests::{Hsm, Keystore, artefacts, on_both_keystores, on_embedded};
 use countersign_wire::client::Mechanism::Digest;
 use countersign_wire::client::Payload;
-use serde_json::json;
+use serde_json::{Value, json};
 use std::fs;
+use std::process::Command;
 
 on_both_keystores!(an_hsm_in_a_machine_signs_attests_it_and_comes_back);
 on_embedded!(
+    i7_a_machines_memory_stays_out_of_swap_and_dumps,
     i12_another_kernel_or_first_root_is_refused,
     metrics_tell_of_a_machine_what_it_has_and_no_more,
-    i7_the_machines_process_dumps_no_memory,
 );
 
 fn digest() -> Payload {
@@ -26,6 +27,16 @@ fn in_machine(keystore: Keystore) -> Hsm {
     let options: Vec<&str> =
         std::iter::once("--development").chain(machine.iter().map(String::as_str)).collect();
     Hsm::init_for(keystore, &artefacts::image(), &options).expect("an HSM")
+}
+
+/// What whoever has the kernel and the first root computes, without any HSM.
+fn platform_by_hand() -> String {
+    let [kernel, root] = artefacts::machine();
+    let mut measure = Command::new(artefacts::hsm());
+    measure.args(["vm-platform", "--vm-kernel"]).arg(kernel).arg("--vm-root").arg(root);
+    let output = measure.output().expect("countersign-hsm can be started");
+    let told: Value = serde_json::from_slice(&output.stdout).expect("one line of JSON");
+    told["platform"].as_str().expect("a measurement").to_owned()
 }
 
 fn an_hsm_in_a_machine_signs_attests_it_and_comes_back(keystore: Keystore) {
@@ -44,12 +55,24 @@ fn an_hsm_in_a_machine_signs_attests_it_and_comes_back(keystore: Keystore) {
         for weakness in allowed {
             verify.extend(["--allow", weakness]);
         }
-        run(hsm, &verify).done()
+        let refused = |more: &[&str], word: &str| {
+            let ended = run(hsm, &[verify.as_slice(), more].concat());
+            assert_eq!((ended.code, &ended.json["refused"]), (3, &json!(word)), "{}", ended.stdout);
+        };
+        refused(&[], "platform-unchecked");
+        refused(&["--platform", &"00".repeat(48), "--allow", "platform-unchecked"], "unexpected-platform");
+        let platform = platform_by_hand();
+        run(hsm, &[verify.as_slice(), &["--platform", &platform]].concat()).done()
     };
     let first = attest(&hsm, "first.eat");
     assert_eq!(first["boundary"], "vm");
     assert_eq!(first["sandbox_layers"], json!(["landlock", "seccomp", "memory-lock", "tsc"]));
-    assert_eq!(first["platform"].as_str().map(str::len), Some(96));
+    let platform = platform_by_hand();
+    assert_eq!((&first["platform"], &first["platform_expected"]), (&json!(platform), &json!(true)));
+    assert_eq!(
+        (&hsm.initialised.platform, &hsm.ready().platform),
+        (&Some(platform.clone()), &Some(platform))
+    );
     assert!(hsm.sign(&alice, digest(), &alice.phone.code(now)).is_err(), "the code is used");
     hsm.kill_and_run();
     assert!(
@@ -59,6 +82,22 @@ fn an_hsm_in_a_machine_signs_attests_it_and_comes_back(keystore: Keystore) {
     let now = hsm.advance(30);
     hsm.sign(&alice, digest(), &alice.phone.code(now)).expect("a signature");
     assert_eq!(attest(&hsm, "second.eat")["platform"], first["platform"]);
+}
+
+fn i7_a_machines_memory_stays_out_of_swap_and_dumps(keystore: Keystore) {
+    let mut hsm = in_machine(keystore);
+    hsm.run();
+    let qemu = hsm.plugin_pid();
+    let [locked, data, stack, swapped] =
+        ["VmLck", "VmData", "VmStk", "VmSwap"].map(|name| processes::status_number(qemu, name));
+    // The machine has 384 MiB, and QEMU its own: all of it may pass secrets on.
+    assert!(locked >= data + stack && data >= 384 * 1024, "{locked} of {data} and {stack} KiB");
+    assert_eq!(swapped, 0);
+    assert_eq!(processes::limit(qemu, "Max core file size"), ("0".to_owned(), "0".to_owned()));
+    let dumped = fs::read_to_string(format!("/proc/{qemu}/coredump_filter")).expect("Linux has it");
+    assert_eq!(u32::from_str_radix(dumped.trim(), 16).ok(), Some(0), "nothing of it is written into a dump");
+    assert_eq!(processes::status_number(qemu, "Seccomp"), 2, "its own filter");
+    assert_eq!(hsm.status().missing_sandbox_layers, Vec::<String>::new());
 }
 
 fn i12_another_kernel_or_first_root_is_refused(keystore: Keystore) {
@@ -99,14 +138,4 @@ fn metrics_tell_of_a_machine_what_it_has_and_no_more(keystore: Keystore) {
     };
     assert!(memory("resident") > Some(16e6), "{text}");
     assert_eq!(memory("swapped"), Some(0.0));
-}
-
-fn i7_the_machines_process_dumps_no_memory(keystore: Keystore) {
-    let mut hsm = in_machine(keystore);
-    hsm.run();
-    let started = descendants(hsm.ready().pid);
-    assert!(!started.is_empty(), "QEMU runs");
-    for pid in started {
-        assert_eq!(limit(pid, "Max core file size"), ("0".to_owned(), "0".to_owned()), "process {pid}");
-    }
 }

@@ -23,6 +23,7 @@ WEAKNESSES = {
     "weak-sandbox": lambda said: said["missing_sandbox_layers"] != [],
     "clock-in-doubt": lambda said: not said["clock_sure"],
     "no-policy": lambda said: said["policy"] is None,
+    "platform-unchecked": lambda said: not said["platform_expected"] and (said["boundary"] == "vm" or said["platform"] is not None),
 }
 
 
@@ -205,7 +206,7 @@ COSE_KEY = {1: {2}, -1: {1}, -2: 32, -3: 32}  # RFC 9053 section 7.1.1
 ENDORSEMENT = {8: {1: COSE_KEY}, 256: UEID, -70009: POINT}  # cnf: RFC 8747 section 3.2
 PLUGIN = {
     267: int, 271: VERSION, -70101: str, -70102: [(int, 32)], -70103: [32], -70104: 65, -70105: 65, -70106: [32], -70107: 32,
-    -70108: int, -70109: bool,
+    -70109: bool,
 }  # fmt: skip
 CLAIMS = {
     6: int, 10: range(8, 65), 256: UEID, 259: HWMODEL, 260: VERSION, 263: {0, 3}, 265: str, 266: {"plugin": PLUGIN},
@@ -278,12 +279,12 @@ def named(claims):
         "lineage": {"first": claims[-70007][1], "upgrades": claims[-70007][0], "head": claims[-70007][2]},
         "release_keys": release_keys and {"sha256": release_keys[1], "threshold": release_keys[0]},
         "tenant": plugin[-70101], "policy": policy and {"version": policy[0], "sha256": policy[1]}, "officers": plugin[-70103],
-        "boot_count": plugin[267], "store_head": plugin[-70107], "store_sequence": plugin[-70108],
+        "boot_count": plugin[267], "store_head": plugin[-70107],
         "statement_key": plugin[-70104], "sealing_key": plugin[-70105], "log_key": plugin[-70106],
     }  # fmt: skip
 
 
-def verify(attestation, root, nonce, measurements, hsm_id, allow):
+def verify(attestation, root, nonce, measurements, platforms, hsm_id, allow):
     """The claims of an attestation by readable names; raises Refused. None and empty lists: nothing is expected."""
     claims = authentic_claims(attestation, root)
     said = named(claims)
@@ -293,8 +294,10 @@ def verify(attestation, root, nonce, measurements, hsm_id, allow):
         raise Refused("unexpected-hsm")
     if measurements and said["measurement"] not in measurements:
         raise Refused("unexpected-measurement")
+    if platforms and said["platform"] not in platforms:
+        raise Refused("unexpected-platform")
     for word, applies in WEAKNESSES.items():
-        if applies(said) and word not in allow:
+        if applies(said | {"platform_expected": bool(platforms)}) and word not in allow:
             raise Refused(word)
     return said
 
@@ -308,10 +311,11 @@ def run_vectors(file):
     for vector in document["vectors"]:
         attestation = bytes.fromhex(vector["attestation"])
         nonce, hsm_id = (bytes.fromhex(vector[key]) if vector[key] else None for key in ("nonce", "hsm_id"))
-        measurements = [bytes.fromhex(each) for each in vector["measurements"]]
+        measurements, platforms = ([bytes.fromhex(each) for each in vector[key]] for key in ("measurements", "platforms"))
         word, said = None, {}
         try:
-            said = verify(attestation, bytes.fromhex(document["root"]), nonce, measurements, hsm_id, vector["allow"])
+            root = bytes.fromhex(document["root"])
+            said = verify(attestation, root, nonce, measurements, platforms, hsm_id, vector["allow"])
         except Refused as refusal:
             word = refusal.word
         if not word and "claims" in vector and json.loads(json.dumps(said, default=bytes.hex)) != vector["claims"]:
@@ -331,7 +335,8 @@ def main():
     parser.add_argument("--vectors", type=argparse.FileType("rb"), metavar="FILE", help="run these test vectors instead")
     for name in ("--root", "--nonce", "--hsm-id"):
         parser.add_argument(name, type=bytes.fromhex, metavar="HEX")
-    parser.add_argument("--measurement", type=bytes.fromhex, metavar="HEX", action="append", default=[])
+    for name in ("--measurement", "--platform"):
+        parser.add_argument(name, type=bytes.fromhex, metavar="HEX", action="append", default=[])
     parser.add_argument("--allow", choices=WEAKNESSES, metavar="WORD", action="append", default=[])
     parser.add_argument("file", nargs="?", type=argparse.FileType("rb"), metavar="FILE", help="the attestation; -: standard input")
     given = parser.parse_args()
@@ -341,7 +346,7 @@ def main():
         parser.error("--root and FILE are needed, or --vectors")
     attestation = given.file.read(MOST_BYTES + 1)
     try:
-        claims = verify(attestation, given.root, given.nonce, given.measurement, given.hsm_id, given.allow)
+        claims = verify(attestation, given.root, given.nonce, given.measurement, given.platform, given.hsm_id, given.allow)
     except Refused as refusal:
         print(json.dumps({"refused": refusal.word}))
         return 3

@@ -63,6 +63,9 @@ pub struct Initialised {
     pub version: String,
     /// For whom it is made.
     pub channel: String,
+    /// The virtual machine's kernel and first root, measured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub platform: Option<String>,
     /// Each tenant's API key.
     pub api_keys: BTreeMap<String, String>,
 }
@@ -83,6 +86,9 @@ pub struct Ready {
     pub version: String,
     /// For whom it is made.
     pub channel: String,
+    /// The virtual machine's kernel and first root, measured.
+    #[serde(default)]
+    pub platform: Option<String>,
     /// Where metrics are served, if they are.
     #[serde(default)]
     pub metrics: Option<String>,

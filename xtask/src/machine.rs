@@ -1,13 +1,13 @@
 //! The virtual machine that the plugin may run in: Debian's kernel as it is, and a first root of our own.
 
-use crate::artefacts::build_static;
+use crate::artefacts::{build_programs, build_static};
 use crate::setup::{Package, ensure_packages};
-use crate::workspace::{output, root, run, say, target};
+use crate::workspace::{self, output, root, say, target};
 use anyhow::{Context, Result, bail};
 use countersign_release_build::Plan;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, ExitCode};
 
 /// The package that always depends on the newest kernel for virtual machines.
 const KERNEL_PACKAGE: &str = "linux-image-cloud-amd64";
@@ -26,6 +26,18 @@ impl Machine {
     pub(crate) fn name_to(&self, init: &mut Command) {
         init.args(["--boundary", "vm", "--vm-kernel"]).arg(&self.kernel).arg("--vm-root").arg(&self.root);
     }
+}
+
+/// `cargo xtask machine`: one line of JSON with both files and their platform measurement.
+pub(crate) fn run() -> Result<ExitCode> {
+    let hsm = build_programs()?.hsm;
+    let Machine { kernel, root } = build_machine(&hsm)?;
+    let mut measure = Command::new(&hsm);
+    measure.args(["vm-platform", "--vm-kernel"]).arg(&kernel).arg("--vm-root").arg(&root);
+    let told: serde_json::Value =
+        serde_json::from_str(&output(&mut measure)?).context("it printed no JSON")?;
+    println!("{}", serde_json::json!({ "kernel": kernel, "root": root, "platform": told["platform"] }));
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Fetches the kernel, which is not installed, builds what the machine begins with, and packs its first root.
@@ -57,11 +69,11 @@ fn fetch_kernel(folder: &Path) -> Result<(PathBuf, PathBuf)> {
     // What an earlier try left.
     let _ = fs::remove_dir_all(&download);
     fs::create_dir_all(&download)?;
-    run(Command::new("apt-get").args(["download", "--quiet", &name]).current_dir(&download))?;
+    workspace::run(Command::new("apt-get").args(["download", "--quiet", &name]).current_dir(&download))?;
     let package = fs::read_dir(&download)?.next().context("apt fetched nothing")??.path();
     let partial = folder.join("partial");
     let _ = fs::remove_dir_all(&partial);
-    run(Command::new("dpkg-deb").arg("--extract").arg(package).arg(&partial))?;
+    workspace::run(Command::new("dpkg-deb").arg("--extract").arg(package).arg(&partial))?;
     fs::rename(&partial, &unpacked)?;
     if kernel.exists() && drivers.exists() {
         Ok((kernel, drivers))

@@ -5,6 +5,7 @@
 //! * [`workspace`]: where the repository is, and how cargo is called in it;
 //! * [`setup`]: what must be installed before something can run;
 //! * [`artefacts`]: building the programs;
+//! * [`machine`]: what a virtual machine starts with;
 //! * [`image`]: building the frozen image, recording it, building it again elsewhere;
 //! * [`hsm`]: one HSM: initialised, running, stopped, killed;
 //! * [`phone`]: the user's side: an authenticator app;
@@ -61,6 +62,8 @@ enum Command {
     Dev(dev::Arguments),
     /// Build the frozen image: the same bytes from any folder
     Image(image::Arguments),
+    /// Build what a virtual machine starts with, and print its platform measurement
+    Machine,
 }
 
 fn main() -> ExitCode {
@@ -83,5 +86,6 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Fuzz(arguments) => fuzz::run(&arguments),
         Command::Dev(arguments) => dev::run(&arguments),
         Command::Image(arguments) => image::run(&arguments),
+        Command::Machine => machine::run(),
     }
 }

@@ -120,6 +120,7 @@ const MAIN_JOB: &[&str] = &[
     "pkcs11_clients::",
     "refusals::",
     "rollback::",
+    "sandbox::the_plugin_never_outlives_its_firmware",
     "signing::",
     "tenants::",
     "vm::",

@@ -61,6 +61,7 @@ fn verified(arguments: &AttestationArguments) -> Result<AttestationShown, Failur
     let expected = Expected {
         nonce: arguments.nonce.as_ref().map(|nonce| nonce.0.clone()),
         measurements: arguments.measurement.clone(),
+        platforms: arguments.platform.clone(),
         hsm_id: arguments.hsm_id,
         allowed: arguments.allow.clone(),
     };

@@ -11,6 +11,9 @@ pub const PROFILE: &str = "urn:uuid:74ebe922-2d56-438e-8875-bf9914453faf";
 /// `hwmodel` of the simulator.
 pub const SIMULATOR: &str = "countersign-simulator";
 
+/// `boundary` of a virtual machine.
+pub const VM: &str = "vm";
+
 /// The name of the one submodule.
 const PLUGIN: &str = "plugin";
 
@@ -53,7 +56,7 @@ pub(crate) mod number {
     pub(crate) const SEALING_KEY: i64 = -70_105;
     pub(crate) const LOG_KEY: i64 = -70_106;
     pub(crate) const STORE_HEAD: i64 = -70_107;
-    pub(crate) const STORE_SEQUENCE: i64 = -70_108;
+    // −70,108 is reserved: it was the number of the chain's entries, which told each tenant how much the others do.
     pub(crate) const CLOCK_SURE: i64 = -70_109;
 }
 
@@ -171,8 +174,6 @@ pub struct PluginClaims {
     pub log_key: Option<[u8; 32]>,
     /// The newest head of the store's chain.
     pub store_head: [u8; 32],
-    /// How many entries that chain has.
-    pub store_sequence: u64,
     /// Whether the clock can be believed.
     pub clock_sure: bool,
 }
@@ -297,7 +298,6 @@ impl PluginClaims {
             (n::SEALING_KEY, blob(&self.sealing_key)),
             (n::LOG_KEY, bytes(self.log_key)),
             (n::STORE_HEAD, blob(&self.store_head)),
-            (n::STORE_SEQUENCE, self.store_sequence.into()),
             (n::CLOCK_SURE, self.clock_sure.into()),
         ])
     }
@@ -321,7 +321,6 @@ impl PluginClaims {
             sealing_key: map.bytes(n::SEALING_KEY)?,
             log_key: optional(map.take(n::LOG_KEY)?, cbor::bytes)?,
             store_head: map.bytes(n::STORE_HEAD)?,
-            store_sequence: map.number(n::STORE_SEQUENCE)?,
             clock_sure: map.flag(n::CLOCK_SURE)?,
         };
         map.end()?;

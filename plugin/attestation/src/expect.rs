@@ -2,7 +2,7 @@
 //! weaker than it should be, is refused unless it is allowed by name.
 
 use crate::Refused;
-use crate::claims::{Claims, DebugStatus};
+use crate::claims::{Claims, DebugStatus, VM};
 
 /// What is accepted.
 #[derive(Clone, Debug, Default)]
@@ -11,6 +11,8 @@ pub struct Expected {
     pub nonce: Option<Vec<u8>>,
     /// Measurements of images that are known to be good; empty: any.
     pub measurements: Vec<[u8; 48]>,
+    /// Measurements of virtual machines' kernels and first roots that are known to be good; empty: none was checked.
+    pub platforms: Vec<[u8; 48]>,
     /// Which HSM it should be.
     pub hsm_id: Option<[u8; 16]>,
     /// Weaknesses that are accepted.
@@ -30,12 +32,20 @@ pub enum Allowed {
     ClockInDoubt,
     /// A tenant without a policy of its own.
     NoPolicy,
+    /// A virtual machine, and nobody said which kernel and first root it may have.
+    PlatformUnchecked,
 }
 
 impl Allowed {
     /// Every weakness that can be allowed.
-    pub const ALL: &[Self] =
-        &[Self::DevelopmentImage, Self::ManualClock, Self::WeakSandbox, Self::ClockInDoubt, Self::NoPolicy];
+    pub const ALL: &[Self] = &[
+        Self::DevelopmentImage,
+        Self::ManualClock,
+        Self::WeakSandbox,
+        Self::ClockInDoubt,
+        Self::NoPolicy,
+        Self::PlatformUnchecked,
+    ];
 
     /// The word for it: that of the refusal.
     pub const fn word(self) -> &'static str {
@@ -49,16 +59,21 @@ impl Allowed {
             Self::WeakSandbox => Refused::WeakSandbox,
             Self::ClockInDoubt => Refused::ClockInDoubt,
             Self::NoPolicy => Refused::NoPolicy,
+            Self::PlatformUnchecked => Refused::PlatformUnchecked,
         }
     }
 
-    fn is_in(self, claims: &Claims) -> bool {
+    fn is_in(self, claims: &Claims, expected: &Expected) -> bool {
         match self {
             Self::DevelopmentImage => claims.debug == DebugStatus::Enabled || claims.release_keys.is_none(),
             Self::ManualClock => claims.clock != "system",
             Self::WeakSandbox => !claims.missing_layers.is_empty(),
             Self::ClockInDoubt => !claims.plugin.clock_sure,
             Self::NoPolicy => claims.plugin.policy.is_none(),
+            // Whichever of the two says that there is a machine.
+            Self::PlatformUnchecked => {
+                expected.platforms.is_empty() && (claims.boundary == VM || claims.platform.is_some())
+            }
         }
     }
 }
@@ -84,12 +99,12 @@ impl core::str::FromStr for Allowed {
     }
 }
 
-/// The weaknesses of an HSM.
-pub fn weaknesses(claims: &Claims) -> Vec<Allowed> {
-    Allowed::ALL.iter().copied().filter(|weakness| weakness.is_in(claims)).collect()
-}
-
 impl Expected {
+    /// The weaknesses of an HSM, as far as what is expected leaves them.
+    pub fn weaknesses(&self, claims: &Claims) -> Vec<Allowed> {
+        Allowed::ALL.iter().copied().filter(|weakness| weakness.is_in(claims, self)).collect()
+    }
+
     /// Whether these claims are what was expected; the first that is not is the refusal.
     pub fn check(&self, claims: &Claims) -> Result<(), Refused> {
         if self.nonce.as_ref().is_some_and(|nonce| *nonce != claims.nonce) {
@@ -101,7 +116,12 @@ impl Expected {
         if !self.measurements.is_empty() && !self.measurements.contains(&claims.measurement) {
             return Err(Refused::UnexpectedMeasurement);
         }
-        match weaknesses(claims).into_iter().find(|weakness| !self.allowed.contains(weakness)) {
+        if !self.platforms.is_empty()
+            && !claims.platform.is_some_and(|platform| self.platforms.contains(&platform))
+        {
+            return Err(Refused::UnexpectedPlatform);
+        }
+        match self.weaknesses(claims).into_iter().find(|weakness| !self.allowed.contains(weakness)) {
             Some(weakness) => Err(weakness.refusal()),
             None => Ok(()),
         }

@@ -54,6 +54,8 @@ pub enum Refused {
     UnexpectedMeasurement,
     /// It is another HSM than the one that was named.
     UnexpectedHsm,
+    /// The virtual machine has another kernel or first root than those that were named, or there is no machine.
+    UnexpectedPlatform,
     /// The image is for development: whoever built it may have put anything in.
     DevelopmentImage,
     /// The clock is set by hand: the HSM is for tests.
@@ -64,6 +66,8 @@ pub enum Refused {
     ClockInDoubt,
     /// The tenant has no policy of its own.
     NoPolicy,
+    /// The plugin runs in a virtual machine, and nobody said which kernel and first root it may have.
+    PlatformUnchecked,
 }
 
 impl Refused {
@@ -78,11 +82,13 @@ impl Refused {
         Self::WrongNonce,
         Self::UnexpectedMeasurement,
         Self::UnexpectedHsm,
+        Self::UnexpectedPlatform,
         Self::DevelopmentImage,
         Self::ManualClock,
         Self::WeakSandbox,
         Self::ClockInDoubt,
         Self::NoPolicy,
+        Self::PlatformUnchecked,
     ];
 
     /// The stable word for programs.
@@ -97,11 +103,13 @@ impl Refused {
             Self::WrongNonce => "wrong-nonce",
             Self::UnexpectedMeasurement => "unexpected-measurement",
             Self::UnexpectedHsm => "unexpected-hsm",
+            Self::UnexpectedPlatform => "unexpected-platform",
             Self::DevelopmentImage => "development-image",
             Self::ManualClock => "manual-clock",
             Self::WeakSandbox => "weak-sandbox",
             Self::ClockInDoubt => "clock-in-doubt",
             Self::NoPolicy => "no-policy",
+            Self::PlatformUnchecked => "platform-unchecked",
         }
     }
 
@@ -125,6 +133,9 @@ impl Refused {
                 "The HSM runs an image that you did not name; compare it with the releases."
             }
             Self::UnexpectedHsm => "It is of another HSM than the one that you named.",
+            Self::UnexpectedPlatform => {
+                "The plugin does not run in a virtual machine that you named: compare the kernel and the first root with their sources."
+            }
             Self::DevelopmentImage => {
                 "The HSM runs a development image, which nobody released; never for money."
             }
@@ -135,6 +146,9 @@ impl Refused {
             }
             Self::NoPolicy => {
                 "The tenant has no policy of its own; the one for development permits every transfer."
+            }
+            Self::PlatformUnchecked => {
+                "The plugin runs in a virtual machine whose kernel and first root were not checked; name its platform (countersign-hsm vm-platform computes it)."
             }
         }
     }

@@ -1,6 +1,6 @@
 //! What must hold of whatever is read, for property tests and fuzzers: they panic when one is breached.
 
-use crate::claims::Claims;
+use crate::claims::{Claims, DebugStatus, Lineage, PluginClaims, ReleaseKeys, SIMULATOR};
 use crate::token::{issue, verify};
 use countersign_approvals::es256::SigningKey;
 
@@ -45,5 +45,39 @@ pub fn tokens() -> Vec<Vec<u8>> {
 pub fn tokens_are_read_safely(bytes: &[u8]) {
     if let Ok(found) = verify(bytes, &[0; 32]) {
         panic!("a root of this fingerprint is not known to anybody: {found:?}");
+    }
+}
+
+/// Claims without a weakness.
+pub fn good() -> Claims {
+    Claims {
+        nonce: vec![7; 32],
+        hsm_id: [1; 16],
+        issued_unix_secs: 1_790_000_000,
+        hardware_model: SIMULATOR.to_owned(),
+        firmware_version: "0.1.0".to_owned(),
+        debug: DebugStatus::DisabledPermanently,
+        measurement: [2; 48],
+        image_version: "0.1.0".to_owned(),
+        clock: "system".to_owned(),
+        keystore: "embedded".to_owned(),
+        layers: ["seccomp", "landlock"].map(str::to_owned).to_vec(),
+        missing_layers: Vec::new(),
+        boundary: "process".to_owned(),
+        platform: None,
+        lineage: Lineage { first: [3; 48], upgrades: 2, head: [0x13; 32] },
+        release_keys: Some(ReleaseKeys { sha256: [4; 32], threshold: 2 }),
+        plugin: PluginClaims {
+            version: "0.1.0".to_owned(),
+            boot_count: 9,
+            tenant: "acme".to_owned(),
+            policy: Some((3, [5; 32])),
+            officers: None,
+            statement_key: [6; 65],
+            sealing_key: [7; 65],
+            log_key: Some([8; 32]),
+            store_head: [9; 32],
+            clock_sure: true,
+        },
     }
 }

@@ -1,42 +1,8 @@
 use super::*;
-use crate::claims::{DebugStatus, Lineage, ReleaseKeys};
-use crate::expect::weaknesses;
+use crate::claims::DebugStatus;
+use crate::properties::good as claims;
 use countersign_approvals::es256::SigningKey;
 use proptest::prelude::*;
-
-pub(crate) fn claims() -> Claims {
-    Claims {
-        nonce: vec![7; 32],
-        hsm_id: [1; 16],
-        issued_unix_secs: 1_790_000_000,
-        hardware_model: claims::SIMULATOR.to_owned(),
-        firmware_version: "0.1.0".to_owned(),
-        debug: DebugStatus::DisabledPermanently,
-        measurement: [2; 48],
-        image_version: "0.1.0".to_owned(),
-        clock: "system".to_owned(),
-        keystore: "embedded".to_owned(),
-        layers: ["seccomp", "landlock"].map(str::to_owned).to_vec(),
-        missing_layers: Vec::new(),
-        boundary: "process".to_owned(),
-        platform: None,
-        lineage: Lineage { first: [3; 48], upgrades: 2, head: [0x13; 32] },
-        release_keys: Some(ReleaseKeys { sha256: [4; 32], threshold: 2 }),
-        plugin: PluginClaims {
-            version: "0.1.0".to_owned(),
-            boot_count: 9,
-            tenant: "acme".to_owned(),
-            policy: Some((3, [5; 32])),
-            officers: None,
-            statement_key: [6; 65],
-            sealing_key: [7; 65],
-            log_key: Some([8; 32]),
-            store_head: [9; 32],
-            store_sequence: 77,
-            clock_sure: true,
-        },
-    }
-}
 
 fn keys() -> (SigningKey, SigningKey) {
     (SigningKey::derive(&[1; 32], "attestation"), SigningKey::derive(&[2; 32], "root"))
@@ -82,10 +48,10 @@ fn refuses_every_changed_byte_and_every_cut() {
 fn refuses_what_was_not_expected_by_name() {
     let good = claims();
     let nonce = Some(vec![7; 32]);
-    let expected =
-        Expected { nonce, measurements: vec![[2; 48]], hsm_id: Some([1; 16]), allowed: Vec::new() };
+    let (measurements, platforms) = (vec![[2; 48]], Vec::new());
+    let expected = Expected { nonce, measurements, platforms, hsm_id: Some([1; 16]), allowed: Vec::new() };
     assert_eq!(expected.check(&good), Ok(()));
-    assert!(weaknesses(&good).is_empty());
+    assert!(expected.weaknesses(&good).is_empty());
     let refused = |change: &dyn Fn(&mut Claims)| {
         let mut claims = claims();
         change(&mut claims);
@@ -111,9 +77,27 @@ fn refuses_what_was_not_expected_by_name() {
         (&|claims: &mut Claims| claims.missing_layers = vec!["tsc".to_owned()], Refused::WeakSandbox),
         (&|claims: &mut Claims| claims.plugin.clock_sure = false, Refused::ClockInDoubt),
         (&|claims: &mut Claims| claims.plugin.policy = None, Refused::NoPolicy),
+        (&|claims: &mut Claims| claims.boundary = claims::VM.to_owned(), Refused::PlatformUnchecked),
+        (&|claims: &mut Claims| claims.platform = Some([8; 48]), Refused::PlatformUnchecked),
     ] {
         assert_eq!(refused(change), (Err(expected), Ok(())));
     }
+}
+
+#[test]
+fn a_virtual_machine_is_one_of_those_that_were_named_or_is_refused() {
+    let of = |platforms: &[[u8; 48]]| Expected {
+        platforms: platforms.to_vec(),
+        allowed: Allowed::ALL.to_vec(),
+        ..Expected::default()
+    };
+    let machine = Claims { boundary: claims::VM.to_owned(), platform: Some([8; 48]), ..claims() };
+    let named = Expected { allowed: Vec::new(), ..of(&[[7; 48], [8; 48]]) };
+    assert_eq!(named.check(&machine), Ok(()));
+    assert!(named.weaknesses(&machine).is_empty());
+    assert_eq!(of(&[[7; 48]]).check(&machine), Err(Refused::UnexpectedPlatform), "whatever is allowed");
+    assert_eq!(of(&[[8; 48]]).check(&claims()), Err(Refused::UnexpectedPlatform), "there is no machine");
+    assert_eq!(of(&[]).check(&machine), Ok(()));
 }
 
 #[test]

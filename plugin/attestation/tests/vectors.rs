@@ -42,7 +42,6 @@ fn claims() -> Claims {
             sealing_key: *SigningKey::derive(&[4; 32], "seals").public_key().as_bytes(),
             log_key: Some([0x66; 32]),
             store_head: [0x77; 32],
-            store_sequence: 4711,
             clock_sure: true,
         },
     }
@@ -180,7 +179,8 @@ struct Case {
 
 fn expected() -> Expected {
     let (nonce, measurements) = (Some(NONCE.to_vec()), vec![[0x22; 48], [0x23; 48]]);
-    Expected { nonce, measurements, hsm_id: Some([0x11; 16]), allowed: Vec::new() }
+    let platforms = vec![[0x88; 48], [0x89; 48]];
+    Expected { nonce, measurements, platforms, hsm_id: Some([0x11; 16]), allowed: Vec::new() }
 }
 
 fn case(name: &'static str, attestation: Vec<u8>, refused: Refused) -> Case {
@@ -208,6 +208,14 @@ fn forged() -> Vec<Case> {
         let parts = parts();
         let mut claims = parts.claims();
         claims.push(extra);
+        parts.with_claims(claims).signed()
+    };
+    let reserved = {
+        let parts = parts();
+        let mut claims = parts.claims();
+        let submodules = claims.iter_mut().find(|(key, _)| *key == Value::from(266)).unwrap();
+        let plugin = submodules.1.as_map_mut().unwrap()[0].1.as_map_mut().unwrap();
+        plugin.insert(plugin.len() - 1, (Value::from(-70_108), Value::from(4711)));
         parts.with_claims(claims).signed()
     };
     let without = {
@@ -279,6 +287,7 @@ fn forged() -> Vec<Case> {
             with((Value::from(-70_999), Value::from(1))),
             Refused::Malformed,
         ),
+        case("the claim that is reserved", reserved, Refused::Malformed),
         case("a claim twice", with((Value::from(-70_109), Value::from(1))), Refused::Malformed),
         case("a claim is missing", without, Refused::Malformed),
         case("something outside the signature", unprotected, Refused::Malformed),
@@ -324,6 +333,42 @@ fn unwelcome() -> Vec<Case> {
         ),
         case("a clock in doubt", changed(|claims| claims.plugin.clock_sure = false), Refused::ClockInDoubt),
         case("no policy", changed(|claims| claims.plugin.policy = None), Refused::NoPolicy),
+        case(
+            "a virtual machine with another kernel",
+            changed(|claims| claims.platform = Some([0x8a; 48])),
+            Refused::UnexpectedPlatform,
+        ),
+        case(
+            "a process where a virtual machine was expected",
+            changed(|claims| {
+                "process".clone_into(&mut claims.boundary);
+                claims.platform = None;
+            }),
+            Refused::UnexpectedPlatform,
+        ),
+        case(
+            "a virtual machine without a platform where one was expected",
+            changed(|claims| claims.platform = None),
+            Refused::UnexpectedPlatform,
+        ),
+        Case {
+            name: "a virtual machine, and no platform to compare with",
+            attestation: changed(|_| ()),
+            expected: Expected { platforms: Vec::new(), ..expected() },
+            refused: Some(Refused::PlatformUnchecked),
+        },
+        Case {
+            name: "a virtual machine that does not say its platform, and none to compare with",
+            attestation: changed(|claims| claims.platform = None),
+            expected: Expected { platforms: Vec::new(), ..expected() },
+            refused: Some(Refused::PlatformUnchecked),
+        },
+        Case {
+            name: "a platform without a word of a virtual machine, and none to compare with",
+            attestation: changed(|claims| "process".clone_into(&mut claims.boundary)),
+            expected: Expected { platforms: Vec::new(), ..expected() },
+            refused: Some(Refused::PlatformUnchecked),
+        },
     ]
 }
 
@@ -344,12 +389,18 @@ fn welcome() -> Vec<Case> {
         claims.platform = None;
         claims.nonce = NONCE.to_vec();
     });
+    let unchecked = Expected { allowed: vec![Allowed::PlatformUnchecked], ..Expected::default() };
+    let process = changed(|claims| {
+        "process".clone_into(&mut claims.boundary);
+        claims.platform = None;
+    });
     let good = issue(&claims(), &key(), &root());
     vec![
         Case { name: "good", attestation: good.clone(), expected: expected(), refused: None },
+        Case { name: "good, with nothing expected", attestation: good, expected: unchecked, refused: None },
         Case {
-            name: "good, with nothing expected",
-            attestation: good,
+            name: "a process, with nothing expected and nothing allowed",
+            attestation: process,
             expected: Expected::default(),
             refused: None,
         },
@@ -363,7 +414,7 @@ fn welcome() -> Vec<Case> {
         Case {
             name: "words that are not known yet",
             attestation: future,
-            expected: expected(),
+            expected: Expected { platforms: Vec::new(), ..expected() },
             refused: None,
         },
     ]
@@ -426,7 +477,6 @@ fn told(claims: &Claims) -> String {
         ("policy", format!("{{\"version\": {version}, \"sha256\": \"{}\"}}", hex(&policy))),
         ("officers", "null".to_owned()),
         ("boot_count", plugin.boot_count.to_string()),
-        ("store_sequence", plugin.store_sequence.to_string()),
     ];
     let texts = texts.map(|(name, text)| (name, format!("\"{text}\"")));
     let lines: Vec<_> =
@@ -443,10 +493,12 @@ fn json(cases: &[Case]) -> String {
         let quoted = |text: Option<String>| text.map_or("null".to_owned(), |text| format!("\"{text}\""));
         let expected = &case.expected;
         let measurements = words(expected.measurements.iter().map(|bytes| hex(bytes)).collect());
+        let platforms = words(expected.platforms.iter().map(|bytes| hex(bytes)).collect());
         let allow = words(expected.allowed.iter().map(|weakness| weakness.word().to_owned()).collect());
         writeln!(text, "    {{\n      \"name\": \"{}\",", case.name).unwrap();
         writeln!(text, "      \"nonce\": {},", quoted(expected.nonce.as_deref().map(hex))).unwrap();
         writeln!(text, "      \"measurements\": [{measurements}],").unwrap();
+        writeln!(text, "      \"platforms\": [{platforms}],").unwrap();
         writeln!(text, "      \"hsm_id\": {},", quoted(expected.hsm_id.map(|id| hex(&id)))).unwrap();
         writeln!(text, "      \"allow\": [{allow}],").unwrap();
         if at == 0 {

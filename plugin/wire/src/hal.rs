@@ -391,8 +391,6 @@ pub struct PluginClaims {
     pub log_key: ByteArray<32>,
     /// The newest head of the store's chain.
     pub store_head: ByteArray<32>,
-    /// How many entries that chain has.
-    pub store_sequence: u64,
     /// Whether the clock can be believed.
     pub clock_sure: bool,
 }

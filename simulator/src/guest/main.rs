@@ -9,7 +9,8 @@
 
 use anyhow::{Context, Result, bail};
 use countersign_simulator::image::seal_executable;
-use countersign_simulator::sandbox::{Layers, memory, stages};
+use countersign_simulator::sandbox::verify::{self, Found};
+use countersign_simulator::sandbox::{Layer, Layers, memory, stages};
 use countersign_simulator::vm;
 use nix::sched::CloneFlags;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -47,7 +48,7 @@ const PIECE_BYTES: usize = 64 * 1024;
 
 fn main() -> ExitCode {
     let done = match std::env::args().nth(1).as_deref() {
-        Some(CARRY) => carry(),
+        Some(CARRY) => carry().inspect_err(|error| stop(format_args!("{error:#}"))),
         _ => start().map(|never| match never {}),
     };
     if let Err(error) = done {
@@ -138,21 +139,42 @@ fn wait_for_the_other_end(port: &File) -> Result<()> {
     bail!("nobody is at the other end of the port")
 }
 
+/// Asks the kernel whether process 1 is the plugin in these layers.
+fn check(layers: &Layers) -> Result<()> {
+    match verify::verify_first(layers)? {
+        Found::Confined => Ok(()),
+        Found::Gone => bail!("the plugin is gone"),
+    }
+}
+
+/// What the plugin has from the moment at which it is executed. Its memory it locks when it has been told which.
+fn layers_at_start() -> Layers {
+    let all = vm::LAYERS;
+    Layers::of(&all.into_iter().filter(|layer| *layer != Layer::MemoryLock).collect::<Vec<_>>())
+}
+
 /// Introduces the plugin, then carries bytes in both directions until one side ends; then the machine stops.
 fn carry() -> Result<()> {
     let port = File::from(rustix::io::dup(std::io::stdin())?);
     let plugin = UnixStream::from(rustix::io::dup(std::io::stdout())?);
     wait_for_the_other_end(&port)?;
-    memory::introduce(&plugin, &layers(), || Ok(1)).context("the plugin did not start as it should")?;
+    // It runs when the plugin has said that it does, and before it is told anything.
+    let confined = || check(&layers_at_start()).map(|()| 1).map_err(std::io::Error::other);
+    memory::introduce(&plugin, &layers(), confined).context("the plugin did not start as it should")?;
     let (mut from_plugin, mut to_port) = (plugin.try_clone()?, port.try_clone()?);
     std::thread::spawn(move || {
-        let ended = pass(&mut from_plugin, &mut to_port);
-        eprintln!("the plugin's socket ended: {ended:?}");
-        power_off();
+        let ended = first_word(&from_plugin).and_then(|()| Ok(pass(&mut from_plugin, &mut to_port)?));
+        stop(format_args!("the plugin's socket ended: {ended:?}"));
     });
     pass(&mut &port, &mut &plugin)?;
-    power_off();
+    stop(format_args!("the firmware's end of the port is gone"));
     Ok(())
+}
+
+/// Waits until the plugin says something: by then its memory is locked as well, and nothing that it says passes before that was seen.
+fn first_word(plugin: &UnixStream) -> Result<()> {
+    poll(&mut [PollFd::new(plugin, PollFlags::IN)], None)?;
+    check(&layers())
 }
 
 fn pass(from: &mut impl Read, to: &mut impl Write) -> std::io::Result<()> {
@@ -168,7 +190,9 @@ fn pass(from: &mut impl Read, to: &mut impl Write) -> std::io::Result<()> {
     }
 }
 
-fn power_off() {
+/// Says why, and stops the machine. The plugin may be one that would go on.
+fn stop(why: std::fmt::Arguments<'_>) {
+    eprintln!("{why}");
     // The firmware ends the machine in any case.
     let _ = rustix::system::reboot(rustix::system::RebootCommand::PowerOff);
 }

@@ -125,9 +125,9 @@ impl Layers {
         &self.present
     }
 
-    /// Names of the layers that it does without.
-    pub fn missing_words(&self) -> Vec<String> {
-        Layer::ALL.iter().filter(|layer| !self.has(**layer)).map(ToString::to_string).collect()
+    /// Names of those of all layers that it does without.
+    pub fn missing_words(&self, all: &[Layer]) -> Vec<String> {
+        all.iter().filter(|layer| !self.has(**layer)).map(ToString::to_string).collect()
     }
 
     fn arguments(&self) -> Vec<String> {
@@ -139,28 +139,35 @@ impl Layers {
 pub fn probe() -> Result<Vec<MissingLayer>, HsmError> {
     let mut missing = Vec::new();
     for layer in Layer::ALL {
-        let output = Command::new(OWN_PROGRAM)
-            .args(["probe", layer.word()])
-            .env_clear()
-            .stdin(Stdio::null())
-            .output()
-            .map_err(HsmError::io(format!("probe the sandbox layer {layer}")))?;
-        if !output.status.success() {
-            let said = String::from_utf8_lossy(&output.stderr);
-            let why = match said.trim().trim_start_matches(log::PREFIX) {
-                "" => format!("the probe ended with {}", output.status),
-                said => said.to_owned(),
-            };
+        if let Some(why) = try_apart(&["probe", layer.word()], layer)? {
             missing.push(MissingLayer { layer, why });
         }
     }
     Ok(missing)
 }
 
+/// Runs a probe of this layer in a process of its own: why it failed, if it did.
+pub(crate) fn try_apart(probe: &[&str], layer: Layer) -> Result<Option<String>, HsmError> {
+    let output = Command::new(OWN_PROGRAM)
+        .args(probe)
+        .env_clear()
+        .stdin(Stdio::null())
+        .output()
+        .map_err(HsmError::io(format!("probe the sandbox layer {layer}")))?;
+    if output.status.success() {
+        return Ok(None);
+    }
+    let said = String::from_utf8_lossy(&output.stderr);
+    Ok(Some(match said.trim().trim_start_matches(log::PREFIX) {
+        "" => format!("the probe ended with {}", output.status),
+        said => said.to_owned(),
+    }))
+}
+
 /// A plugin that was started.
 #[derive(Debug)]
 pub struct Launched {
-    /// The `launch` process. Killing it kills the plugin.
+    /// The `launch` process, or the virtual machine's. Killing it kills the plugin.
     pub child: Child,
     /// The firmware's end of the socket pair.
     pub socket: UnixStream,
@@ -203,8 +210,8 @@ mod tests {
     #[test]
     fn what_is_not_present_is_named_as_missing() {
         let layers = Layers::of(&[Layer::Seccomp, Layer::Landlock, Layer::Tsc]);
-        assert_eq!(layers.missing_words(), ["namespaces", "memory-lock"]);
-        assert_eq!(Layers::of(&Layer::ALL).missing_words(), [""; 0]);
+        assert_eq!(layers.missing_words(&Layer::ALL), ["namespaces", "memory-lock"]);
+        assert_eq!(Layers::of(&Layer::ALL).missing_words(&Layer::ALL), [""; 0]);
         for layer in Layer::ALL {
             assert_eq!(layer.word().parse::<Layer>().unwrap(), layer);
         }

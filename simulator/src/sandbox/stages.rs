@@ -99,8 +99,21 @@ pub fn probe(layer: Layer) -> Result<()> {
     }
 }
 
-fn die_with_parent() -> Result<()> {
+/// From here on the kernel kills this process, and what it becomes, when the thread that started it ends.
+pub fn die_with_parent() -> Result<()> {
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL)).context("PR_SET_PDEATHSIG")
+}
+
+/// No core dumps of this process, nor of what it becomes. A program that dumps are piped to is given them whatever the limit is: it finds
+/// no memory in them.
+pub fn leave_no_dump() -> Result<()> {
+    let none = Rlimit { current: Some(0), maximum: Some(0) };
+    rustix::process::setrlimit(Resource::Core, none).context("setrlimit Core")?;
+    match std::fs::write("/proc/self/coredump_filter", "0") {
+        // A kernel that makes no dumps.
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        done => done.context("/proc/self/coredump_filter"),
+    }
 }
 
 fn enter_namespaces() -> Result<()> {

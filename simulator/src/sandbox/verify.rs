@@ -18,10 +18,20 @@ const LOOKS: usize = 20;
 
 /// Checks the plugin that the `launch` process `launch_pid` started.
 pub fn verify(launch_pid: u32, layers: &Layers) -> Result<Found, HsmError> {
+    look(layers, || Ok(child_of(launch_pid)?.map(|process| process.status)))
+}
+
+/// Checks the plugin that is process 1: inside a virtual machine, where only what runs beside it can look.
+pub fn verify_first(layers: &Layers) -> Result<Found, HsmError> {
+    look(layers, || std::fs::read_to_string("/proc/1/status").map(Some))
+}
+
+fn look(layers: &Layers, status: impl Fn() -> std::io::Result<Option<String>>) -> Result<Found, HsmError> {
     let mut lacks = None;
     for _ in 0..LOOKS {
-        let child = child_of(launch_pid).map_err(HsmError::io("list the processes"))?;
-        let Some(Process { status, .. }) = child else { return Ok(Found::Gone) };
+        let Some(status) = status().map_err(HsmError::io("list the processes"))? else {
+            return Ok(Found::Gone);
+        };
         // What the kernel tells of a process that has ended says nothing about its layers.
         if has_ended(&status) {
             return Ok(Found::Gone);
@@ -33,6 +43,17 @@ pub fn verify(launch_pid: u32, layers: &Layers) -> Result<Found, HsmError> {
     }
     let lacks = lacks.unwrap_or_default();
     Err(HsmError::Plugin(format!("the plugin runs without a layer of its sandbox: {lacks}")))
+}
+
+/// What does not hold around a hypervisor with this status: its own filter, and so much memory, locked with all of its own.
+pub fn hypervisor_lacks(status: &str, locked_kib: Option<u64>) -> Option<&'static str> {
+    let fields = fields(status);
+    if fields.get("NoNewPrivs") != Some(&"1") || fields.get("Seccomp") != Some(&"2") {
+        return Some("its filter of system calls (NoNewPrivs, Seccomp)");
+    }
+    let locked = kib(status, "VmLck").unwrap_or_default();
+    let holds = locked_kib.is_none_or(|machine| locked >= machine && locks_all(status));
+    (!holds).then_some("its memory locked (VmLck, VmData, VmStk)")
 }
 
 /// A process, and what the kernel tells of it.
@@ -72,13 +93,17 @@ pub fn kib(status: &str, name: &str) -> Option<u64> {
     fields(status).get(name)?.split(' ').next()?.parse().ok()
 }
 
+/// Whether all memory that it can write to is locked.
+fn locks_all(status: &str) -> bool {
+    match (kib(status, "VmLck"), kib(status, "VmData"), kib(status, "VmStk")) {
+        (Some(locked), Some(data), Some(stack)) => locked > 0 && locked >= data.saturating_add(stack),
+        _ => false,
+    }
+}
+
 fn missing(status: &str, layers: &Layers) -> Option<String> {
     let fields = fields(status);
     let value = |name: &str| fields.get(name).copied().unwrap_or("");
-    let all_locked = match (kib(status, "VmLck"), kib(status, "VmData"), kib(status, "VmStk")) {
-        (Some(locked), Some(data), Some(stack)) => locked > 0 && locked >= data.saturating_add(stack),
-        _ => false,
-    };
     let mut holds = vec![
         ("no new privileges (NoNewPrivs)", value("NoNewPrivs") == "1"),
         ("no capabilities (CapEff)", value("CapEff").parse::<u64>() == Ok(0)),
@@ -88,7 +113,7 @@ fn missing(status: &str, layers: &Layers) -> Option<String> {
     for layer in layers.present() {
         match layer {
             Layer::Seccomp => holds.push(("seccomp (Seccomp)", value("Seccomp") == "2")),
-            Layer::MemoryLock => holds.push(("memory-lock (VmLck, VmData, VmStk)", all_locked)),
+            Layer::MemoryLock => holds.push(("memory-lock (VmLck, VmData, VmStk)", locks_all(status))),
             Layer::Namespaces => {
                 holds.push(("namespaces (NSpid)", value("NSpid").split_whitespace().count() > 1));
             }
@@ -146,5 +171,37 @@ mod tests {
     fn a_layer_that_the_operator_did_without_is_not_asked_for() {
         let some = Layers::of(&[Layer::Seccomp, Layer::Landlock]);
         assert_eq!(missing(&GOOD.replace("    2048 kB", "       0 kB"), &some), None);
+    }
+
+    #[test]
+    fn a_hypervisor_is_told_nothing_before_it_holds_all_of_its_memory() {
+        assert_eq!(hypervisor_lacks(GOOD, Some(2048)), None);
+        assert_eq!(hypervisor_lacks(&GOOD.replace("    2048 kB", "       0 kB"), None), None, "done without");
+        for (status, machine_kib) in [
+            (GOOD.to_owned(), 2049),
+            (GOOD.replace("    2048 kB", "       0 kB"), 0),
+            (GOOD.replace("     136 kB", "     140 kB"), 2048),
+            (GOOD.replace("Seccomp:\t2", "Seccomp:\t0"), 2048),
+            (GOOD.replace("NoNewPrivs:\t1", "NoNewPrivs:\t0"), 2048),
+            (String::new(), 0),
+        ] {
+            assert!(hypervisor_lacks(&status, Some(machine_kib)).is_some(), "{status}");
+        }
+    }
+
+    #[test]
+    fn the_first_process_of_a_machine_needs_each_of_its_layers() {
+        let inside = GOOD.replace("NSpid:\t99\t1", "NSpid:\t1");
+        let layers = Layers::of(&crate::vm::LAYERS);
+        let of = |status: String| look(&layers, || Ok(Some(status.clone())));
+        assert_eq!(of(inside.clone()).unwrap(), Found::Confined);
+        for (from, to) in [
+            ("Seccomp:\t2", "Seccomp:\t0"),
+            ("NoNewPrivs:\t1", "NoNewPrivs:\t0"),
+            ("CapEff:\t0000000000000000", "CapEff:\t000001ffffffffff"),
+            ("    2048 kB", "       4 kB"),
+        ] {
+            assert!(of(inside.replace(from, to)).is_err(), "{to}");
+        }
     }
 }

@@ -32,7 +32,8 @@ pub(crate) enum AttestCommand {
     /// Verify an attestation, offline, and show what it says. Asks nothing of the HSM.
     #[command(after_long_help = "\
 What makes an HSM one for tests, or weaker than it should be, is refused by name unless it is
-allowed: development-image, manual-clock, weak-sandbox, clock-in-doubt, no-policy.
+allowed: development-image, manual-clock, weak-sandbox, clock-in-doubt, no-policy,
+platform-unchecked (a virtual machine, and no --platform).
 
 Examples:
   countersign attest verify --root root --nonce 6f1d…c2 --measurement 9b…07 hsm.eat
@@ -51,6 +52,10 @@ pub(crate) struct AttestationArguments {
     /// An image that is accepted: its measurement, 96 hex digits; may be repeated [default: any].
     #[arg(long, value_name = "HEX", value_parser = hex_bytes::<48>)]
     pub(crate) measurement: Vec<[u8; 48]>,
+    /// A virtual machine that is accepted: the measurement of its kernel and first root, 96 hex digits, as `countersign-hsm
+    /// vm-platform` computes it; may be repeated.
+    #[arg(long, value_name = "HEX", value_parser = hex_bytes::<48>)]
+    pub(crate) platform: Vec<[u8; 48]>,
     /// Which HSM it must be: 32 hex digits.
     #[arg(long, value_name = "HEX", value_parser = hex_bytes::<16>)]
     pub(crate) hsm_id: Option<[u8; 16]>,

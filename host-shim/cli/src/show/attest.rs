@@ -3,7 +3,6 @@
 use super::{Show, headline, hex, line, utc, warning};
 use crate::attest::log_key;
 use countersign_attestation::claims::Claims;
-use countersign_attestation::expect::weaknesses;
 use countersign_attestation::{Attestation, Expected, Refused};
 use data_encoding::BASE64URL_NOPAD;
 use serde::Serialize;
@@ -74,7 +73,6 @@ pub(crate) struct AttestationShown {
     officers: Option<String>,
     boot_count: u64,
     store_head: String,
-    store_sequence: u64,
     statement_key: String,
     sealing_key: String,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -83,9 +81,10 @@ pub(crate) struct AttestationShown {
     #[serde(skip_serializing_if = "Option::is_none")]
     log_vkey: Option<String>,
     attestation_key: String,
-    /// Whether the nonce was checked, and whether the measurement was.
+    /// Whether the nonce was checked, whether the measurement was, and whether the virtual machine's was.
     fresh: bool,
     measurement_expected: bool,
+    platform_expected: bool,
     weaknesses: Vec<&'static str>,
     #[serde(skip)]
     told: Vec<&'static str>,
@@ -114,7 +113,7 @@ impl AttestationShown {
     pub(crate) fn new(found: &Attestation, expected: &Expected) -> Self {
         let Claims { plugin, .. } = &found.claims;
         let claims = &found.claims;
-        let weaknesses = weaknesses(claims);
+        let weaknesses = expected.weaknesses(claims);
         let sentence = |word: &str| {
             let refused = Refused::ALL.iter().find(|refused| refused.word() == word);
             refused.map_or("", |refused| refused.sentence())
@@ -149,7 +148,6 @@ impl AttestationShown {
             officers: plugin.officers.map(|officers| hex(&officers)),
             boot_count: plugin.boot_count,
             store_head: hex(&plugin.store_head),
-            store_sequence: plugin.store_sequence,
             statement_key: hex(&plugin.statement_key),
             sealing_key: hex(&plugin.sealing_key),
             log_key: plugin.log_key.map(|key| hex(&key)),
@@ -157,6 +155,7 @@ impl AttestationShown {
             attestation_key: hex(found.attestation_key.as_bytes()),
             fresh: expected.nonce.is_some(),
             measurement_expected: !expected.measurements.is_empty(),
+            platform_expected: !expected.platforms.is_empty(),
             told: weaknesses.iter().map(|weakness| sentence(weakness.word())).collect(),
             weaknesses: weaknesses.iter().map(|weakness| weakness.word()).collect(),
         }
@@ -197,7 +196,7 @@ impl AttestationShown {
         }
         line(out, "Officers", self.officers.as_deref().unwrap_or("none"));
         line(out, "Starts", &self.boot_count.to_string());
-        line(out, "Store", &format!("{} entries, head {}", self.store_sequence, self.store_head));
+        line(out, "Store head", &self.store_head);
         line(out, "Receipt key", &self.statement_key);
         line(out, "Sealing key", &self.sealing_key);
         if let Some(key) = &self.log_vkey {
