@@ -102,6 +102,9 @@ enum Executable {
     No,
 }
 
+/// How often it is tried to seal memory.
+const SEALING_TRIES: u32 = 20;
+
 /// Puts `bytes` into new memory and seals it against every change, the seals included.
 fn seal(name: &str, bytes: &[u8], executable: Executable) -> Result<File, HsmError> {
     let failed = |errno: Errno| HsmError::io("make sealed memory for the image")(errno);
@@ -115,13 +118,25 @@ fn seal(name: &str, bytes: &[u8], executable: Executable) -> Result<File, HsmErr
     let mut memory = File::from(memory);
     memory.write_all(bytes).map_err(HsmError::io("copy the image into memory"))?;
     let seals = SealFlags::WRITE | SealFlags::GROW | SealFlags::SHRINK | SealFlags::SEAL;
-    rustix::fs::fcntl_add_seals(&memory, seals).map_err(failed)?;
+    add_seals(&memory, seals).map_err(failed)?;
     let held = rustix::fs::fcntl_get_seals(&memory).map_err(failed)?;
     if held.contains(seals) {
         Ok(memory)
     } else {
         Err(HsmError::Plugin("the kernel did not seal the image".into()))
     }
+}
+
+/// Seals as soon as nobody uses the memory: the kernel itself holds pages for a moment where it moves them about, waits a fraction of a
+/// second, and then says `EBUSY`.
+fn add_seals(memory: &File, seals: SealFlags) -> rustix::io::Result<()> {
+    for _ in 1..SEALING_TRIES {
+        match rustix::fs::fcntl_add_seals(memory, seals) {
+            Err(Errno::BUSY) => {}
+            other => return other,
+        }
+    }
+    rustix::fs::fcntl_add_seals(memory, seals)
 }
 
 pub(crate) fn read_sealed(memory: &File) -> Result<Vec<u8>, HsmError> {

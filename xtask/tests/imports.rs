@@ -78,12 +78,14 @@ const DIRECTIONS: &[(&str, &[&str])] = &[
         "countersign-fuzz-checks",
         &[
             "countersign-approvals",
+            "countersign-attestation",
             "countersign-client",
             "countersign-intent",
             "countersign-plugin",
             "countersign-policy",
             "countersign-release",
             "countersign-simulator",
+            "countersign-tlog",
             "countersign-wire",
         ],
     ),
@@ -111,6 +113,7 @@ const IN_TESTS: &[(&str, &[&str])] = &[
             // They pack, sign and compare images.
             "countersign-release",
             "countersign-simulator",
+            "countersign-tlog",
         ],
     ),
 ];

@@ -36,7 +36,9 @@ pub fn texts() -> Vec<Vec<u8>> {
     let key = SigningKey::new("countersign/00/default", KeyType::Log, &[3; 32]).expect("a name");
     let witness = SigningKey::new("witness.example/a", KeyType::Witness, &[4; 32]).expect("a name");
     let mut tree = Frontier::default();
-    [b"one", b"two"].into_iter().for_each(|leaf| tree.append(leaf_hash(leaf)));
+    for leaf in [b"one", b"two"] {
+        tree.append(leaf_hash(leaf));
+    }
     let text = Checkpoint {
         origin: key.verifier().name().to_owned(),
         size: tree.size(),

@@ -8,7 +8,7 @@ use std::fs;
 use std::path::Path;
 
 /// Enough for every fault and every refusal to occur.
-const SEEDS: u64 = 800;
+const SEEDS: u64 = 1200;
 
 /// What must occur within these seeds, besides each kind of damage.
 const MUST_OCCUR: &[&str] = &[
