@@ -113,14 +113,7 @@ pub fn records() -> Vec<Vec<u8>> {
         keys: Vec::new(),
         ..account.clone()
     };
-    let terms = Terms {
-        api_key: ByteArray::new([3; 8]),
-        plain_enrolment: true,
-        failures_per_hour: Some(200),
-        accounts_max: None,
-        log_names: LogNames::Hashed,
-    };
-    let tenant = TenantState { terms: Some(terms), ..TenantState::new(account.tenant.clone()) };
+    let tenant = TenantState { terms: Some(terms()), ..TenantState::new(account.tenant.clone()) };
     let signs = Signs {
         digests: vec![ByteArray::new([7; 32])],
         summary: "kind: transfer\n".to_owned(),
@@ -150,4 +143,14 @@ pub fn records() -> Vec<Vec<u8>> {
         }),
     ];
     vec![encode_packed(&account), encode_packed(&open), encode_packed(&tenant), encode_packed(&events)]
+}
+
+fn terms() -> Terms {
+    Terms {
+        api_key: ByteArray::new([3; 8]),
+        plain_enrolment: true,
+        failures_per_hour: Some(200),
+        accounts_max: None,
+        log_names: LogNames::Hashed,
+    }
 }
