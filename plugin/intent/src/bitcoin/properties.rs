@@ -58,11 +58,16 @@ fn check_against_others(psbt: &Psbt, bytes: &[u8]) {
         }
         Version::V2 => match psbt_v2::v2::Psbt::deserialize(bytes) {
             Ok(theirs) => theirs.serialize(),
-            // BIP-370 asks that the script is there, not that it is long; the other one takes an empty one for a missing one.
+            // BIP-370 asks that amount and script are there, not that they are more than nothing; the other one takes no
+            // satoshi and no byte for a missing field.
             Err(error) => {
-                let empty = psbt.transaction().outputs.iter().any(|output| output.script.is_empty());
-                let missing = format!("{error:?}").contains("MissingScriptPubkey");
-                assert!(empty && missing, "psbt-v2 refuses it: {error:?}");
+                let outputs = &psbt.transaction().outputs;
+                let theirs = format!("{error:?}");
+                let taken_for_missing = (theirs.contains("MissingValue")
+                    && outputs.iter().any(|output| output.value_sat == 0))
+                    || (theirs.contains("MissingScriptPubkey")
+                        && outputs.iter().any(|output| output.script.is_empty()));
+                assert!(taken_for_missing, "psbt-v2 refuses it: {theirs}");
                 return;
             }
         },

@@ -230,3 +230,16 @@ fn the_vectors_are_read_by_the_others_as_the_same() {
         check_psbt(bytes);
     }
 }
+
+#[test]
+fn outputs_of_nothing_are_read_by_the_others_as_the_same() {
+    let wallet = Wallet::new(Purpose::Bip84);
+    // OP_RETURN with two bytes, as outputs without an amount usually are.
+    let data = vec![0x6a, 2, 0xab, 0xcd];
+    for version in [Version::V0, Version::V2] {
+        for (value_sat, script) in [(0, data.clone()), (0, stranger()), (7, Vec::new()), (0, Vec::new())] {
+            let draft = payment(&wallet, version).output(value_sat, script, Vec::new());
+            assert!(check_psbt(&draft.bytes()), "{version:?}: {draft:?}");
+        }
+    }
+}
