@@ -1,6 +1,6 @@
 /** P-256 by Node's own crypto, for the test double: keys, low-S signatures, verification. */
 
-import { createHash, createPrivateKey, createPublicKey, generateKeyPairSync, sign, verify, type KeyObject } from "node:crypto";
+import { createECDH, createHash, createPrivateKey, createPublicKey, sign, verify, type KeyObject } from "node:crypto";
 
 export interface NodeKey {
   readonly point: Buffer;
@@ -9,10 +9,17 @@ export interface NodeKey {
 
 const ORDER = BigInt("0xffffffff00000000ffffffffffffffffbce6faada7179e84f3b9cac2fc632551");
 
+/**
+ * Not by `generateKeyPairSync` and an export as JWK: Node 18 and 20 hold the key's lock while they make the object, and a
+ * collection of garbage in between that meets the job which made the key waits for that lock for ever.
+ */
 export function newKey(): NodeKey {
-  const { privateKey } = generateKeyPairSync("ec", { namedCurve: "P-256" });
-  const { x = "", y = "" } = privateKey.export({ format: "jwk" });
-  return { privateKey, point: Buffer.concat([Buffer.from([4]), Buffer.from(x, "base64url"), Buffer.from(y, "base64url")]) };
+  const pair = createECDH("prime256v1");
+  const point = pair.generateKeys();
+  const scalar = Buffer.alloc(32);
+  const digits = pair.getPrivateKey();
+  digits.copy(scalar, scalar.length - digits.length);
+  return keyOf(scalar, point);
 }
 
 export const sha256 = (...parts: readonly Uint8Array[]): Buffer =>
@@ -43,15 +50,17 @@ export function verifiesDer(point: Uint8Array, statement: Uint8Array, signature:
   return verify("sha256", statement, { key: publicKey(point), dsaEncoding: "der" }, signature);
 }
 
+function jwkOf(point: Uint8Array): { kty: string; crv: string; x: string; y: string } {
+  const coordinate = (from: number): string => Buffer.from(point.subarray(from, from + 32)).toString("base64url");
+  return { kty: "EC", crv: "P-256", x: coordinate(1), y: coordinate(33) };
+}
+
 function publicKey(point: Uint8Array): KeyObject {
-  const [x, y] = [point.subarray(1, 33), point.subarray(33)].map((part) => Buffer.from(part).toString("base64url"));
-  return createPublicKey({ format: "jwk", key: { kty: "EC", crv: "P-256", x: x ?? "", y: y ?? "" } });
+  return createPublicKey({ format: "jwk", key: jwkOf(point) });
 }
 
 /** A private key from its scalar and point. */
 export function keyOf(scalar: Uint8Array, point: Uint8Array): NodeKey {
-  const { x, y } = publicKey(point).export({ format: "jwk" });
-  const d = Buffer.from(scalar).toString("base64url");
-  const jwk = { kty: "EC", crv: "P-256", x: x ?? "", y: y ?? "", d };
+  const jwk = { ...jwkOf(point), d: Buffer.from(scalar).toString("base64url") };
   return { point: Buffer.from(point), privateKey: createPrivateKey({ format: "jwk", key: jwk }) };
 }
