@@ -3,19 +3,12 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use alloy_dyn_abi::TypedData;
-use bitcoin::bip32::{ChildNumber, DerivationPath, Fingerprint, Xpub};
-use bitcoin::hashes::Hash;
-use bitcoin::secp256k1::{PublicKey, Secp256k1};
-use bitcoin::sighash::SighashCache;
-use bitcoin::{
-    Amount, CompressedPublicKey, OutPoint, Psbt, ScriptBuf, Sequence, Transaction, TxIn, TxOut, Txid,
-    Witness, absolute, transaction,
-};
-use countersign_tests::backend::{User, assert_signed_by, reason};
+use countersign_tests::backend::{assert_signed_by, reason};
+use countersign_tests::bitcoin::{Watched, wallet_key};
 use countersign_tests::module::{CKM_COUNTERSIGN_MESSAGE, CKM_COUNTERSIGN_PSBT, CKM_COUNTERSIGN_TYPED_DATA};
 use countersign_tests::{Hsm, Keystore, cli, on_both_keystores, on_embedded, transactions};
 use countersign_wire::client::Mechanism::{Bitcoin, Digest, Ethereum, Message, TypedData as Typed};
-use countersign_wire::client::{KeyInfo, KeyPlan, Mechanism, Network, Payload};
+use countersign_wire::client::Payload;
 use countersign_wire::reason::Reason;
 use data_encoding::BASE64;
 use std::path::{Path, PathBuf};
@@ -37,87 +30,6 @@ fn policies() -> PathBuf {
 /// Gives one of the policies beside this file to an HSM that does not run.
 pub(crate) fn set_policy(hsm: &mut Hsm, name: &str) {
     cli::set_policy(hsm, &policies().join(name));
-}
-
-pub(crate) fn wallet_key(hsm: &Hsm, user: &User, name: &str, mechanism: Mechanism, path: &str) -> KeyInfo {
-    let network = (mechanism == Bitcoin).then_some(Network::Regtest);
-    let plan = KeyPlan { network, path: Some(path.parse().unwrap()), ..KeyPlan::of(vec![mechanism]) };
-    hsm.create_key_as(user, name, plan).unwrap()
-}
-
-/// The keys of a wallet account, as another library derives them.
-pub(crate) struct Watched {
-    xpub: Xpub,
-    root: Fingerprint,
-    account: DerivationPath,
-}
-
-impl Watched {
-    pub(crate) fn of(key: &KeyInfo) -> Self {
-        let watch = key.watch.as_ref().unwrap();
-        Self {
-            xpub: watch.xpub.parse().unwrap(),
-            root: Fingerprint::from(watch.root_fingerprint.into_array()),
-            account: key.plan.path.as_ref().unwrap().to_string().parse().unwrap(),
-        }
-    }
-
-    fn key(&self, chain: u32, index: u32) -> (PublicKey, (Fingerprint, DerivationPath), ScriptBuf) {
-        let steps = [chain, index].map(|step| ChildNumber::from_normal_idx(step).unwrap());
-        let derived = self.xpub.derive_pub(&Secp256k1::verification_only(), &steps).unwrap().public_key;
-        let script = ScriptBuf::new_p2wpkh(&CompressedPublicKey(derived).wpubkey_hash());
-        (derived, (self.root, self.account.extend(steps)), script)
-    }
-
-    /// Two inputs of 100,000 satoshi each; 150,000 go to a stranger and 49,000 come back.
-    pub(crate) fn psbt(&self) -> Psbt {
-        let input = |previous_output| TxIn {
-            previous_output,
-            script_sig: ScriptBuf::new(),
-            sequence: Sequence::ENABLE_RBF_NO_LOCKTIME,
-            witness: Witness::new(),
-        };
-        let transaction = |input, output| Transaction {
-            version: transaction::Version::TWO,
-            lock_time: absolute::LockTime::ZERO,
-            input,
-            output,
-        };
-        let paid = |sat, script_pubkey| TxOut { value: Amount::from_sat(sat), script_pubkey };
-        let previous = [0, 1].map(|index| {
-            let coin =
-                OutPoint { txid: Txid::from_byte_array([7 + u8::try_from(index).unwrap(); 32]), vout: 0 };
-            transaction(vec![input(coin)], vec![paid(100_000, self.key(0, index).2)])
-        });
-        let stranger = ScriptBuf::new_p2wpkh(&bitcoin::WPubkeyHash::from_byte_array([9; 20]));
-        let inputs = previous.iter().map(|one| input(OutPoint { txid: one.compute_txid(), vout: 0 }));
-        let outputs = vec![paid(150_000, stranger), paid(49_000, self.key(1, 0).2)];
-        let mut psbt = Psbt::from_unsigned_tx(transaction(inputs.collect(), outputs)).unwrap();
-        for (index, one) in (0u32..).zip(previous) {
-            let (key, origin, _) = self.key(0, index);
-            let input = &mut psbt.inputs[index as usize];
-            input.witness_utxo = Some(one.output[0].clone());
-            input.non_witness_utxo = Some(one);
-            input.bip32_derivation.insert(key, origin);
-        }
-        let (key, origin, _) = self.key(1, 0);
-        psbt.outputs[1].bip32_derivation.insert(key, origin);
-        psbt
-    }
-
-    /// Each input has one signature, of its key, over what the other library computes.
-    pub(crate) fn assert_signed(&self, unsigned: &Psbt, signed: &[u8]) {
-        let signed = Psbt::deserialize(signed).unwrap();
-        assert_eq!(signed.unsigned_tx, unsigned.unsigned_tx);
-        let mut cache = SighashCache::new(&unsigned.unsigned_tx);
-        for (index, input) in signed.inputs.iter().enumerate() {
-            let (message, _) = unsigned.sighash_ecdsa(index, &mut cache).unwrap();
-            let (key, ..) = self.key(0, u32::try_from(index).unwrap());
-            let signature = &input.partial_sigs[&bitcoin::PublicKey::new(key)];
-            assert_eq!(input.partial_sigs.len(), 1);
-            Secp256k1::verification_only().verify_ecdsa(&message, &signature.signature, &key).unwrap();
-        }
-    }
 }
 
 fn a_psbt_is_signed_under_one_code_and_verified_by_another_library(keystore: Keystore) {

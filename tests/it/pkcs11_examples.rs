@@ -2,11 +2,12 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use crate::intents::{MAIL, Watched, set_policy, wallet_key};
+use crate::intents::{MAIL, set_policy};
 use alloy_consensus::{SignableTransaction, TxEip1559};
 use alloy_dyn_abi::TypedData;
 use alloy_primitives::{Address, Bytes, keccak256};
 use countersign_tests::backend::{address, assert_signed_by, digest};
+use countersign_tests::bitcoin::{Watched, wallet_key};
 use countersign_tests::{Hsm, Keystore, User, artefacts, on_embedded, owner, transactions};
 use countersign_wire::client::Mechanism::{Bitcoin, Digest, Ethereum, Message, TypedData as Typed};
 use countersign_wire::client::{ApprovalKind, KeyQuery};

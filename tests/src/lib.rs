@@ -13,6 +13,7 @@
 //! | [`artefacts`] | the programs under test, as `cargo xtask test` built them |
 //! | [`hsm`] | one HSM: its home, its process, its clock |
 //! | [`backend`] | what a backend asks an HSM natively |
+//! | [`bitcoin`] | a Bitcoin wallet as another library sees it |
 //! | [`phone`] | the user's authenticator app |
 //! | [`cli`] | the command line |
 //! | [`module`] | the PKCS#11 module through the `cryptoki` crate |
@@ -35,6 +36,7 @@
 
 pub mod artefacts;
 pub mod backend;
+pub mod bitcoin;
 pub mod cli;
 pub mod disk;
 pub mod faults;

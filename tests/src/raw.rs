@@ -322,3 +322,48 @@ impl Raw {
         Ok(bytes)
     }
 }
+
+/// A return value by its name in the standard, for those that the module gives.
+pub fn return_value_name(value: CK_RV) -> String {
+    macro_rules! name {
+        ($($name:ident),* $(,)?) => {
+            match value {
+                $(cryptoki_sys::$name => stringify!($name).to_owned(),)*
+                other => format!("return value 0x{other:x}"),
+            }
+        };
+    }
+    name!(
+        CKR_ACTION_PROHIBITED,
+        CKR_ARGUMENTS_BAD,
+        CKR_ATTRIBUTE_READ_ONLY,
+        CKR_ATTRIBUTE_SENSITIVE,
+        CKR_ATTRIBUTE_TYPE_INVALID,
+        CKR_ATTRIBUTE_VALUE_INVALID,
+        CKR_BUFFER_TOO_SMALL,
+        CKR_DATA_INVALID,
+        CKR_DATA_LEN_RANGE,
+        CKR_DEVICE_ERROR,
+        CKR_DEVICE_REMOVED,
+        CKR_FUNCTION_NOT_SUPPORTED,
+        CKR_FUNCTION_REJECTED,
+        CKR_KEY_FUNCTION_NOT_PERMITTED,
+        CKR_KEY_HANDLE_INVALID,
+        CKR_KEY_UNEXTRACTABLE,
+        CKR_MECHANISM_INVALID,
+        CKR_OBJECT_HANDLE_INVALID,
+        CKR_OPERATION_ACTIVE,
+        CKR_OPERATION_NOT_INITIALIZED,
+        CKR_PIN_INCORRECT,
+        CKR_PIN_INVALID,
+        CKR_PIN_LOCKED,
+        CKR_SAVED_STATE_INVALID,
+        CKR_SESSION_HANDLE_INVALID,
+        CKR_SESSION_READ_ONLY,
+        CKR_TEMPLATE_INCONSISTENT,
+        CKR_USER_ALREADY_LOGGED_IN,
+        CKR_USER_NOT_LOGGED_IN,
+        CKR_USER_TYPE_INVALID,
+        CKR_WRAPPING_KEY_HANDLE_INVALID,
+    )
+}

@@ -89,7 +89,7 @@ pub(crate) fn build_hostile() -> Result<(PathBuf, PathBuf)> {
 }
 
 /// The machine that static programs are built for.
-const HOST: &str = "x86_64-unknown-linux-gnu";
+pub(crate) const HOST: &str = "x86_64-unknown-linux-gnu";
 
 /// Builds one program of a package as the image is built: static, and the same bytes from any folder.
 pub(crate) fn build_static(plan: &Plan, program: &str, options: &[&str]) -> Result<PathBuf> {

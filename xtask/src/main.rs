@@ -11,10 +11,11 @@
 //! * [`phone`]: the user's side: an authenticator app;
 //! * [`accounts`]: enrolled and confirmed accounts in any number;
 //! * [`stop`]: SIGINT and SIGTERM;
-//! * [`dev`], [`demo`], [`suite`], [`simulate`], [`fuzz`]: the commands.
+//! * [`dev`], [`demo`], [`suite`], [`attack`], [`simulate`], [`fuzz`], [`tidy`]: the commands.
 
 mod accounts;
 mod artefacts;
+mod attack;
 mod demo;
 mod dev;
 mod fuzz;
@@ -26,6 +27,7 @@ mod setup;
 mod simulate;
 mod stop;
 mod suite;
+mod tidy;
 mod workspace;
 
 use anyhow::Result;
@@ -52,10 +54,14 @@ enum Command {
     DemoOnStage(demo::Stage),
     /// Install what the tests need, build everything, and run all tests
     Test,
+    /// Own everything outside the boundary and try to move funds; writes docs/attacks.md
+    Attack(attack::Arguments),
     /// Run the benchmarks; a full run records itself in docs/benchmarks
     Bench(suite::BenchArguments),
     /// Run simulated histories of the plugin under faults and attacks, and judge them
     Simulate(simulate::Arguments),
+    /// Check what the house asks of its files: lengths, leftovers, documentation, a test for each promise
+    Tidy,
     /// Fuzz every decoder of bytes from outside, from the saved corpora on
     Fuzz(fuzz::Arguments),
     /// Run an HSM with enrolled accounts in the foreground, for development
@@ -81,8 +87,10 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Demo(arguments) => demo::prepare_and_play(&arguments),
         Command::DemoOnStage(stage) => Ok(demo::play(&stage)),
         Command::Test => suite::test(),
+        Command::Attack(arguments) => attack::run_attacks(&arguments),
         Command::Bench(arguments) => suite::bench(&arguments),
         Command::Simulate(arguments) => simulate::run(&arguments),
+        Command::Tidy => tidy::run(),
         Command::Fuzz(arguments) => fuzz::run(&arguments),
         Command::Dev(arguments) => dev::run(&arguments),
         Command::Image(arguments) => image::run(&arguments),

@@ -3,6 +3,7 @@
 //! Tests that span crates find what was built through environment variables, and fail without them.
 
 use crate::artefacts::{Programs, build_faults, build_hostile, build_image, build_programs};
+use crate::attack;
 use crate::machine::{Machine, build_machine};
 use crate::setup::{Package, ensure_node, ensure_packages, ensure_page, ensure_promtool, ensure_python};
 use crate::workspace::{cargo, output, root, say};
@@ -13,7 +14,7 @@ use std::process::{Command, ExitCode, ExitStatus, Stdio};
 use std::time::Instant;
 
 /// What tests that span crates run on.
-struct Artefacts {
+pub(crate) struct Artefacts {
     programs: Programs,
     image: PathBuf,
     /// What the tests preload into the HSM.
@@ -31,7 +32,7 @@ struct Artefacts {
 }
 
 impl Artefacts {
-    fn name_to(&self, command: &mut Command) {
+    pub(crate) fn name_to(&self, command: &mut Command) {
         command
             .env("COUNTERSIGN_TEST_IMAGE", &self.image)
             .env("COUNTERSIGN_TEST_HSM", &self.programs.hsm)
@@ -105,7 +106,15 @@ pub(crate) fn test() -> Result<ExitCode> {
     let (status, total) = run_and_count(&mut tests)?;
     say(&format!("{total} in {} s", began.elapsed().as_secs()));
     let in_the_machine = test_in_the_machine(&artefacts)?;
-    Ok(exit_code(if status.success() { in_the_machine } else { status }))
+    let attacked = attack::check(|play| artefacts.name_to(play))?;
+    let tested = exit_code(if status.success() { in_the_machine } else { status });
+    Ok(if tested == ExitCode::SUCCESS { attacked } else { tested })
+}
+
+/// What the attacks are played against.
+pub(crate) fn artefacts_for_attacks() -> Result<Artefacts> {
+    ensure_packages(&[Package::SoftHsm2])?;
+    Ok(Artefacts { faults: Some(build_faults()?), ..build()? })
 }
 
 /// The tests of the main job, that an HSM whose plugin runs in a virtual machine passes like any other.
@@ -133,7 +142,12 @@ fn test_in_the_machine(artefacts: &Artefacts) -> Result<ExitStatus> {
     let mut tests = cargo();
     // Of the whole workspace, so that nothing is built again with other features.
     tests.args(["test", "--locked", "--workspace", "--test", "it", "--no-fail-fast", "--"]);
-    tests.args(MAIN_JOB).stdout(Stdio::piped()).env("COUNTERSIGN_TEST_BOUNDARY", "vm");
+    // The keystore is the firmware's, outside the machine: one is enough.
+    tests
+        .args(MAIN_JOB)
+        .args(["--skip", "::softhsm"])
+        .stdout(Stdio::piped())
+        .env("COUNTERSIGN_TEST_BOUNDARY", "vm");
     artefacts.name_to(&mut tests);
     let (status, total) = run_and_count(&mut tests)?;
     say(&format!("in the virtual machine {total} in {} s", began.elapsed().as_secs()));
@@ -229,6 +243,12 @@ pub(crate) fn bench(arguments: &BenchArguments) -> Result<ExitCode> {
     arguments.pass_on(&mut bench)?;
     artefacts.name_to(&mut bench);
     Ok(exit_code(bench.status().context("cannot start cargo")?))
+}
+
+/// Runs a program that prints its own results, to its end.
+pub(crate) fn exit_code_of(command: &mut Command) -> Result<ExitCode> {
+    let name = command.get_program().display().to_string();
+    Ok(exit_code(command.status().with_context(|| format!("cannot start {name}"))?))
 }
 
 fn exit_code(status: ExitStatus) -> ExitCode {

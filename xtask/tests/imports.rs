@@ -60,10 +60,23 @@ const DIRECTIONS: &[(&str, &[&str])] = &[
     ),
     ("countersign-pkcs11", &["countersign-client", "countersign-wire"]),
     ("countersign-tests", &["countersign-client", "countersign-wire"]),
+    // It owns everything outside: no more than clients and files.
+    (
+        "countersign-attacks",
+        &[
+            "countersign-client",
+            "countersign-edits",
+            "countersign-release",
+            "countersign-tests",
+            "countersign-wire",
+        ],
+    ),
+    ("countersign-edits", &[]),
     (
         "countersign-simulation",
         &[
             "countersign-approvals",
+            "countersign-edits",
             "countersign-plugin",
             "countersign-policy",
             "countersign-tlog",
@@ -91,7 +104,13 @@ const DIRECTIONS: &[(&str, &[&str])] = &[
     ),
     (
         "xtask",
-        &["countersign-client", "countersign-release", "countersign-release-build", "countersign-wire"],
+        &[
+            "countersign-client",
+            "countersign-edits",
+            "countersign-release",
+            "countersign-release-build",
+            "countersign-wire",
+        ],
     ),
 ];
 

@@ -1,6 +1,7 @@
 //! The plugin broken on purpose: each break of `breaks.toml` is made in a copy of the sources, built, and run until a
 //! checker finds it.
 
+use countersign_edits::{Edit, Other, make, mirror};
 use serde::Deserialize;
 use std::fs;
 use std::io;
@@ -23,18 +24,6 @@ pub struct Break {
     pub edit: Vec<Edit>,
 }
 
-/// One change of a source file.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Edit {
-    /// The file, from the root of the repository.
-    pub file: String,
-    /// What stands there exactly once.
-    pub find: String,
-    /// What stands there instead.
-    pub replace: String,
-}
-
 #[derive(Deserialize)]
 struct Table {
     r#break: Vec<Break>,
@@ -46,14 +35,6 @@ pub fn all() -> Vec<Break> {
     table.r#break
 }
 
-/// A file's text with the edit made; the error says how often its `find` stands there.
-pub fn edited(text: &str, edit: &Edit) -> Result<String, String> {
-    match text.matches(edit.find.as_str()).count() {
-        1 => Ok(text.replacen(&edit.find, &edit.replace, 1)),
-        count => Err(format!("{}: stands {count} times, not once: {:?}", edit.file, edit.find)),
-    }
-}
-
 /// How a break was found.
 #[derive(Clone, Debug)]
 pub struct Found {
@@ -62,9 +43,6 @@ pub struct Found {
     /// The seed.
     pub seed: u64,
 }
-
-/// Folders of the repository that are no sources.
-const NO_SOURCES: &[&str] = &["target", ".git"];
 
 /// A copy of the sources that may be broken, with a build folder of its own.
 pub struct Bench {
@@ -78,25 +56,19 @@ impl Bench {
     /// so that it is not built again.
     pub fn set_up(root: &Path, cargo: &str) -> io::Result<Self> {
         let copy = root.join("target/simulate-breaks/sources");
-        mirror(root, &copy)?;
+        mirror(root, &copy, &Other::new())?;
         Ok(Self { root: root.to_owned(), copy, cargo: cargo.to_owned() })
     }
 
     /// Makes a break and runs histories until it is found. `Ok(None)`: it was not.
     pub fn try_out(&self, broken: &Break) -> Result<Option<Found>, String> {
-        let made = broken.edit.iter().try_for_each(|edit| self.make(edit));
+        let made = broken.edit.iter().try_for_each(|edit| make(&self.copy, edit));
         let found = made.and_then(|()| self.search(broken.within));
         for edit in &broken.edit {
             let original = fs::read(self.root.join(&edit.file)).map_err(|error| error.to_string())?;
             fs::write(self.copy.join(&edit.file), original).map_err(|error| error.to_string())?;
         }
         found
-    }
-
-    fn make(&self, edit: &Edit) -> Result<(), String> {
-        let path = self.copy.join(&edit.file);
-        let text = fs::read_to_string(&path).map_err(|error| format!("{}: {error}", edit.file))?;
-        fs::write(path, edited(&text, edit)?).map_err(|error| format!("{}: {error}", edit.file))
     }
 
     fn search(&self, seeds: u64) -> Result<Option<Found>, String> {
@@ -129,27 +101,6 @@ impl Bench {
             _ => Err(format!("failed without a violation:\n{text}{}", String::from_utf8_lossy(&ran.stderr))),
         }
     }
-}
-
-fn mirror(from: &Path, to: &Path) -> io::Result<()> {
-    fs::create_dir_all(to)?;
-    for entry in fs::read_dir(from)? {
-        let entry = entry?;
-        let (name, kind) = (entry.file_name(), entry.file_type()?);
-        if NO_SOURCES.iter().any(|no| name == *no) {
-            continue;
-        }
-        let target = to.join(&name);
-        if kind.is_dir() {
-            mirror(&entry.path(), &target)?;
-        } else if kind.is_file() {
-            let content = fs::read(entry.path())?;
-            if fs::read(&target).ok().as_ref() != Some(&content) {
-                fs::write(target, content)?;
-            }
-        }
-    }
-    Ok(())
 }
 
 /// Tries all breaks, or those whose name contains `only`, and prints a table. Gives whether each was found as stated.

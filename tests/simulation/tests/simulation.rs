@@ -142,7 +142,8 @@ fn every_break_still_fits_the_sources() {
         );
         for edit in &broken.edit {
             let text = fs::read_to_string(root.join(&edit.file)).unwrap();
-            let changed = breaks::edited(&text, edit).unwrap_or_else(|why| panic!("{}: {why}", broken.name));
+            let changed =
+                countersign_edits::edited(&text, edit).unwrap_or_else(|why| panic!("{}: {why}", broken.name));
             assert_ne!(changed, text, "{}", broken.name);
         }
     }

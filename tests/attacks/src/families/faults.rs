@@ -1,0 +1,113 @@
+//! Parts of the HSM fail.
+
+use crate::attack::{Attack, Family, On, Tries};
+use countersign_tests::backend::{User, digest, operation};
+use countersign_tests::{Hsm, Keystore};
+use countersign_wire::client::Mechanism::Digest;
+use k256::ecdsa::signature::hazmat::PrehashVerifier;
+use k256::ecdsa::{Signature, VerifyingKey};
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::PathBuf;
+
+pub(crate) const FAMILY: Family = Family {
+    name: "faults",
+    title: "The attacker heats, starves and glitches the HSM: a part that fails must not be a part that agrees",
+    invariants: &["I1", "I5"],
+    attacks: &[
+        Attack {
+            name: "every-call-fails",
+            had: "a wrong code",
+            does: "makes each call of the plugin to its keystore, store and randomness fail, one at a time and in pairs, while he signs and logs in with a wrong code",
+            guards: &["mac-errors"],
+            faults: &["fault-hal"],
+            on: On::Both,
+            play: every_call_fails,
+        },
+        Attack {
+            name: "faulty-signatures",
+            had: "the right codes of a user, and an HSM whose keystore flips bits",
+            does: "collects signatures: a faulty one, or two that share a nonce, tell the private key",
+            guards: &["signature-verified"],
+            faults: &["fault-flipped-signature"],
+            on: On::Both,
+            play: faulty_signatures,
+        },
+    ],
+};
+
+/// A plan for which calls fail; each plan's first line tells it from the others.
+struct Plan(PathBuf, u64);
+
+impl Plan {
+    fn make(&mut self, calls: &[u64]) {
+        self.1 += 1;
+        let numbers: Vec<String> = calls.iter().map(u64::to_string).collect();
+        fs::write(&self.0, format!("plan {}\n{}\n", self.1, numbers.join("\n")))
+            .expect("a file can be written");
+    }
+}
+
+/// More calls than one request makes.
+const CALLS: u64 = 7;
+
+fn every_call_fails(keystore: Keystore, tries: &mut Tries) {
+    let folder = std::env::temp_dir().join(format!("countersign-plan-{}", std::process::id()));
+    countersign_tests::raw::set_variable("COUNTERSIGN_TEST_HAL", &folder);
+    let mut plan = Plan(folder.clone(), 0);
+    let mut hsm = Hsm::start(keystore);
+    let users: Vec<User> = (0..4).map(|one| hsm.user(&format!("user-{one}"), &[Digest])).collect();
+    let pairs = (1..=CALLS).flat_map(|first| (first..=CALLS).map(move |second| [first, second]));
+    for (round, calls) in pairs.enumerate() {
+        // A store that failed makes the plugin start again. And not the budgets are under attack here: they are waited for.
+        hsm.wait_until_it_answers();
+        hsm.advance(86_400);
+        let user = &users[round % users.len()];
+        let wrong = user.phone.wrong_code(hsm.now());
+        plan.make(&calls);
+        if round % 2 == 0 {
+            tries.ask("a signature with a wrong code", hsm.sign(user, digest(1), &wrong));
+        } else {
+            let granted = operation(&user.key, Digest);
+            let login = hsm.context_login(user, &granted, &wrong);
+            tries.ask("a login with a wrong code", login);
+            tries.ask("a signature of no login", hsm.context_sign(user, &granted, digest(1)));
+        }
+        plan.make(&[]);
+        if !tries.got.is_empty() {
+            break;
+        }
+        // Where the store failed the plugin stops believing itself; where that was no end of it, the HSM is started again.
+        hsm.wait_until_it_answers();
+        if hsm.sign(user, digest(1), &user.phone.code(hsm.now())).is_err() {
+            hsm.kill_and_run();
+        }
+    }
+    // The words depend on which call it was; what counts is that there was a refusal each time.
+    let words: BTreeSet<String> = std::mem::take(&mut tries.refused).into_keys().collect();
+    tries.note(format!("{} ways to fail, a refusal each time", CALLS * (CALLS + 1) / 2));
+    tries.expect("nothing was ever refused", "refused", !words.is_empty());
+    let _ = fs::remove_file(folder);
+}
+
+fn faulty_signatures(keystore: Keystore, tries: &mut Tries) {
+    let hsm = Hsm::start(keystore);
+    let alice = hsm.user("alice", &[Digest]);
+    let key = VerifyingKey::from_sec1_bytes(&alice.key.public_key[..]).expect("a public key");
+    let mut nonces = BTreeSet::new();
+    for number in 0..12u8 {
+        match hsm.sign(&alice, digest(number), &alice.phone.code(hsm.advance(30))) {
+            Err(refusal) => tries.refused(refusal.reason.word()),
+            Ok(signed) => {
+                let is_good = Signature::from_slice(&signed.signature[..])
+                    .is_ok_and(|signature| key.verify_prehash(&[number; 32], &signature).is_ok());
+                if !is_good {
+                    tries.got("a faulty signature");
+                }
+                if !nonces.insert(signed.signature[..32].to_vec()) {
+                    tries.got("two signatures that share a nonce");
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,143 @@
+//! The HSM's disk is his.
+
+use crate::attack::{Attack, Family, On, Tries};
+use countersign_tests::backend::{User, digest};
+use countersign_tests::disk::Copy;
+use countersign_tests::{Hsm, Keystore};
+use countersign_wire::client::Mechanism::Digest;
+
+pub(crate) const FAMILY: Family = Family {
+    name: "store",
+    title: "The store on the disk is put back, cut, mixed, edited or exchanged",
+    invariants: &["I2", "I3", "I6"],
+    attacks: &[
+        Attack {
+            name: "yesterday",
+            had: "a copy of the disk from before a code was used",
+            does: "puts it back, starts the HSM and uses the code again",
+            guards: &["head-in-nvram"],
+            faults: &[],
+            on: On::Both,
+            play: yesterday,
+        },
+        Attack {
+            name: "cut",
+            had: "the disk",
+            does: "cuts the store at every entry, so that the last things never happened",
+            guards: &["head-in-nvram"],
+            faults: &[],
+            on: On::Embedded,
+            play: cut,
+        },
+        Attack {
+            name: "mixed",
+            had: "two copies of the disk",
+            does: "gives the store the beginning of one and the end of the other, and the same length",
+            guards: &["head-in-nvram"],
+            faults: &[],
+            on: On::Embedded,
+            play: mixed,
+        },
+        Attack {
+            name: "put-back-while-it-runs",
+            had: "a copy of the disk from before a code was used",
+            does: "puts it back under the running HSM",
+            guards: &["head-in-nvram"],
+            faults: &[],
+            on: On::Embedded,
+            play: put_back_while_it_runs,
+        },
+    ],
+};
+
+/// A stopped HSM, its user, a code that she used, and the disk from before that.
+fn with_a_used_code(keystore: Keystore) -> (Hsm, User, String, Copy) {
+    let mut hsm = Hsm::start(keystore);
+    let alice = hsm.user("alice", &[Digest]);
+    hsm.stop();
+    let before = hsm.copy_store();
+    hsm.run();
+    let code = alice.phone.code(hsm.now());
+    hsm.sign(&alice, digest(1), &code).expect("her code signs");
+    hsm.stop();
+    (hsm, alice, code, before)
+}
+
+/// Starts it with what lies on the disk, and uses the code once more.
+fn start_and_use(hsm: &mut Hsm, alice: &User, code: &str, what: &str, tries: &mut Tries) {
+    if hsm.try_run().is_err() {
+        tries.refused("store-refused at the start");
+        return;
+    }
+    tries.ask(what, hsm.sign(alice, digest(2), code));
+    hsm.kill();
+}
+
+/// What is left is whole: the right store opens and the code is used.
+fn opens_again(hsm: &mut Hsm, alice: &User, code: &str, good: &Copy, tries: &mut Tries) {
+    if !tries.got.is_empty() {
+        return;
+    }
+    hsm.restore_store(good);
+    hsm.run();
+    tries.ask("the used code with the right store", hsm.sign(alice, digest(2), code));
+    hsm.sign(alice, digest(2), &alice.phone.code(hsm.advance(30))).expect("the next code signs");
+}
+
+fn yesterday(keystore: Keystore, tries: &mut Tries) {
+    let (mut hsm, alice, code, before) = with_a_used_code(keystore);
+    let good = hsm.copy_store();
+    hsm.restore_store(&before);
+    start_and_use(&mut hsm, &alice, &code, "a second signature for one code", tries);
+    opens_again(&mut hsm, &alice, &code, &good, tries);
+}
+
+fn cut(keystore: Keystore, tries: &mut Tries) {
+    let (mut hsm, alice, code, before) = with_a_used_code(keystore);
+    let good = hsm.copy_store();
+    let (from, to) = (before.bytes().len(), good.bytes().len());
+    // Where the entries end he does not know; every 64 bytes, and the ends that he saw.
+    for keep in (0..to - from).step_by(64).map(|back| to - 1 - back).chain([from]) {
+        hsm.write_store(&good.bytes()[..keep]);
+        start_and_use(&mut hsm, &alice, &code, "a second signature for one code", tries);
+        if !tries.got.is_empty() {
+            return;
+        }
+    }
+    opens_again(&mut hsm, &alice, &code, &good, tries);
+}
+
+fn mixed(keystore: Keystore, tries: &mut Tries) {
+    let (mut hsm, alice, code, before) = with_a_used_code(keystore);
+    let good = hsm.copy_store();
+    let (from, to) = (before.bytes().len(), good.bytes().len());
+    for filler in [0u8, 0xff] {
+        let mut bytes = before.bytes().to_vec();
+        bytes.resize(to, filler);
+        hsm.write_store(&bytes);
+        start_and_use(&mut hsm, &alice, &code, "a second signature for one code", tries);
+    }
+    // The beginning as it was, and at its end what the user's enrolment had written there before.
+    let mut bytes = before.bytes().to_vec();
+    bytes.extend_from_slice(&before.bytes()[from.saturating_sub(to - from)..]);
+    hsm.write_store(&bytes[..to]);
+    start_and_use(&mut hsm, &alice, &code, "a second signature for one code", tries);
+    // Of the old length, for a firmware that asks for nothing but the length.
+    hsm.restore_store(&before);
+    start_and_use(&mut hsm, &alice, &code, "a second signature for one code", tries);
+    opens_again(&mut hsm, &alice, &code, &good, tries);
+}
+
+fn put_back_while_it_runs(keystore: Keystore, tries: &mut Tries) {
+    let mut hsm = Hsm::start(keystore);
+    let alice = hsm.user("alice", &[Digest]);
+    let before = hsm.copy_store();
+    let code = alice.phone.code(hsm.now());
+    hsm.sign(&alice, digest(1), &code).expect("her code signs");
+    let good = hsm.copy_store();
+    hsm.restore_store(&before);
+    tries.ask("a second signature under the running HSM", hsm.sign(&alice, digest(2), &code));
+    hsm.kill();
+    start_and_use(&mut hsm, &alice, &code, "a second signature after a restart", tries);
+    opens_again(&mut hsm, &alice, &code, &good, tries);
+}
