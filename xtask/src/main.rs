@@ -11,11 +11,12 @@
 //! * [`phone`]: the user's side: an authenticator app;
 //! * [`accounts`]: enrolled and confirmed accounts in any number;
 //! * [`stop`]: SIGINT and SIGTERM;
-//! * [`dev`], [`demo`], [`suite`], [`attack`], [`simulate`], [`fuzz`], [`tidy`]: the commands.
+//! * [`dev`], [`demo`], [`suite`], [`attack`], [`simulate`], [`fuzz`], [`tidy`], [`book`]: the commands.
 
 mod accounts;
 mod artefacts;
 mod attack;
+mod book;
 mod demo;
 mod dev;
 mod fuzz;
@@ -70,6 +71,8 @@ enum Command {
     Image(image::Arguments),
     /// Build what a virtual machine starts with, and print its platform measurement
     Machine,
+    /// Build the manual, and follow every link of the repository's pages
+    Book(book::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -95,5 +98,6 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Dev(arguments) => dev::run(&arguments),
         Command::Image(arguments) => image::run(&arguments),
         Command::Machine => machine::run(),
+        Command::Book(arguments) => book::run(&arguments),
     }
 }
