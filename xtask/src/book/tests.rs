@@ -74,6 +74,22 @@ fn a_rendered_link_out_of_the_book_leads_into_the_checkout() {
 }
 
 #[test]
+fn a_rendered_link_that_leads_nowhere_is_found() {
+    let page = "<h1 id=\"top\"><a href=\"#top\">x</a></h1>";
+    let folder = repository(&[("index.html", page), ("a/b.html", page), ("a/c.svg", "")]);
+    let read = |file: &str| (PathBuf::from(file), Rendered::read(page));
+    let pages = BTreeMap::from([read("index.html"), read("a/b.html")]);
+    let follow = |to: &str| follow_rendered(folder.path(), &pages, Path::new("a/b.html"), to);
+    for to in ["#top", "#", "c.svg", "../index.html#top", "b.html", "https://example.org/#x"] {
+        assert_eq!(follow(to), Ok(()), "{to}");
+    }
+    assert_eq!(follow("d.html"), Err("the book has no a/d.html".to_owned()));
+    assert_eq!(follow("../index.html#form"), Err("index.html has no #form".to_owned()));
+    assert_eq!(follow("#form"), Err("a/b.html has no #form".to_owned()));
+    assert_eq!(follow("../../there-is-no-such.md"), Err("leads out of the book, to nothing".to_owned()));
+}
+
+#[test]
 fn every_link_of_the_repository_leads_somewhere() {
     assert_eq!(problems(&root(), &pages_of(&root()).unwrap()), [""; 0]);
 }
