@@ -57,7 +57,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     }
     let folder = build()?;
     let rendered = rendered(&folder)?;
-    say(&format!("{} rendered pages: each link leads somewhere", rendered));
+    say(&format!("{rendered} rendered pages: each link leads somewhere"));
     println!(
         "{}",
         json!({ "book": folder.join("index.html"), "pages": pages.len(), "links": links, "rendered": rendered })

@@ -23,7 +23,7 @@ pub(super) struct Page {
 }
 
 impl Page {
-    /// Reads CommonMark with GitHub's tables.
+    /// Reads `CommonMark` with GitHub's tables.
     pub(super) fn read(text: &str) -> Self {
         let options = Options::ENABLE_TABLES | Options::ENABLE_STRIKETHROUGH | Options::ENABLE_FOOTNOTES;
         let (mut page, mut heading) = (Self::default(), None::<String>);
