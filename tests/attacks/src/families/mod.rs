@@ -5,6 +5,7 @@ mod approvals;
 mod bitcoin;
 mod blind;
 mod enrolment;
+mod exhaustion;
 mod faults;
 mod guessing;
 mod image;
@@ -13,6 +14,7 @@ mod parallel;
 mod pkcs11;
 mod policy;
 mod replay;
+mod secrets;
 mod store;
 mod tenants;
 mod time;
@@ -38,6 +40,8 @@ const ALL: &[Family] = &[
     policy::FAMILY,
     log::FAMILY,
     faults::FAMILY,
+    exhaustion::FAMILY,
+    secrets::FAMILY,
 ];
 
 /// Those that are named, by family or in full, or all; the error is a name that is none.
