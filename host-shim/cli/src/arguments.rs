@@ -209,4 +209,16 @@ mod tests {
         }
         check(&Arguments::command());
     }
+
+    /// Those of the other commands are no configuration: `docs/cli.md` has them.
+    #[test]
+    fn every_option_of_the_relay_and_of_all_commands_is_in_the_configuration_reference() {
+        let page = include_str!("../../../docs/configuration.md");
+        let command = Arguments::command();
+        let relay = command.find_subcommand("relay").expect("there is a relay");
+        for argument in command.get_arguments().chain(relay.get_arguments()).filter_map(clap::Arg::get_long) {
+            let known = matches!(argument, "help" | "version") || page.contains(&format!("`--{argument}"));
+            assert!(known, "--{argument} is not in docs/configuration.md");
+        }
+    }
 }
