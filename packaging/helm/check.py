@@ -1,16 +1,19 @@
 #!/usr/bin/env python3
-"""Lints the chart and renders it with Helm's own engine, in several ways, and checks what comes out.
+"""Lints the chart and renders it with Helm's own engine, in several ways, and checks what comes out: against Kubernetes' own schemas, and
+for what keeps the HSM's keys its own.
 
-Needs the packages helm-python-sdk (Helm as a library) and PyYAML. Asks no cluster: whether one would take the manifests is not shown.
+Needs the packages helm-python-sdk (Helm as a library), kubernetes-validate and PyYAML. Asks no cluster.
 """
 
 import pathlib
 import sys
 
 import helm_python
+import kubernetes_validate
 import yaml
 
 CHART = pathlib.Path(__file__).parent / "countersign"
+KUBERNETES = "1.31"
 LEAST = {
     "image": {"hsm": "registry.example/hsm@sha256:0", "relay": "registry.example/relay@sha256:0"},
     "hsm": {"existingClaim": "hsm-home"},
@@ -52,6 +55,13 @@ def render(chart, values):
     return objects
 
 
+def check_schemas(objects):
+    for (kind, _), document in objects.items():
+        # That one is the Prometheus operator's, and not Kubernetes'.
+        if kind != "ServiceMonitor":
+            kubernetes_validate.validate(document, KUBERNETES, strict=True)
+
+
 def pod(objects):
     return objects["StatefulSet", "try-countersign"]["spec"]["template"]["spec"]
 
@@ -85,6 +95,7 @@ def main():
     chart = helm_python.Chart.load(str(CHART))
     least, full = render(chart, LEAST), render(chart, FULL)
     for objects in (least, full):
+        check_schemas(objects)
         check_hardening(objects)
     assert [container["name"] for container in pod(least)["containers"]] == ["hsm", "relay"]
     assert least["NetworkPolicy", "try-countersign"]["spec"]["ingress"] == [], "nobody comes in unless it is said"
