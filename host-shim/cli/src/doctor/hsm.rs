@@ -121,7 +121,11 @@ fn answers(said: Option<Result<(), Reason>>) -> Verdict {
         Some(Ok(())) => Verdict::ok("The HSM answers."),
         Some(Err(reason)) => Verdict::problem(
             format!("The HSM does not answer ({}).", reason.word()),
-            format!("{} Its log says more: journalctl -u countersign-hsm", reason.sentence()),
+            format!(
+                "{} One that runs closes the connections of users whom it was not told of (--allow-uid). Its log says more: \
+                 journalctl -u countersign-hsm",
+                reason.sentence()
+            ),
         ),
     }
 }
