@@ -589,4 +589,17 @@ mod tests {
         assert_eq!(with(&["--clock", "manual", "--manual-clock-for-tests"]).unwrap(), ClockMode::Manual);
         assert_eq!(clock(&["--development", "--clock", "manual"]).unwrap(), ClockMode::Manual);
     }
+
+    #[test]
+    fn every_option_is_in_the_configuration_reference() {
+        fn check(command: &clap::Command, page: &str) {
+            for argument in command.get_arguments().filter_map(clap::Arg::get_long) {
+                let known =
+                    matches!(argument, "help" | "version") || page.contains(&format!("`--{argument}"));
+                assert!(known, "--{argument} of {} is not in docs/configuration.md", command.get_name());
+            }
+            command.get_subcommands().filter(|sub| !sub.is_hide_set()).for_each(|sub| check(sub, page));
+        }
+        check(&Cli::command(), include_str!("../../docs/configuration.md"));
+    }
 }

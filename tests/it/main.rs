@@ -8,6 +8,7 @@ mod cli;
 mod crash;
 mod devices;
 mod disk_faults;
+mod doctor;
 mod enrolment;
 mod escape;
 mod frames;

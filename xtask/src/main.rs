@@ -7,6 +7,7 @@
 //! * [`artefacts`]: building the programs;
 //! * [`machine`]: what a virtual machine starts with;
 //! * [`image`]: building the frozen image, recording it, building it again elsewhere;
+//! * [`package`]: Debian packages;
 //! * [`hsm`]: one HSM: initialised, running, stopped, killed;
 //! * [`phone`]: the user's side: an authenticator app;
 //! * [`accounts`]: enrolled and confirmed accounts in any number;
@@ -23,6 +24,7 @@ mod fuzz;
 mod hsm;
 mod image;
 mod machine;
+mod package;
 mod phone;
 mod setup;
 mod simulate;
@@ -73,6 +75,8 @@ enum Command {
     Machine,
     /// Build the manual, and follow every link of the repository's pages
     Book(book::Arguments),
+    /// Make Debian packages of the programs
+    Package(package::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -99,5 +103,6 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Image(arguments) => image::run(&arguments),
         Command::Machine => machine::run(),
         Command::Book(arguments) => book::run(&arguments),
+        Command::Package(arguments) => package::run(&arguments),
     }
 }

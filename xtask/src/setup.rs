@@ -72,6 +72,8 @@ pub(crate) enum Package {
     Qemu,
     /// What unpacks a machine's first root, for a test of it.
     Cpio,
+    /// What finds out which packages a program needs, and makes packages.
+    DpkgDev,
 }
 
 impl Package {
@@ -92,6 +94,7 @@ impl Package {
             Self::OpenSsh => "openssh-client",
             Self::Qemu => "qemu-system-x86",
             Self::Cpio => "cpio",
+            Self::DpkgDev => "dpkg-dev",
         }
     }
 
@@ -114,6 +117,7 @@ impl Package {
             Self::OpenSsh => is_on_the_path("ssh-keygen"),
             Self::Qemu => is_on_the_path("qemu-system-x86_64"),
             Self::Cpio => is_on_the_path("cpio"),
+            Self::DpkgDev => ["dpkg-deb", "dpkg-shlibdeps"].into_iter().all(is_on_the_path),
         }
     }
 }

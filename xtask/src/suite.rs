@@ -335,4 +335,28 @@ mod tests {
         total.add("test result: FAILED. 2 passed; 3 failed; 0 ignored; 0 measured; 7 filtered out; finished in 1.05s");
         assert_eq!(total, Total { passed: 7, failed: 3, ignored: 1 });
     }
+
+    /// Who plans with figures should find those that were measured.
+    #[test]
+    fn the_figures_for_capacity_planning_are_those_of_the_benchmarks() {
+        let (page, measured) =
+            (include_str!("../../docs/operations.md"), include_str!("../../docs/benchmarks/README.md"));
+        let (_, planning) = page.split_once("## Capacity planning").expect("there is that section");
+        let cells = |line: &'static str| -> Vec<&'static str> {
+            line.trim_matches('|').split('|').map(str::trim).collect()
+        };
+        let mut compared = 0;
+        for line in planning.lines().filter(|line| line.starts_with("| `")) {
+            let told = cells(line);
+            let found = measured.lines().filter(|line| line.starts_with("| `")).map(cells);
+            let rows: Vec<_> = found.filter(|row| row[0] == told[0]).collect();
+            let is_measured = rows.iter().any(|row| told.iter().all(|cell| row.contains(cell)));
+            assert!(is_measured, "docs/benchmarks/README.md does not say so: {line}");
+            compared += 1;
+        }
+        assert!(compared >= 9, "{compared} rows");
+        for figure in ["522", "11.0", "4,943", "708"] {
+            assert!(planning.contains(figure) && measured.contains(&format!(" {figure} |")), "{figure}");
+        }
+    }
 }

@@ -3,6 +3,7 @@
 //! * `account`: accounts and what their first keys may sign;
 //! * `attest`: attestations;
 //! * `device`: what a user does on a device of his own;
+//! * `doctor`: checking an installation;
 //! * `image`: building, signing and checking images;
 //! * `intent`: what is staged for users, receipts, the HSM's identity;
 //! * `key`: keys, addresses, wallets;
@@ -15,6 +16,7 @@
 mod account;
 mod attest;
 mod device;
+mod doctor;
 mod image;
 mod intent;
 mod key;
@@ -31,6 +33,7 @@ pub(crate) use attest::{AttestArguments, AttestCommand, AttestationArguments};
 pub(crate) use device::{
     ApproveArguments, DeviceCommand, DeviceEnrollArguments, DeviceTwoCodesArguments, WhereArguments,
 };
+pub(crate) use doctor::DoctorArguments;
 pub(crate) use image::{ImageCommand, VerifyArguments};
 pub(crate) use intent::{IntentCommand, ReceiptCommand};
 pub(crate) use key::{KeyCommand, WalletCommand};
@@ -155,6 +158,9 @@ Examples:
     /// Export, follow and verify the tenant's audit log; prove entries; cosign checkpoints.
     #[command(subcommand, after_long_help = "Example:\n  countersign log export --out /srv/audit")]
     Log(LogCommand),
+    /// Check this installation, and say what to mend. Changes nothing.
+    #[command(after_long_help = doctor::HELP)]
+    Doctor(DoctorArguments),
     /// Carry messages between users' devices and the HSM, and serve their page. Has no API key.
     #[command(after_long_help = relay::HELP)]
     Relay(RelayArguments),
@@ -202,5 +208,17 @@ mod tests {
             command.get_subcommands().filter(|sub| sub.get_name() != "help").for_each(check);
         }
         check(&Arguments::command());
+    }
+
+    /// Those of the other commands are no configuration: `docs/cli.md` has them.
+    #[test]
+    fn every_option_of_the_relay_and_of_all_commands_is_in_the_configuration_reference() {
+        let page = include_str!("../../../docs/configuration.md");
+        let command = Arguments::command();
+        let relay = command.find_subcommand("relay").expect("there is a relay");
+        for argument in command.get_arguments().chain(relay.get_arguments()).filter_map(clap::Arg::get_long) {
+            let known = matches!(argument, "help" | "version") || page.contains(&format!("`--{argument}"));
+            assert!(known, "--{argument} is not in docs/configuration.md");
+        }
     }
 }

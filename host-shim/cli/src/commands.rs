@@ -10,7 +10,7 @@ use crate::session::{Session, expect_answer};
 use crate::show::account::{AccountShown, EnrolledShown};
 use crate::show::{self, Advanced, ClockShown, KeyShown, KeysShown, SignedShown, StatusShown};
 use crate::wallet::{self, WalletShown};
-use crate::{attest, codes, device, image, intents, log, payload, policy, receipts, relay};
+use crate::{attest, codes, device, doctor, image, intents, log, payload, policy, receipts, relay};
 use countersign_client::{advance_clock, new_request_id};
 use countersign_wire::client::{
     Act, Answer, Approval, ApprovalKind, CreateKey, Enroll, KeyInfo, KeyQuery, Sign, TotpParameters,
@@ -30,6 +30,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Zeroizing<String>, Failure> {
         Command::Policy(command) => policy::run(command, json),
         Command::Image(command) => image::run(command, json),
         Command::Relay(arguments) => relay::run(arguments, config),
+        Command::Doctor(arguments) => doctor::run(arguments, config, json),
         Command::Device(command) => device::run(command, config, json),
         Command::Attest(arguments) => attest::run(arguments, config, json),
         Command::Receipt(ReceiptCommand::Verify { file, root }) => {
@@ -46,6 +47,7 @@ fn ask(session: &Session, arguments: &Arguments, json: bool) -> Result<Zeroizing
         Command::Policy(_)
         | Command::Image(_)
         | Command::Relay(_)
+        | Command::Doctor(_)
         | Command::Device(_)
         | Command::Attest(_)
         | Command::Log(_)

@@ -16,9 +16,9 @@ use zeroize::Zeroizing;
 /// The command, its configuration or its files are not as they should be; nothing was asked of the HSM.
 pub(crate) const EXIT_USAGE: u8 = 2;
 /// Refused: ask differently, or later.
-const EXIT_REFUSED: u8 = 3;
+pub(crate) const EXIT_REFUSED: u8 = 3;
 /// The HSM cannot be reached or cannot serve.
-const EXIT_UNREACHABLE: u8 = 4;
+pub(crate) const EXIT_UNREACHABLE: u8 = 4;
 
 /// The word for a clock that the control channel does not move. It never comes from the HSM, so it is no [`Reason`].
 const CLOCK_NOT_ADVANCED: &str = "clock-not-advanced";
@@ -46,6 +46,13 @@ pub(crate) enum Failure {
     Usage(String),
     /// A policy does not decide as its table of cases expects, or two images differ; what is shown says where.
     Told(Zeroizing<String>),
+    /// An installation is not as it should be; what is shown says where.
+    ToldAs {
+        /// What is shown.
+        shown: Zeroizing<String>,
+        /// What it ends with.
+        exit_code: u8,
+    },
     /// The image, its signatures or the release keys are not taken.
     Image(ImageRefusal),
     /// The configuration cannot be used.
@@ -223,7 +230,9 @@ impl Told {
             },
             Failure::DeviceFile(message) => Self::error("device-file", message.clone()),
             Failure::Usage(message) => Self::error("usage", message.clone()),
-            Failure::Told(_) => Self::error("told", "what was shown says it".to_owned()),
+            Failure::Told(_) | Failure::ToldAs { .. } => {
+                Self::error("told", "what was shown says it".to_owned())
+            }
             Failure::Image(refusal) => Self::by("command", refusal.word(), &refusal.to_string()),
             Failure::Config(error) => Self::error("configuration", error.to_string()),
             Failure::Output(error) => Self::error("output", format!("cannot write the answer: {error}")),
@@ -251,10 +260,15 @@ impl Told {
 impl Failure {
     /// Tells of it and returns the exit code.
     pub(crate) fn report(&self, json: bool) -> ExitCode {
-        if let Failure::Told(shown) = self {
+        let shown = match self {
+            Failure::Told(shown) => Some((shown, EXIT_REFUSED)),
+            Failure::ToldAs { shown, exit_code } => Some((shown, *exit_code)),
+            _ => None,
+        };
+        if let Some((shown, exit_code)) = shown {
             // It is an answer like that of what was well; only the exit code differs.
-            let _ = std::io::stdout().write_all(shown.as_bytes());
-            return ExitCode::from(EXIT_REFUSED);
+            let _ = anstream::stdout().write_all(shown.as_bytes());
+            return ExitCode::from(exit_code);
         }
         let told = Told::of(self);
         // Where even this cannot be written, the exit code still says it.

@@ -10,6 +10,7 @@
 //! * `codes`: one-time codes from the command line, standard input or a prompt;
 //! * `commands`: one function for each command;
 //! * `device`: the command line as a user's own device;
+//! * `doctor`: checking an installation;
 //! * `failure`: what can go wrong, and the exit codes;
 //! * `image`: building, signing and checking images;
 //! * `intents`: inviting devices, staging intents;
@@ -28,6 +29,7 @@ mod attest;
 mod codes;
 mod commands;
 mod device;
+mod doctor;
 mod failure;
 mod image;
 mod intents;

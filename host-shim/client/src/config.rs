@@ -47,6 +47,26 @@ pub struct HostConfig {
     pub request_timeout: Duration,
 }
 
+/// Why a configuration file is the one that is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// [`CONFIG_ENV`] names it.
+    Environment,
+    /// It lies in the home folder.
+    Home,
+    /// It is [`SYSTEM_CONFIG`].
+    System,
+}
+
+/// A configuration file, and why it is the one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Located {
+    /// Which.
+    pub file: PathBuf,
+    /// Why.
+    pub place: Place,
+}
+
 /// What stands in `host.toml`.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -77,12 +97,16 @@ impl HostConfig {
     ///
     /// A set-user-id or set-group-id process reads [`SYSTEM_CONFIG`] alone: whoever started it chose its environment.
     pub fn load() -> Result<Self, ConfigError> {
-        let path = if environment_is_trusted() {
+        Self::from_file(&Self::locate()?.file)
+    }
+
+    /// The file that [`Self::load`] reads, and why that one. It is not opened.
+    pub fn locate() -> Result<Located, ConfigError> {
+        if environment_is_trusted() {
             find(std::env::var_os(CONFIG_ENV), std::env::home_dir())
         } else {
             find(None, None)
-        };
-        Self::from_file(&path?)
+        }
     }
 
     /// Reads one file. Paths in it must be absolute, unknown fields are refused.
@@ -159,17 +183,17 @@ fn environment_is_trusted() -> bool {
 ///
 /// Only what is surely not there is passed over: falling back from a file that cannot be looked at could mean to talk
 /// to another HSM than the one it names.
-fn find(named: Option<OsString>, home: Option<PathBuf>) -> Result<PathBuf, ConfigError> {
+fn find(named: Option<OsString>, home: Option<PathBuf>) -> Result<Located, ConfigError> {
     if let Some(path) = named.filter(|path| !path.is_empty()) {
-        return Ok(PathBuf::from(path));
+        return Ok(Located { file: PathBuf::from(path), place: Place::Environment });
     }
     let home = home.filter(|home| home.is_absolute());
-    let own = home.map(|home| home.join(".config/countersign/host.toml"));
-    for path in own.into_iter().chain([PathBuf::from(SYSTEM_CONFIG)]) {
-        match path.symlink_metadata() {
-            Ok(_) => return Ok(path),
+    let own = home.map(|home| (home.join(".config/countersign/host.toml"), Place::Home));
+    for (file, place) in own.into_iter().chain([(PathBuf::from(SYSTEM_CONFIG), Place::System)]) {
+        match file.symlink_metadata() {
+            Ok(_) => return Ok(Located { file, place }),
             Err(why) if matches!(why.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {}
-            Err(why) => return Err(ConfigError::Unreadable { file: path, why }),
+            Err(why) => return Err(ConfigError::Unreadable { file, why }),
         }
     }
     Err(ConfigError::Missing)
@@ -305,11 +329,12 @@ mod tests {
     fn the_named_file_comes_first_and_then_the_home_folder() {
         let home = tempfile::tempdir().unwrap();
         let named = find(Some("/named.toml".into()), Some(home.path().to_owned())).unwrap();
-        assert_eq!(named, Path::new("/named.toml"));
+        assert_eq!(named, Located { file: "/named.toml".into(), place: Place::Environment });
         let own = home.path().join(".config/countersign/host.toml");
         fs::create_dir_all(own.parent().unwrap()).unwrap();
         fs::write(&own, "socket = '/s'").unwrap();
-        assert_eq!(find(None, Some(home.path().to_owned())).unwrap(), own);
+        let found = find(None, Some(home.path().to_owned())).unwrap();
+        assert_eq!(found, Located { file: own, place: Place::Home });
         assert!(matches!(
             HostConfig::from_file(&home.path().join("none")),
             Err(ConfigError::Unreadable { .. })
@@ -322,9 +347,9 @@ mod tests {
         let own = home.path().join(".config/countersign/host.toml");
         fs::create_dir_all(own.parent().unwrap()).unwrap();
         fs::write(&own, "socket = '/s'").unwrap();
-        assert_eq!(find(Some(OsString::new()), Some(home.path().to_owned())).unwrap(), own);
-        let elsewhere = |found: Result<PathBuf, ConfigError>| match found {
-            Ok(path) => path == Path::new(SYSTEM_CONFIG),
+        assert_eq!(find(Some(OsString::new()), Some(home.path().to_owned())).unwrap().file, own);
+        let elsewhere = |found: Result<Located, ConfigError>| match found {
+            Ok(found) => found == Located { file: SYSTEM_CONFIG.into(), place: Place::System },
             Err(error) => matches!(error, ConfigError::Missing),
         };
         assert!(elsewhere(find(None, Some(PathBuf::new()))));
@@ -338,7 +363,7 @@ mod tests {
         let own = home.path().join(".config/countersign/host.toml");
         fs::create_dir_all(own.parent().unwrap()).unwrap();
         std::os::unix::fs::symlink("nowhere", &own).unwrap();
-        assert_eq!(find(None, Some(home.path().to_owned())).unwrap(), own);
+        assert_eq!(find(None, Some(home.path().to_owned())).unwrap().file, own);
         assert!(matches!(HostConfig::from_file(&own), Err(ConfigError::Unreadable { .. })));
         // A loop of links cannot be looked through by anybody, root included.
         std::os::unix::fs::symlink("loop", home.path().join("loop")).unwrap();

@@ -36,5 +36,5 @@ mod pool;
 pub mod properties;
 
 pub use client::{Client, new_request_id};
-pub use config::{ConfigError, HostConfig};
+pub use config::{ConfigError, HostConfig, Located, Place};
 pub use control::{ControlError, advance_clock};
