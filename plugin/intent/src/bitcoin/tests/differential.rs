@@ -243,3 +243,17 @@ fn outputs_of_nothing_are_read_by_the_others_as_the_same() {
         }
     }
 }
+
+#[test]
+fn inputs_of_nothing_are_read_by_the_others_as_the_same() {
+    let wallet = Wallet::new(Purpose::Bip84);
+    for version in [Version::V0, Version::V2] {
+        for (txid, index) in [([0; 32], 1), ([7; 32], u32::MAX), ([0; 32], u32::MAX)] {
+            let outpoint = Outpoint { txid, index };
+            let input = Input { outpoint, sequence: 0xffff_fffd };
+            let draft = payment(&wallet, version).input(DraftInput { input, fields: Vec::new() });
+            let bytes = draft.bytes();
+            assert!(check_psbt(&bytes), "{version:?}: {draft:?}");
+        }
+    }
+}
