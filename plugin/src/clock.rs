@@ -11,8 +11,9 @@ use countersign_wire::hal::Time;
 /// is used, so time never runs back.
 const JITTER_SECS: u64 = 2;
 
-/// How far unix time may run ahead of running time within a boot, in seconds: enough for the corrections of a time
-/// service. A larger jump is not believed, and not remembered as a floor either.
+/// How far unix time may run ahead of running time within a boot, or lag behind it, in seconds: enough for the corrections of
+/// a time service. A larger jump is not believed, and not remembered as a floor either. The floor alone would not tell of a
+/// clock that was set back to what was seen last, after nothing was seen for a while.
 const JUMP_MAX_SECS: u64 = 600;
 
 /// The present.
@@ -50,12 +51,10 @@ impl Clock {
     /// Takes note of the time of a delivery.
     pub fn observe(&mut self, time: Time) {
         let floor = self.now.unix_secs;
-        let ahead_secs = time
-            .unix_secs
-            .saturating_sub(self.first.unix_secs)
-            .saturating_sub(time.running_secs.saturating_sub(self.first.running_secs));
+        let shown_secs = time.unix_secs.saturating_sub(self.first.unix_secs);
+        let ran_secs = time.running_secs.saturating_sub(self.first.running_secs);
         let behind = time.unix_secs.saturating_add(JITTER_SECS) < floor;
-        self.now.sure = !behind && ahead_secs <= JUMP_MAX_SECS;
+        self.now.sure = !behind && shown_secs.abs_diff(ran_secs) <= JUMP_MAX_SECS;
         if self.now.sure {
             self.now.unix_secs = floor.max(time.unix_secs);
         }
@@ -98,6 +97,18 @@ mod tests {
         assert_eq!(clock.now(), Moment { unix_secs: 10_700, sure: false, elapsed_secs: 110 });
         clock.observe(at(10_720, 120));
         assert_eq!(clock.now(), Moment { unix_secs: 10_720, sure: true, elapsed_secs: 120 });
+    }
+
+    #[test]
+    fn i11_a_clock_that_was_set_back_while_nothing_was_seen_is_not_believed() {
+        let mut clock = Clock::start(0, 0, at(10_000, 0));
+        // A day without a delivery, and then the time that was seen last once more.
+        clock.observe(at(10_000, 86_400));
+        assert_eq!(clock.now(), Moment { unix_secs: 10_000, sure: false, elapsed_secs: 86_400 });
+        clock.observe(at(10_000 + 86_400 - 600, 86_400));
+        assert!(clock.now().sure, "a correction is believed");
+        clock.observe(at(10_000 + 86_400 - 601, 86_401));
+        assert!(!clock.now().sure);
     }
 
     #[test]

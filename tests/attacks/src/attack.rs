@@ -26,7 +26,7 @@ pub(crate) struct Attack {
     pub(crate) had: &'static str,
     /// What he does.
     pub(crate) does: &'static str,
-    /// The guard that stands in the way, by its name in `guards.toml`; with several, each alone would do.
+    /// The guards that stand in the way, by their names in `guards.toml`; without any one of them the attack succeeds.
     pub(crate) guards: &'static [&'static str],
     /// Faults of the HSM's own parts that it is made under, by their names in `guards.toml`.
     pub(crate) faults: &'static [&'static str],

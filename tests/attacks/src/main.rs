@@ -72,9 +72,11 @@ fn main() -> ExitCode {
         .filter(|(_, attack)| !arguments.no_twins || attack.faults.is_empty())
         .flat_map(|(family, attack)| {
             let real = attack.on.keystores().iter().map(|keystore| Against::Real(*keystore));
+            // Under faults the real run is one of the test build already.
+            let control = (!arguments.no_twins && attack.faults.is_empty()).then_some(Against::Control);
             let twins =
                 attack.guards.iter().filter(|_| !arguments.no_twins).map(|guard| Against::Twin(guard));
-            real.chain(twins).map(|against| Job { family, attack, against })
+            real.chain(control).chain(twins).map(|against| Job { family, attack, against })
         })
         .collect();
     let report = Report::of(&chosen, &guards, play::play_all(&jobs), !arguments.no_twins);

@@ -17,6 +17,8 @@ const AT_ONCE: usize = 2;
 pub(crate) enum Against {
     /// The HSM as it ships (under the faults of the attack), with this keystore.
     Real(Keystore),
+    /// The test build with every guard in place: what it gives without one is then the guard's doing.
+    Control,
     /// The test build without this guard.
     Twin(&'static str),
 }
@@ -40,7 +42,9 @@ impl Outcome {
     /// Whether it is as it must be: nothing where all guards stand, something where one does not.
     pub(crate) fn is_good(&self) -> bool {
         match (&self.tries, self.job.against) {
-            (Ok(tries), Against::Real(_)) => tries.got.is_empty() && !tries.refused.is_empty(),
+            (Ok(tries), Against::Real(_) | Against::Control) => {
+                tries.got.is_empty() && !tries.refused.is_empty()
+            }
             (Ok(tries), Against::Twin(_)) => !tries.got.is_empty(),
             (Err(_), _) => false,
         }
@@ -55,7 +59,7 @@ impl Job {
     fn keystore(&self) -> Keystore {
         match self.against {
             Against::Real(keystore) => keystore,
-            Against::Twin(_) => Keystore::Embedded,
+            Against::Control | Against::Twin(_) => Keystore::Embedded,
         }
     }
 
@@ -64,7 +68,8 @@ impl Job {
         if let Against::Twin(guard) = self.against {
             off.push(guard);
         }
-        let programs = (!off.is_empty()).then(|| Programs::without(&off));
+        let is_test_build = !off.is_empty() || self.against == Against::Control;
+        let programs = is_test_build.then(|| Programs::without(&off));
         let itself = std::env::current_exe().expect("this program has a path");
         let mut child = Command::new(itself);
         child.arg("--job").arg(format!("{} {}", self.name(), self.keystore().word()));
@@ -87,6 +92,7 @@ impl Job {
     fn line(&self, outcome: &Outcome) -> String {
         let against = match self.against {
             Against::Real(keystore) => keystore.word().to_owned(),
+            Against::Control => "test build, all guards".to_owned(),
             Against::Twin(guard) => format!("without {guard}"),
         };
         let what = match &outcome.tries {
@@ -95,8 +101,8 @@ impl Job {
                 let refused = tries.refused.iter().map(|(word, count)| format!("{word} ×{count}"));
                 let list = if tries.got.is_empty() { refused.collect() } else { tries.got.clone() };
                 let word = match (self.against, tries.got.is_empty()) {
-                    (Against::Real(_), true) => "refused",
-                    (Against::Real(_), false) => "BREACHED",
+                    (Against::Real(_) | Against::Control, true) => "refused",
+                    (Against::Real(_) | Against::Control, false) => "BREACHED",
                     (Against::Twin(_), true) => "DOES NOT BITE",
                     (Against::Twin(_), false) => "bites",
                 };

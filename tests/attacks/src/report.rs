@@ -70,8 +70,10 @@ impl Report {
     pub(crate) fn summary(&self) -> String {
         let count = |wanted: fn(&Outcome) -> bool| self.outcomes().filter(|outcome| wanted(outcome)).count();
         let is_real = |outcome: &Outcome| matches!(outcome.job.against, Against::Real(_));
-        let (real, twins) = (count(is_real), self.outcomes().count() - count(is_real));
-        let breached = count(|outcome| matches!(outcome.job.against, Against::Real(_)) && !outcome.is_good());
+        let is_twin = |outcome: &Outcome| matches!(outcome.job.against, Against::Twin(_));
+        let (real, twins) = (count(is_real), count(is_twin));
+        let breached =
+            count(|outcome| !matches!(outcome.job.against, Against::Twin(_)) && !outcome.is_good());
         let blunt = count(|outcome| matches!(outcome.job.against, Against::Twin(_)) && !outcome.is_good());
         let tries: u64 = self.outcomes().filter(|outcome| is_real(outcome)).map(tries_of).sum();
         let mut text = format!(
@@ -200,6 +202,6 @@ fails if the page says anything else than what was found.
 
 The attacker has the backend with its API key, the network between it and the HSM, and the HSM's disk. What he had beside
 that stands in the table. *Outcome* is what he got from the HSM as it ships, on each keystore that takes part; where it is
-made to fail, from a test build in which nothing is different but the fault. The last column is what the same attack gets from a test build in which one guard is switched off (the table at the end says how):
+made to fail, from the test build with the fault and all guards in place. The last column is what the same attack gets from a test build in which one guard is switched off (the table at the end says how):
 an attack that got nothing there would show nothing.
 ";

@@ -14,7 +14,7 @@ pub(crate) const FAMILY: Family = Family {
         Attack {
             name: "digest-with-an-ethereum-key",
             had: "a fresh code, typed for a transfer",
-            does: "gives the digest of another transaction instead of a transaction: natively, by login, as message and as typed data",
+            does: "gives a digest instead of a transaction: natively, by login, as a message, and in an operation for transactions",
             guards: &["mechanism"],
             faults: &[],
             on: On::Both,
@@ -23,7 +23,7 @@ pub(crate) const FAMILY: Family = Family {
         Attack {
             name: "transaction-as-message",
             had: "a fresh code, typed for a message",
-            does: "gives a key for messages a transaction, typed data and a digest",
+            does: "gives a key for messages a transaction and a digest, and logs in for typed data",
             guards: &["mechanism"],
             faults: &[],
             on: On::Embedded,

@@ -14,7 +14,7 @@ pub(crate) const FAMILY: Family = Family {
         Attack {
             name: "enrol-over",
             had: "nothing",
-            does: "enrols a confirmed account again, with other keys and mechanisms, while it is open and long after",
+            does: "enrols a confirmed account again, with the same mechanisms and others, and once more a month and a restart later",
             guards: &["account-exists"],
             faults: &[],
             on: On::Both,
@@ -22,8 +22,8 @@ pub(crate) const FAMILY: Family = Family {
         },
         Attack {
             name: "confirm-again",
-            had: "an authenticator of his own, and one used code of the user's",
-            does: "confirms the user's account with his codes, and unlocks it",
+            had: "an authenticator of his own",
+            does: "confirms the user's account with his codes, unlocks it, signs and logs in with them",
             guards: &["own-factor"],
             faults: &[],
             on: On::Both,

@@ -17,7 +17,7 @@ pub(crate) const FAMILY: Family = Family {
         Attack {
             name: "frames-without-end",
             had: "the HSM's socket",
-            does: "announces frames of megabytes and gigabytes, and sends what it likes of them",
+            does: "announces frames of megabytes and gigabytes",
             guards: &["frame-bound"],
             faults: &[],
             on: On::Embedded,

@@ -18,7 +18,7 @@ pub(crate) const FAMILY: Family = Family {
         Attack {
             name: "every-call-fails",
             had: "a wrong code",
-            does: "makes each call of the plugin to its keystore, store and randomness fail, one at a time and in pairs, while he signs and logs in with a wrong code",
+            does: "makes the first seven calls of the plugin to its keystore, store and randomness fail, one at a time and in pairs, while he signs with a wrong code or logs in with it",
             guards: &["mac-errors"],
             faults: &["fault-hal"],
             on: On::Both,
@@ -27,7 +27,7 @@ pub(crate) const FAMILY: Family = Family {
         Attack {
             name: "faulty-signatures",
             had: "the right codes of a user, and an HSM whose keystore flips bits",
-            does: "collects signatures: a faulty one, or two that share a nonce, tell the private key",
+            does: "collects signatures and looks for a faulty one, and for two with the same nonce: either tells the private key",
             guards: &["signature-verified"],
             faults: &["fault-flipped-signature"],
             on: On::Both,
@@ -52,10 +52,11 @@ impl Plan {
 const CALLS: u64 = 7;
 
 fn every_call_fails(keystore: Keystore, tries: &mut Tries) {
-    let folder = std::env::temp_dir().join(format!("countersign-plan-{}", std::process::id()));
-    countersign_tests::raw::set_variable("COUNTERSIGN_TEST_HAL", &folder);
-    let mut plan = Plan(folder.clone(), 0);
-    let mut hsm = Hsm::start(keystore);
+    let mut hsm = Hsm::init(keystore, &["default"]);
+    let file = hsm.folder().join("plan");
+    countersign_tests::raw::set_variable("COUNTERSIGN_TEST_HAL", &file);
+    let mut plan = Plan(file, 0);
+    hsm.run();
     let users: Vec<User> = (0..4).map(|one| hsm.user(&format!("user-{one}"), &[Digest])).collect();
     let pairs = (1..=CALLS).flat_map(|first| (first..=CALLS).map(move |second| [first, second]));
     for (round, calls) in pairs.enumerate() {
@@ -85,9 +86,8 @@ fn every_call_fails(keystore: Keystore, tries: &mut Tries) {
     }
     // The words depend on which call it was; what counts is that there was a refusal each time.
     let words: BTreeSet<String> = std::mem::take(&mut tries.refused).into_keys().collect();
-    tries.note(format!("{} ways to fail, a refusal each time", CALLS * (CALLS + 1) / 2));
+    tries.note(format!("{} plans of which calls fail, a refusal each time", CALLS * (CALLS + 1) / 2));
     tries.expect("nothing was ever refused", "refused", !words.is_empty());
-    let _ = fs::remove_file(folder);
 }
 
 fn faulty_signatures(keystore: Keystore, tries: &mut Tries) {

@@ -50,7 +50,7 @@ pub(crate) const FAMILY: Family = Family {
         Attack {
             name: "lock-everybody-out",
             had: "the names of all users of his tenant",
-            does: "locks an account and uses the tenant's budget up, so that nobody can sign",
+            does: "locks an account and uses his tenant's budget up, to shut out another tenant's users, and that user for good",
             guards: &["budgets-apart"],
             faults: &[],
             on: On::Embedded,
@@ -139,9 +139,9 @@ fn spraying(keystore: Keystore, tries: &mut Tries) {
         }
     }
     if compared > 100 {
-        tries.got("a guess at every user within the hour");
+        tries.got("a guess at every user at once");
     }
-    tries.note("100 guesses an hour at the most, in a tenant of 150 users");
+    tries.note("100 guesses at once, and then 100 an hour, in a tenant of 150 users");
 }
 
 fn lock_everybody_out(keystore: Keystore, tries: &mut Tries) {

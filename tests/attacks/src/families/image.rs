@@ -8,7 +8,7 @@ use std::fs;
 
 pub(crate) const FAMILY: Family = Family {
     name: "image",
-    title: "The HSM is given another image: a changed one, a good one of other sources, an older one",
+    title: "The HSM is given another image: a changed one, or the same program packed as another version",
     invariants: &["I12"],
     attacks: &[Attack {
         name: "another-image",

@@ -24,7 +24,7 @@ pub(crate) const FAMILY: Family = Family {
         Attack {
             name: "rewrite-an-export",
             had: "the auditor's folder, but for the checkpoint that he saw",
-            does: "takes an entry out, changes one, exchanges two, cuts the end, puts yesterday's export back",
+            does: "changes entries, takes the last one out, puts yesterday's export back",
             guards: &["log-root"],
             faults: &[],
             on: On::Embedded,

@@ -53,6 +53,7 @@ fn at_most_one<T>(tries: &mut Tries, what: &str, outcomes: Vec<Result<T, Refusal
             succeeded += 1;
         }
     }
+    assert!(succeeded > 0, "one of them is good");
     if succeeded > 1 {
         tries.got(what);
     }

@@ -81,6 +81,7 @@ fn race_to_the_limit(keystore: Keystore, tries: &mut Tries) {
             Err(refusal) => tries.refused(refusal.reason.word()),
         }
     }
+    assert!(signed > 0, "one of them fits");
     if signed > 1 {
         tries.got("more than the limit, by asking at the same moment");
     }

@@ -32,7 +32,7 @@ pub(crate) const FAMILY: Family = Family {
         Attack {
             name: "variants",
             had: "a fresh code of the user's",
-            does: "sends it with blanks, signs, a longer zero, other digits of Unicode: a second form of it would be a second use",
+            does: "sends it with blanks, signs, a longer zero, other digits of Unicode, before it is used and after: a second form of it would be a second use",
             guards: &["code-form"],
             faults: &[],
             on: On::Embedded,
@@ -104,7 +104,7 @@ fn variants(keystore: Keystore, tries: &mut Tries) {
     let arabic: String =
         code.chars().filter_map(|c| char::from_u32(c as u32 - '0' as u32 + 0x0660)).collect();
     let (front, back) = code.split_at(3);
-    for variant in [
+    let variants = [
         format!(" {code}"),
         format!("{code} "),
         format!("{code}\n"),
@@ -117,12 +117,18 @@ fn variants(keystore: Keystore, tries: &mut Tries) {
         wide,
         arabic,
         String::new(),
-    ] {
-        tries.ask("a digest for another form of the code", hsm.sign(&alice, digest(2), &variant));
+    ];
+    for variant in &variants {
+        tries.ask("a digest for another form of the code", hsm.sign(&alice, digest(2), variant));
     }
     let info = hsm.show(&alice).expect("shown");
     tries.expect("a count for what was no code", "not counted", info.consecutive_failures == 0);
-    hsm.sign(&alice, digest(1), &code).expect("the code itself is still good");
+    if tries.got.is_empty() {
+        hsm.sign(&alice, digest(1), &code).expect("the code itself is still good");
+    }
+    for variant in &variants {
+        tries.ask("a digest for another form of a used code", hsm.sign(&alice, digest(3), variant));
+    }
 }
 
 fn same_request(keystore: Keystore, tries: &mut Tries) {
@@ -134,7 +140,7 @@ fn same_request(keystore: Keystore, tries: &mut Tries) {
         "the stored signature for a wrong code",
         hsm.sign_as(id, &alice, digest(1), &alice.phone.wrong_code(hsm.now())),
     );
-    tries.ask("the stored signature for no code at all", hsm.sign_as(id, &alice, digest(1), "000000"));
+    tries.ask("the stored signature for six zeros", hsm.sign_as(id, &alice, digest(1), "000000"));
     tries.ask("another digest under the same id", hsm.sign_as(id, &alice, digest(2), &code));
 }
 

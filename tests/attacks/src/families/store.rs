@@ -8,7 +8,7 @@ use countersign_wire::client::Mechanism::Digest;
 
 pub(crate) const FAMILY: Family = Family {
     name: "store",
-    title: "The store on the disk is put back, cut, mixed, edited or exchanged",
+    title: "The store on the disk is put back, cut, or filled up to its length again",
     invariants: &["I2", "I3", "I6"],
     attacks: &[
         Attack {
@@ -23,7 +23,7 @@ pub(crate) const FAMILY: Family = Family {
         Attack {
             name: "cut",
             had: "the disk",
-            does: "cuts the store at every entry, so that the last things never happened",
+            does: "cuts the store wherever it was written last, in steps of 64 bytes, so that the last things never happened",
             guards: &["head-in-nvram"],
             faults: &[],
             on: On::Embedded,
@@ -31,8 +31,8 @@ pub(crate) const FAMILY: Family = Family {
         },
         Attack {
             name: "mixed",
-            had: "two copies of the disk",
-            does: "gives the store the beginning of one and the end of the other, and the same length",
+            had: "a copy of the disk from before a code was used",
+            does: "puts it back with the length that the store has now: filled up with zeros, with ones, with its own end",
             guards: &["head-in-nvram"],
             faults: &[],
             on: On::Embedded,

@@ -5,7 +5,6 @@ use countersign_tests::backend::{digest, operation, sign_act};
 use countersign_tests::{Hsm, Keystore};
 use countersign_wire::client::Mechanism::Digest;
 use countersign_wire::client::{Act, ContextSign, KeyQuery};
-use countersign_wire::names::{AccountName, KeyName};
 
 pub(crate) const FAMILY: Family = Family {
     name: "tenants",
@@ -79,9 +78,11 @@ fn another_users_code(keystore: Keystore, tries: &mut Tries) {
 fn names_that_look_alike(keystore: Keystore, tries: &mut Tries) {
     let hsm = Hsm::start(keystore);
     let alice = hsm.user("alice", &[Digest]);
+    let long = "a".repeat(300);
     for name in [
         "Alice",
         "ALICE",
+        "aLice",
         "alice ",
         " alice",
         "alice\0",
@@ -90,9 +91,8 @@ fn names_that_look_alike(keystore: Keystore, tries: &mut Tries) {
         "alice/",
         "/alice",
         "../alice",
-        "alice/../bob",
-        "alicе",
-        "ａlice",
+        "alic\u{435}",
+        "\u{ff41}lice",
         "ali\u{200b}ce",
         "alice\u{301}",
         "a\u{131}ice",
@@ -100,24 +100,16 @@ fn names_that_look_alike(keystore: Keystore, tries: &mut Tries) {
         "",
         ".",
         "..",
-        &"a".repeat(300),
+        long.as_str(),
     ] {
-        tries.expect("a second name for an account", "no name", AccountName::parse(name).is_err());
-    }
-    for name in ["first/", "FIRST", "first\0", "fi/rst", "", "first ", "ﬁrst"] {
-        tries.expect("a second name for a key", "no name", KeyName::parse(name).is_err());
-    }
-    // His client is his own: the HSM itself refuses to read a request with such a name.
-    for (from, to) in [
-        (&b"ealice"[..], &b"eAlice"[..]),
-        (b"ealice", b"eali\0e"),
-        (b"ealice", b"eal/ce"),
-        (b"ealice", b"eali\x20e"),
-    ] {
+        // His client is his own: what reads the name is the HSM.
         let code = alice.phone.code(hsm.now());
-        let answer =
-            super::wire::ask_raw(&hsm, &sign_act(&alice.key.label, digest(1), Some(&code)), from, to);
+        let act = sign_act(&alice.key.label, digest(1), Some(&code));
+        let answer = super::wire::ask_raw(&hsm, &act, &super::wire::text("alice"), &super::wire::text(name));
         tries.ask("a signature under a name that is none", answer);
+        if !tries.got.is_empty() {
+            return;
+        }
     }
     hsm.sign(&alice, digest(1), &alice.phone.code(hsm.now())).expect("her own name signs");
 }

@@ -2,7 +2,7 @@
 
 use crate::attack::{Attack, Family, On, Tries};
 use countersign_tests::backend::digest;
-use countersign_tests::{Hsm, Keystore};
+use countersign_tests::{Hsm, Keystore, User};
 use countersign_wire::client::Mechanism::Digest;
 use countersign_wire::reason::Reason;
 use std::fs;
@@ -23,13 +23,31 @@ pub(crate) const FAMILY: Family = Family {
             play: harvested_codes,
         },
         Attack {
-            name: "clock-moved",
-            had: "codes of yesterday and of next week, photographed, and the HSM's clock",
-            does: "sets the clock back to yesterday and forward to next week, and restarts the HSM in between",
+            name: "clock-set-back",
+            had: "a code of some minutes ago that was never used, photographed, and the HSM's clock",
+            does: "sets the clock back to then, and restarts the HSM under that clock",
             guards: &["clock-floor"],
             faults: &["fault-clock"],
             on: On::Both,
-            play: clock_moved,
+            play: clock_set_back,
+        },
+        Attack {
+            name: "clock-held-back",
+            had: "a code of yesterday that was never used, photographed, the HSM's clock, and the network",
+            does: "lets nothing reach the HSM for a day, and then sets its clock back to when something reached it last",
+            guards: &["clock-jump"],
+            faults: &["fault-clock"],
+            on: On::Both,
+            play: clock_held_back,
+        },
+        Attack {
+            name: "clock-set-forward",
+            had: "codes of next week, photographed from a telephone whose clock is wrong, and the HSM's clock",
+            does: "sets the clock of the running HSM forward to next week",
+            guards: &["clock-jump"],
+            faults: &["fault-clock"],
+            on: On::Both,
+            play: clock_set_forward,
         },
         Attack {
             name: "delays-ended-early",
@@ -47,10 +65,13 @@ pub(crate) const FAMILY: Family = Family {
 struct Clock(PathBuf);
 
 impl Clock {
-    fn new() -> Self {
-        let file = std::env::temp_dir().join(format!("countersign-clock-{}", std::process::id()));
+    /// That of a new HSM.
+    fn of_new_hsm(keystore: Keystore) -> (Self, Hsm) {
+        let mut hsm = Hsm::init(keystore, &["default"]);
+        let file = hsm.folder().join("clock");
         countersign_tests::raw::set_variable("COUNTERSIGN_TEST_CLOCK", &file);
-        Self(file)
+        hsm.run();
+        (Self(file), hsm)
     }
 
     fn off(&self, secs: i64) {
@@ -58,48 +79,61 @@ impl Clock {
     }
 }
 
-impl Drop for Clock {
-    fn drop(&mut self) {
-        let _ = fs::remove_file(&self.0);
-    }
-}
-
 const DAY_SECS: u64 = 86_400;
 
-fn clock_moved(keystore: Keystore, tries: &mut Tries) {
-    let clock = Clock::new();
-    let mut hsm = Hsm::start(keystore);
+fn clock_set_back(keystore: Keystore, tries: &mut Tries) {
+    let (clock, mut hsm) = Clock::of_new_hsm(keystore);
     let alice = hsm.user("alice", &[Digest]);
-    let yesterday = hsm.advance(DAY_SECS);
-    let now = hsm.advance(DAY_SECS);
+    // Less than a jump, so that only what was seen stands in the way.
+    let then = hsm.advance(120);
+    let now = hsm.advance(300);
     // What somebody else does tells the HSM, durably, how late it is.
     let bob = hsm.user("bob", &[Digest]);
     hsm.sign(&bob, digest(1), &bob.phone.code(now)).expect("his code signs");
-    for off in [-1, 7] {
-        clock.off(off * DAY_SECS.cast_signed());
-        let then = if off < 0 { yesterday } else { now + 7 * DAY_SECS };
-        let code = alice.phone.code(then);
-        tries.ask("a signature with a code of another day", hsm.sign(&alice, digest(1), &code));
-        if tries.got.is_empty() && off < 0 {
-            // Back is not believed after a start either. Forward would be: a start takes the clock for what it is, and codes that
-            // are good then are the user's own of that time, each good once.
-            hsm.kill_and_run();
-            tries.ask(
-                "a signature with a code of another day, after a restart",
-                hsm.sign(&alice, digest(1), &code),
-            );
-        }
+    clock.off(-300);
+    let code = alice.phone.code(then);
+    tries.ask("a signature with a code of five minutes ago", hsm.sign(&alice, digest(1), &code));
+    if tries.got.is_empty() {
+        hsm.kill_and_run();
+        tries.ask(
+            "a signature with a code of five minutes ago, after a restart",
+            hsm.sign(&alice, digest(1), &code),
+        );
     }
+    goes_on(&clock, &hsm, &alice, now, tries);
+}
+
+fn clock_held_back(keystore: Keystore, tries: &mut Tries) {
+    let (clock, hsm) = Clock::of_new_hsm(keystore);
+    let alice = hsm.user("alice", &[Digest]);
+    let then = hsm.now();
+    let code = alice.phone.code(then);
+    let now = hsm.advance(DAY_SECS);
+    clock.off(-DAY_SECS.cast_signed());
+    tries.ask("a signature with a code of yesterday", hsm.sign(&alice, digest(1), &code));
+    goes_on(&clock, &hsm, &alice, now, tries);
+}
+
+fn clock_set_forward(keystore: Keystore, tries: &mut Tries) {
+    let (clock, hsm) = Clock::of_new_hsm(keystore);
+    let alice = hsm.user("alice", &[Digest]);
+    let now = hsm.now();
+    clock.off(7 * DAY_SECS.cast_signed());
+    let code = alice.phone.code(now + 7 * DAY_SECS);
+    tries.ask("a signature with a code of next week", hsm.sign(&alice, digest(1), &code));
+    goes_on(&clock, &hsm, &alice, now, tries);
+}
+
+/// With the right time the right code signs.
+fn goes_on(clock: &Clock, hsm: &Hsm, alice: &User, now: u64, tries: &Tries) {
     clock.off(0);
     if tries.got.is_empty() {
-        hsm.sign(&alice, digest(1), &alice.phone.code(now))
-            .expect("with the right time the right code signs");
+        hsm.sign(alice, digest(2), &alice.phone.code(now)).expect("with the right time the right code signs");
     }
 }
 
 fn delays_ended_early(keystore: Keystore, tries: &mut Tries) {
-    let clock = Clock::new();
-    let hsm = Hsm::start(keystore);
+    let (clock, hsm) = Clock::of_new_hsm(keystore);
     let alice = hsm.user("alice", &[Digest]);
     let guess =
         || hsm.sign(&alice, digest(9), &alice.phone.wrong_code(hsm.now())).expect_err("a wrong code").reason;

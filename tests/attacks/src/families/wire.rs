@@ -54,6 +54,18 @@ pub(super) fn ask_raw(hsm: &Hsm, act: &Act, from: &[u8], to: &[u8]) -> Result<An
     send(hsm, &[&bytes[..at[0]], to, &bytes[at[0] + from.len()..]].concat())
 }
 
+/// A text of CBOR (RFC 8949 section 3.1, major type 3) in its shortest form.
+pub(super) fn text(text: &str) -> Vec<u8> {
+    let length = u16::try_from(text.len()).expect("short");
+    let [high, low] = length.to_be_bytes();
+    let head = match length {
+        0..=23 => vec![0x60 + low],
+        24..=255 => vec![0x78, low],
+        _ => vec![0x79, high, low],
+    };
+    [head, text.as_bytes().to_vec()].concat()
+}
+
 fn request(hsm: &Hsm, act: Act) -> Vec<u8> {
     encode(&Request { id: [7; 16].into(), api_key: Some(hsm.api_key().clone()), act })
 }

@@ -255,7 +255,7 @@ impl Checker for OneSignaturePerGrant {
 }
 
 /// I11: an accepted code is of a step around what the real-time clock showed while the request was under way; and none
-/// is accepted while the clock is behind what it has shown before, or far ahead of how long the HSM has been running.
+/// is accepted while the clock is behind what it has shown before, or far from how long the HSM has been running.
 #[derive(Clone, Default)]
 pub(crate) struct CodesAreOfThePresent {
     /// The latest time that NVRAM remembers.
@@ -274,8 +274,10 @@ impl CodesAreOfThePresent {
     /// Whether the clock could be believed at some time while this was under way.
     fn is_sure(&self, ask: &Ask, powered_secs: u64) -> bool {
         let (earliest, latest) = ask.unix_secs;
-        let ran_secs = powered_secs.saturating_sub(self.started.1);
-        latest + JITTER_SECS >= self.floor_secs && earliest <= self.started.0 + ran_secs + JUMP_MAX_SECS
+        let expected = self.started.0 + powered_secs.saturating_sub(self.started.1);
+        latest + JITTER_SECS >= self.floor_secs
+            && earliest <= expected + JUMP_MAX_SECS
+            && latest + JUMP_MAX_SECS >= expected
     }
 
     fn check(&self, seen: &Seen<'_>, spend: &Spend) -> Result<(), String> {
