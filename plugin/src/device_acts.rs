@@ -9,6 +9,8 @@ use crate::machine::Core;
 use crate::receipts;
 use crate::record::{Account, Enrolment};
 use crate::staging;
+use crate::store::RecordId;
+use crate::turns::Turn;
 use countersign_approvals::digest::{Approved, Purpose};
 use countersign_approvals::statement::{
     AccountRequest, AccountState, AccountView, HistoryEntry, OPEN_INTENTS_MAX, OpenIntent, Statement,
@@ -107,7 +109,7 @@ pub(crate) fn act_nonce(core: &Core, account: &Account) -> [u8; 32] {
 /// A device acts on its account.
 pub(crate) async fn act(core: &Core, request: &DeviceAct) -> Result<(), Refusal> {
     let record = core.store.account_id(&request.tenant, &request.account);
-    let _turn = core.turns.take(record).await;
+    let _turn = turn(core, record, request).await?;
     let mut account = core.store.load(&core.hal, record).await?.ok_or(Reason::UnknownDevice)?;
     evidence::key_of(&account, &request.device)?;
     let digest = digest(core, &account, request)?;
@@ -137,6 +139,18 @@ pub(crate) async fn act(core: &Core, request: &DeviceAct) -> Result<(), Refusal>
         Stop::Refused(refusal) => refusal,
         Stop::Conflict => Reason::InternalError.into(),
     })
+}
+
+/// The account's turn. A freeze does not wait behind what others have asked of the account meanwhile; that it comes from one
+/// of its devices is looked at before, and again when its turn has come.
+async fn turn(core: &Core, record: RecordId, request: &DeviceAct) -> Result<Turn, Refusal> {
+    if request.purpose != DevicePurpose::Freeze {
+        return Ok(core.turns.take(record).await);
+    }
+    let account = core.store.load(&core.hal, record).await?.ok_or(Reason::UnknownDevice)?;
+    evidence::key_of(&account, &request.device)?;
+    signed(&account, request, &digest(core, &account, request)?)?;
+    Ok(core.turns.take_first(record).await)
 }
 
 /// What the device signed, if its expiry is near.

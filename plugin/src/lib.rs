@@ -74,6 +74,8 @@ mod staged;
 mod staging;
 pub mod store;
 mod tenants;
+#[cfg(feature = "properties")]
+pub mod timing;
 pub mod totp;
 mod turns;
 mod wallet;

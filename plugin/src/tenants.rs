@@ -47,6 +47,12 @@ struct Slot {
 #[derive(Clone)]
 pub(crate) struct Tenants(Rc<RefCell<BTreeMap<TenantName, Slot>>>);
 
+/// Whether this is the hash of the API key. Compares in constant time, also for a tenant that does not exist.
+pub(crate) fn is_key(key: &ApiKey, sha256: Option<&[u8; 32]>) -> bool {
+    let hash: [u8; 32] = Sha256::digest(key.expose().as_bytes()).into();
+    bool::from(hash.ct_eq(sha256.unwrap_or(&[0; 32])))
+}
+
 /// A check that is counted as a failure of the tenant until it succeeds. Dropping it leaves the failure counted.
 pub(crate) struct Attempt {
     tenants: Tenants,
@@ -74,14 +80,12 @@ impl Tenants {
         Self(Rc::new(RefCell::new(tenants.into_iter().map(slot).collect())))
     }
 
-    /// The tenant whose API key this is. Compares hashes in constant time, also for a tenant that does not exist.
+    /// The tenant whose API key this is.
     pub(crate) fn authenticate(&self, key: &ApiKey) -> Option<TenantName> {
-        let hash: [u8; 32] = Sha256::digest(key.expose().as_bytes()).into();
         let claimed = key.claimed_tenant();
         let tenants = self.0.borrow();
-        let expected =
-            tenants.get(&claimed).map_or([0; 32], |slot| slot.settings.api_key_sha256.into_array());
-        bool::from(hash.ct_eq(&expected)).then_some(claimed)
+        let expected = tenants.get(&claimed).map(|slot| slot.settings.api_key_sha256.into_array());
+        is_key(key, expected.as_ref()).then_some(claimed)
     }
 
     /// Whether the tenant lets the backend see TOTP secrets at enrolment.

@@ -47,7 +47,7 @@ impl Code {
 
 /// Dynamic truncation (RFC 4226 section 5.3): the low-order digits of 31 bits chosen by the MAC's last nibble.
 /// A MAC too short to be one (none shorter than 20 bytes exists here) gives `None`, which matches no code.
-fn truncate(mac: &[u8], digits: u8) -> Option<u32> {
+pub(crate) fn truncate(mac: &[u8], digits: u8) -> Option<u32> {
     let offset = usize::from(mac.last()? & 0x0f);
     let word: [u8; 4] = mac.get(offset..offset + 4)?.try_into().ok()?;
     Some((u32::from_be_bytes(word) & 0x7fff_ffff) % 10u32.checked_pow(u32::from(digits))?)

@@ -30,7 +30,7 @@ enum Answer {
 /// Serves the channel for as long as the process lives.
 pub fn serve(listener: &UnixListener, admission: &Admission, clock: &Clock) {
     for stream in listener.incoming().flatten() {
-        if admission.admits(&stream) {
+        if admission.admitted(&stream).is_some() {
             // Whoever breaks off only harms himself.
             let _ = serve_one(&stream, clock);
         }

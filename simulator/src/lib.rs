@@ -17,7 +17,7 @@
 //! * [`trust`]: which images this HSM takes; [`lineage`]: whose state it has, and to which image its key opens.
 //! * [`boundary`]: what the plugin runs in: [`sandbox`], or a virtual machine ([`vm`]).
 //! * [`image`]: seals the image; [`sandbox`]: runs it with nothing but a socket.
-//! * [`listener`] and [`control`]: the sockets; [`relay`] and [`link`]: between clients, plugin and workers.
+//! * [`listener`] and [`control`]: the sockets; [`places`]: whose connections there are; [`relay`] and [`link`]: between clients, plugin and workers.
 //! * [`ops`]: does what the plugin asks, over [`keystore`], [`store`], [`nvram`] and [`clock`]; usable in process.
 //! * [`attestation`]: what the HSM says of itself, signed down from its root.
 //! * [`observe`]: metrics, health and traces; [`log`]: lines for people, or for programs.
@@ -43,6 +43,7 @@ pub mod log;
 pub mod nvram;
 pub mod observe;
 pub mod ops;
+pub mod places;
 #[cfg(feature = "properties")]
 pub mod properties;
 pub mod relay;

@@ -3,15 +3,18 @@
 //! Each connection has a thread that reads frames and hands their payloads on unread. Replies are written by the
 //! thread that reads from the plugin, which waits for nobody: a client that does not read loses its connection.
 
-use crate::observe::{Connected, Observer};
+use crate::observe::Connected;
+use crate::places::{CONNECTIONS_MAX, CONNECTIONS_OF_ONE_MAX, Places};
 use crate::relay::{NotTaken, SMALL_STACK_BYTES, Switchboard};
 use crate::{HsmError, log};
 use countersign_wire::client::{Outcome, Reply, Request, RequestId};
 use countersign_wire::frame::{self, CLIENT_MAX_BYTES};
 use countersign_wire::reason::Reason;
+use nix::sys::socket::getsockopt;
+use nix::sys::socket::sockopt::PeerCredentials;
 use rustix::io::Errno;
 use rustix::net::SendFlags;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fs::Permissions;
 use std::io::{self, Read};
 use std::net::Shutdown;
@@ -21,10 +24,6 @@ use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 use zeroize::Zeroize;
-
-/// The most connections at once. For a further one, the one that has been idle longest is closed; if none is idle,
-/// the further one is closed without an answer.
-pub const CONNECTIONS_MAX: usize = 512;
 
 /// The most requests of one connection that wait for an answer. Beyond, the connection is not read.
 pub const IN_FLIGHT_MAX: usize = 64;
@@ -57,9 +56,11 @@ impl Admission {
         Self { uids: BTreeSet::from([rustix::process::geteuid().as_raw()]), opened: false }
     }
 
-    /// Whether the process at the other end runs as an admitted user, as the kernel tells it.
-    pub fn admits(&self, stream: &UnixStream) -> bool {
-        rustix::net::sockopt::socket_peercred(stream).is_ok_and(|peer| self.uids.contains(&peer.uid.as_raw()))
+    /// The user that the process at the other end runs as, as the kernel tells it, if he is admitted.
+    pub fn admitted(&self, stream: &UnixStream) -> Option<u32> {
+        // A process of another PID namespace has no number here, which not every library can hold.
+        let uid = getsockopt(stream, PeerCredentials).ok()?.uid();
+        self.uids.contains(&uid).then_some(uid)
     }
 }
 
@@ -80,7 +81,7 @@ pub fn bind(path: &Path, admission: &Admission) -> Result<UnixListener, HsmError
 /// Accepts connections for as long as the process lives.
 pub fn serve(listener: &UnixListener, admission: &Admission, switchboard: &Arc<Switchboard>) {
     let observer = switchboard.observer();
-    let table = Arc::new(Table { observer: Arc::clone(observer), ..Table::default() });
+    let places = Places::watched_by(Arc::clone(observer));
     let mut refusals = Refusals::default();
     for stream in listener.incoming() {
         let stream = match stream {
@@ -96,12 +97,12 @@ pub fn serve(listener: &UnixListener, admission: &Admission, switchboard: &Arc<S
                 continue;
             }
         };
-        if !admission.admits(&stream) {
+        let Some(uid) = admission.admitted(&stream) else {
             observer.connection(Connected::Stranger);
             log::say(log::Event::Stranger, "a connection from a user who is not admitted was closed");
             continue;
-        }
-        let Some(place) = table.admit(stream) else {
+        };
+        let Some(place) = places.admit(stream, uid) else {
             observer.connection(Connected::Full);
             refusals.count(Instant::now());
             continue;
@@ -130,7 +131,7 @@ impl Refusals {
                 log::Event::ConnectionsFull,
                 &[("refused", count.into())],
                 format_args!(
-                    "refused connections: {count}; all {CONNECTIONS_MAX} places are taken and none is idle"
+                    "refused connections: {count}; all {CONNECTIONS_MAX} places are taken, or {CONNECTIONS_OF_ONE_MAX} by one user, and none can be given up"
                 ),
             );
         }
@@ -147,73 +148,10 @@ impl Refusals {
     }
 }
 
-/// The connections that are open, at most [`CONNECTIONS_MAX`].
-#[derive(Default)]
-struct Table {
-    open: Mutex<Open>,
-    freed: Condvar,
-    observer: Arc<Observer>,
-}
-
-#[derive(Default)]
-struct Open {
-    last_number: u64,
-    connections: BTreeMap<u64, Arc<Connection>>,
-}
-
-impl Table {
-    /// Gives a connection a place, if need be that of the one that has been idle longest.
-    fn admit(self: &Arc<Self>, stream: UnixStream) -> Option<Place> {
-        let mut open = self.open();
-        if open.connections.len() >= CONNECTIONS_MAX {
-            if !open.end_longest_idle() {
-                return None;
-            }
-            // The thread of a connection that was ended while it was idle waits for nothing else.
-            while open.connections.len() >= CONNECTIONS_MAX {
-                open = self.freed.wait(open).expect("nothing panics while it holds the table");
-            }
-        }
-        open.last_number += 1;
-        let (number, connection) = (open.last_number, Connection::new(stream));
-        open.connections.insert(number, Arc::clone(&connection));
-        Some(Place { table: Arc::clone(self), number, connection })
-    }
-
-    fn open(&self) -> MutexGuard<'_, Open> {
-        self.open.lock().expect("nothing panics while it holds the table")
-    }
-}
-
-impl Open {
-    /// Ends the connection that has been idle longest; false if none is idle.
-    fn end_longest_idle(&self) -> bool {
-        let connections = self.connections.values();
-        let mut idle: Vec<_> = connections.filter_map(|one| Some((one.idle_since()?, one))).collect();
-        idle.sort_by_key(|(since, _)| *since);
-        // A request may have come in since it was looked at; then it is the next one's turn.
-        idle.into_iter().any(|(_, connection)| connection.end_if_idle())
-    }
-}
-
-/// The place of a connection in the table, for as long as it is served.
-struct Place {
-    table: Arc<Table>,
-    number: u64,
-    connection: Arc<Connection>,
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.table.observer.disconnected();
-        self.table.open().connections.remove(&self.number);
-        self.table.freed.notify_one();
-    }
-}
-
 /// One client.
 pub struct Connection {
     socket: UnixStream,
+    uid: u32,
     state: Mutex<State>,
     changed: Condvar,
 }
@@ -227,21 +165,36 @@ struct State {
     dropped: bool,
 }
 
+/// What a connection that has no request under way is doing, and since when.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Spare {
+    /// Nothing.
+    Idle(Instant),
+    /// It has begun a frame. Nothing of it has gone to the plugin.
+    HalfRead(Instant),
+}
+
 impl State {
-    fn is_idle(&self) -> bool {
-        self.in_flight == 0 && !self.reading && !self.dropped
+    fn spare(&self) -> Option<Spare> {
+        let spare = if self.reading { Spare::HalfRead } else { Spare::Idle };
+        (self.in_flight == 0 && !self.dropped).then_some(spare(self.active_at))
     }
 }
 
 impl Connection {
-    /// The client at the other end of `socket`.
-    pub fn new(socket: UnixStream) -> Arc<Self> {
+    /// The client at the other end of `socket`, and the user that he runs as.
+    pub fn new(socket: UnixStream, uid: u32) -> Arc<Self> {
         let state = State { in_flight: 0, reading: false, active_at: Instant::now(), dropped: false };
-        Arc::new(Self { socket, state: Mutex::new(state), changed: Condvar::new() })
+        Arc::new(Self { socket, uid, state: Mutex::new(state), changed: Condvar::new() })
+    }
+
+    /// The user that the client runs as.
+    pub(crate) fn uid(&self) -> u32 {
+        self.uid
     }
 
     /// Reads requests until the client is gone.
-    fn read_requests(self: &Arc<Self>, switchboard: &Switchboard) {
+    pub(crate) fn read_requests(self: &Arc<Self>, switchboard: &Switchboard) {
         let mut frames = Frames::of(self);
         while let Ok(Some(payload)) = frames.next() {
             if !self.take_turn() {
@@ -268,7 +221,7 @@ impl Connection {
     }
 
     /// Waits until one more request may be under way; false when the connection was dropped.
-    fn take_turn(&self) -> bool {
+    pub(crate) fn take_turn(&self) -> bool {
         let mut state = self.state();
         while state.in_flight >= IN_FLIGHT_MAX && !state.dropped {
             state = self.changed.wait(state).expect("nothing panics while it holds a connection");
@@ -310,25 +263,30 @@ impl Connection {
         self.changed.notify_one();
     }
 
-    /// Since when no request is under way and no frame half read; `None` if one is, or the connection has ended.
-    fn idle_since(&self) -> Option<Instant> {
-        let state = self.state();
-        state.is_idle().then_some(state.active_at)
+    /// Whether it can be given up, and how readily: what sorts first is given up first.
+    pub(crate) fn spare(&self) -> Option<Spare> {
+        self.state().spare()
     }
 
-    /// Ends the connection if nothing of it can be lost.
-    fn end_if_idle(&self) -> bool {
+    /// Ends the connection if no request of it is under way.
+    pub(crate) fn end_if_spare(&self) -> bool {
         let mut state = self.state();
-        let idle = state.is_idle();
-        if idle {
+        let spare = state.spare().is_some();
+        if spare {
             state.dropped = true;
             let _ = self.socket.shutdown(Shutdown::Both);
         }
-        idle
+        spare
+    }
+
+    /// Whether it was ended here.
+    #[cfg(test)]
+    pub(crate) fn is_dropped(&self) -> bool {
+        self.state().dropped
     }
 
     /// Notes whether there are bytes that were read and are not handed on.
-    fn note_reading(&self, reading: bool) {
+    pub(crate) fn note_reading(&self, reading: bool) {
         let mut state = self.state();
         if state.reading != reading {
             state.reading = reading;
@@ -425,13 +383,14 @@ mod tests {
     #[test]
     fn admits_its_own_user_and_no_stranger() {
         let (stream, _peer) = UnixStream::pair().unwrap();
-        assert!(Admission::of(&[]).admits(&stream));
+        let own = rustix::process::geteuid().as_raw();
+        assert_eq!(Admission::of(&[]).admitted(&stream), Some(own));
         let mut strangers = Admission::of(&[]);
         strangers.uids = BTreeSet::from([u32::MAX - 1]);
-        assert!(!strangers.admits(&stream));
+        assert_eq!(strangers.admitted(&stream), None);
         assert!(Admission::of(&[u32::MAX - 1]).uids.contains(&(u32::MAX - 1)));
-        assert_eq!(Admission::owner_only().uids, BTreeSet::from([rustix::process::geteuid().as_raw()]));
-        assert!(Admission::owner_only().admits(&stream));
+        assert_eq!(Admission::owner_only().uids, BTreeSet::from([own]));
+        assert_eq!(Admission::owner_only().admitted(&stream), Some(own));
     }
 
     #[test]
@@ -448,7 +407,7 @@ mod tests {
                     client.write_all(part).unwrap();
                 }
             });
-            let connection = Connection::new(server);
+            let connection = Connection::new(server, 0);
             let mut frames = Frames::of(&connection);
             assert_eq!(frames.next().unwrap().unwrap(), b"a");
             assert_eq!(frames.next().unwrap().unwrap(), b"bcd");
@@ -463,7 +422,7 @@ mod tests {
         for length in [0, 1 + u32::try_from(CLIENT_MAX_BYTES).unwrap(), u32::MAX] {
             let (mut client, server) = UnixStream::pair().unwrap();
             client.write_all(&length.to_be_bytes()).unwrap();
-            let connection = Connection::new(server);
+            let connection = Connection::new(server, 0);
             let mut frames = Frames::of(&connection);
             assert_eq!(frames.next().unwrap_err().kind(), io::ErrorKind::InvalidData);
         }
@@ -474,7 +433,7 @@ mod tests {
         let (mut client, server) = UnixStream::pair().unwrap();
         client.write_all(&[0, 0, 0, 9, 1]).unwrap();
         drop(client);
-        let connection = Connection::new(server);
+        let connection = Connection::new(server, 0);
         let mut frames = Frames::of(&connection);
         assert_eq!(frames.next().unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
     }
@@ -482,7 +441,7 @@ mod tests {
     #[test]
     fn a_client_that_does_not_read_is_dropped_and_nobody_waits_for_it() {
         let (_client, server) = UnixStream::pair().unwrap();
-        let connection = Connection::new(server);
+        let connection = Connection::new(server, 0);
         for _ in 0..100 {
             connection.answer(&vec![0; 100_000]);
         }
@@ -490,73 +449,22 @@ mod tests {
         assert!(!connection.take_turn());
     }
 
-    /// A connection in the table, and the client's end of it.
-    fn admitted(table: &Arc<Table>) -> Option<(Place, UnixStream)> {
-        let (client, server) = UnixStream::pair().unwrap();
-        table.admit(server).map(|place| (place, client))
-    }
-
     #[test]
-    fn when_all_places_are_busy_a_further_connection_is_refused() {
-        let table = Arc::new(Table::default());
-        let mut places: Vec<_> = (0..CONNECTIONS_MAX).map(|_| admitted(&table).unwrap()).collect();
-        for (at, (place, _)) in places.iter().enumerate() {
-            if at % 2 == 0 {
-                assert!(place.connection.take_turn(), "a request is under way");
-            } else {
-                place.connection.note_reading(true);
-            }
-        }
-        assert!(admitted(&table).is_none());
-        places.pop();
-        assert!(admitted(&table).is_some());
-    }
-
-    #[test]
-    fn only_the_connection_that_is_idle_longest_makes_room() {
-        let table = Arc::new(Table::default());
-        let switchboard = Arc::new(Switchboard::default());
-        let mut clients = Vec::new();
-        for at in 0..CONNECTIONS_MAX {
-            let (place, client) = admitted(&table).unwrap();
-            match at {
-                0 => assert!(place.connection.take_turn(), "a request is under way"),
-                1 => place.connection.note_reading(true),
-                _ => {}
-            }
-            if at == 3 {
-                let switchboard = Arc::clone(&switchboard);
-                std::thread::spawn(move || place.connection.read_requests(&switchboard));
-                clients.push((None, client));
-            } else {
-                clients.push((Some(place), client));
-            }
-        }
-        clients[2].0.as_ref().unwrap().connection.answer(b"active a moment ago");
-        assert!(admitted(&table).is_some());
-        let mut rest = Vec::new();
-        clients[3].1.read_to_end(&mut rest).unwrap();
-        assert!(rest.is_empty(), "it is closed");
-        let mut others = clients.iter().filter_map(|(place, _)| place.as_ref());
-        assert!(others.all(|place| !place.connection.state().dropped));
-    }
-
-    #[test]
-    fn a_half_frame_and_a_request_under_way_are_not_idle() {
+    fn a_half_frame_is_not_idle_and_a_request_under_way_not_spare() {
         let mut message = Vec::new();
         frame::append(&mut message, b"whole");
         for (sent, idle) in [(&message[..], true), (&message[..5], false), (&[], true)] {
             let (mut client, server) = UnixStream::pair().unwrap();
-            let connection = Connection::new(server);
+            let connection = Connection::new(server, 0);
             client.write_all(sent).unwrap();
             client.shutdown(Shutdown::Write).unwrap();
             let mut frames = Frames::of(&connection);
             while let Ok(Some(_)) = frames.next() {}
-            assert_eq!(connection.idle_since().is_some(), idle, "{sent:?}");
+            assert_eq!(matches!(connection.spare(), Some(Spare::Idle(_))), idle, "{sent:?}");
             assert!(connection.take_turn());
-            assert!(!connection.end_if_idle(), "a request is under way");
+            assert!(!connection.end_if_spare(), "a request is under way");
             connection.answer(b"done");
-            assert_eq!(connection.end_if_idle(), idle, "{sent:?}");
+            assert!(connection.end_if_spare(), "{sent:?}");
         }
     }
 

@@ -12,9 +12,10 @@ use crate::log;
 use crate::observe::{Context, Observer, Seen, SeenCall};
 use crate::ops::Hardware;
 use countersign_wire::decode_packed;
-use countersign_wire::frame::{self, HAL_MAX_BYTES};
+use countersign_wire::frame::{self, CLIENT_MAX_BYTES, HAL_MAX_BYTES};
 use countersign_wire::hal::{Event, Op, Output};
 use serde_bytes::ByteBuf;
+use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
 use std::io::{self, Read};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
@@ -26,8 +27,16 @@ use zeroize::Zeroize;
 const WAITING_CALLS_MAX: usize = 16 * 1024;
 
 /// The most bytes of requests that the plugin holds unanswered. Beyond, the answer is `busy`, so that clients cannot
-/// exhaust its memory together. One request always fits.
+/// exhaust its memory together.
 const UNANSWERED_MAX_BYTES: usize = 2 * 1024 * 1024;
+
+/// The most of these of the clients of one user: the rest is for others, whatever he sends.
+const UNANSWERED_OF_ONE_MAX_BYTES: usize = UNANSWERED_MAX_BYTES / 4 * 3;
+
+const _: () = assert!(
+    UNANSWERED_OF_ONE_MAX_BYTES + CLIENT_MAX_BYTES <= UNANSWERED_MAX_BYTES,
+    "whatever one user sends, a request of another one fits"
+);
 
 /// Room for what is read from the plugin at once, in bytes.
 const READ_BYTES: usize = 128 * 1024;
@@ -56,8 +65,42 @@ pub enum NotTaken {
 struct Waiting {
     last_ticket: u64,
     clients: HashMap<u64, Client>,
-    unanswered_bytes: usize,
+    /// By user.
+    unanswered_bytes: HashMap<u32, usize>,
     closed: bool,
+}
+
+impl Waiting {
+    fn unanswered_bytes(&self) -> usize {
+        self.unanswered_bytes.values().sum()
+    }
+
+    /// Whether a request of this user may be unanswered as well.
+    fn has_room_for(&self, uid: u32, length: usize) -> bool {
+        let of_user = self.unanswered_bytes.get(&uid).copied().unwrap_or(0);
+        self.unanswered_bytes() + length <= UNANSWERED_MAX_BYTES
+            && of_user + length <= UNANSWERED_OF_ONE_MAX_BYTES
+    }
+
+    /// Takes a request in, and gives it a ticket that was never given before.
+    fn add(&mut self, client: Client) -> u64 {
+        *self.unanswered_bytes.entry(client.connection.uid()).or_default() += client.length;
+        self.last_ticket += 1;
+        self.clients.insert(self.last_ticket, client);
+        self.last_ticket
+    }
+
+    /// The request is answered.
+    fn remove(&mut self, ticket: u64) -> Option<Client> {
+        let client = self.clients.remove(&ticket)?;
+        if let Entry::Occupied(mut of_user) = self.unanswered_bytes.entry(client.connection.uid()) {
+            *of_user.get_mut() -= client.length;
+            if *of_user.get() == 0 {
+                of_user.remove();
+            }
+        }
+        Some(client)
+    }
 }
 
 /// Who waits for an answer, the length of his request, and what was seen of it.
@@ -107,14 +150,10 @@ impl Relay {
                 self.observer.dropped(seen);
                 return Err(NotTaken::Gone);
             }
-            if !waiting.clients.is_empty() && waiting.unanswered_bytes + length > UNANSWERED_MAX_BYTES {
+            if !waiting.has_room_for(client.uid(), length) {
                 return Err(NotTaken::Busy(payload));
             }
-            waiting.last_ticket += 1;
-            waiting.unanswered_bytes += length;
-            let ticket = waiting.last_ticket;
-            waiting.clients.insert(ticket, Client { connection: Arc::clone(client), length, seen });
-            ticket
+            waiting.add(Client { connection: Arc::clone(client), length, seen })
         };
         // If the link breaks here, `close` drops the client: whether the plugin saw the request is not known.
         let payload = ByteBuf::from(payload);
@@ -122,12 +161,7 @@ impl Relay {
     }
 
     fn reply(&self, ticket: u64, payload: &[u8]) {
-        let answered = {
-            let mut waiting = self.waiting();
-            let answered = waiting.clients.remove(&ticket);
-            waiting.unanswered_bytes -= answered.as_ref().map_or(0, |client| client.length);
-            answered
-        };
+        let answered = self.waiting().remove(ticket);
         if let Some(client) = answered {
             self.observer.replied(client.seen, payload);
             client.connection.answer(payload);
@@ -151,7 +185,7 @@ impl Relay {
     /// How many requests have no answer yet, and their length in bytes.
     pub fn unanswered(&self) -> (u64, u64) {
         let waiting = self.waiting();
-        (waiting.clients.len() as u64, waiting.unanswered_bytes as u64)
+        (waiting.clients.len() as u64, waiting.unanswered_bytes() as u64)
     }
 
     /// The traces of the request with this ticket; without one, those of the requests under way.
@@ -516,6 +550,7 @@ fn plugin_said(line: &str) {
 mod tests {
     use super::*;
     use countersign_wire::client::TotpHash;
+    use std::os::unix::net::UnixStream;
 
     fn mac() -> Op {
         Op::Mac { wrapped: ByteBuf::new(), hash: TotpHash::Sha1, counters: vec![1] }
@@ -531,6 +566,35 @@ mod tests {
 
     fn number(call: Option<Call>) -> Option<u64> {
         call.map(|call| call.number)
+    }
+
+    /// A request of so many bytes, of this user.
+    fn asked(uid: u32, length: usize) -> Client {
+        let (socket, _) = UnixStream::pair().unwrap();
+        Client { connection: Connection::new(socket, uid), length, seen: Seen::default() }
+    }
+
+    #[test]
+    fn what_one_user_sends_leaves_room_for_another_ones_longest_request() {
+        let (backend, other) = (1000, 1001);
+        let mut waiting = Waiting::default();
+        let mut tickets = Vec::new();
+        while waiting.has_room_for(backend, CLIENT_MAX_BYTES) {
+            tickets.push(waiting.add(asked(backend, CLIENT_MAX_BYTES)));
+        }
+        while waiting.has_room_for(backend, 1) {
+            tickets.push(waiting.add(asked(backend, 1)));
+        }
+        assert_eq!(waiting.unanswered_bytes(), UNANSWERED_OF_ONE_MAX_BYTES);
+        assert!(waiting.has_room_for(other, CLIENT_MAX_BYTES));
+        tickets.push(waiting.add(asked(other, UNANSWERED_MAX_BYTES / 4)));
+        assert!(!waiting.has_room_for(1002, 1), "that is all there is");
+        for ticket in tickets {
+            assert!(waiting.remove(ticket).is_some());
+            assert!(waiting.remove(ticket).is_none());
+        }
+        assert_eq!((waiting.unanswered_bytes(), waiting.unanswered_bytes.len()), (0, 0));
+        assert!(waiting.has_room_for(backend, CLIENT_MAX_BYTES));
     }
 
     #[test]

@@ -3,12 +3,10 @@
 //! The images are all made of the one executable under test: packed again with another version, channel or predecessors, and signed
 //! with throw-away keys by the command line.
 //!
-//! * [`people`]: who signs, and the images.
 //! * [`refusals`]: each refusal by its word.
 //! * [`upgrades`]: the state moves along the lineage, whatever interrupts it.
 //! * [`tools`]: `countersign image`.
 
-mod people;
 mod refusals;
 mod tools;
 mod upgrades;

@@ -75,6 +75,11 @@ pub fn hostile_image() -> PathBuf {
     named("COUNTERSIGN_TEST_HOSTILE_IMAGE")
 }
 
+/// The plugin's comparisons, for a meter to count.
+pub fn timing() -> PathBuf {
+    named("COUNTERSIGN_TEST_TIMING")
+}
+
 /// The workspace's folder.
 pub fn workspace() -> PathBuf {
     let tests = PathBuf::from(env!("CARGO_MANIFEST_DIR"));

@@ -45,6 +45,7 @@ pub mod metrics;
 pub mod module;
 pub mod node;
 pub mod owner;
+pub mod people;
 pub mod phone;
 pub mod processes;
 pub mod proxy;

@@ -46,6 +46,13 @@ pub(crate) fn build_faults() -> Result<PathBuf> {
     Ok(target().join("release/libcountersign_faults.so"))
 }
 
+/// Builds the plugin's comparisons for a meter.
+pub(crate) fn build_timing() -> Result<PathBuf> {
+    say("building what measures time");
+    build_release(&["countersign-timing"])?;
+    Ok(target().join("release/countersign-timing"))
+}
+
 fn build_release(packages: &[&str]) -> Result<()> {
     let mut build = cargo();
     build.args(["build", "--release", "--locked", "--target-dir"]).arg(target());

@@ -1,5 +1,7 @@
 //! `cargo xtask attack`: builds everything, and the test build in which guards can be switched off, and plays the attacks.
 
+use crate::artefacts::build_timing;
+use crate::setup::{Package, ensure_packages};
 use crate::suite;
 use crate::workspace::{cargo, root, run, say, target};
 use anyhow::{Context, Result, anyhow};
@@ -34,13 +36,14 @@ pub(crate) struct Arguments {
 pub(crate) struct Twins {
     hsm: PathBuf,
     cli: PathBuf,
+    timing: PathBuf,
     elf: PathBuf,
 }
 
 impl Twins {
     fn name_to(&self, command: &mut Command) {
         command.env("COUNTERSIGN_TWIN_HSM", &self.hsm).env("COUNTERSIGN_TWIN_CLI", &self.cli);
-        command.env("COUNTERSIGN_TWIN_ELF", &self.elf);
+        command.env("COUNTERSIGN_TWIN_TIMING", &self.timing).env("COUNTERSIGN_TWIN_ELF", &self.elf);
     }
 }
 
@@ -53,6 +56,7 @@ pub(crate) fn run_attacks(arguments: &Arguments) -> Result<ExitCode> {
         return suite::exit_code_of(&mut play);
     }
     suite::artefacts_for_attacks()?.name_to(&mut play);
+    name_meter(&mut play)?;
     if arguments.no_twins {
         play.arg("--no-twins");
     } else {
@@ -61,6 +65,13 @@ pub(crate) fn run_attacks(arguments: &Arguments) -> Result<ExitCode> {
     play.arg(if arguments.check { "--check" } else { "--write" }).arg(root().join(RECORD));
     say("playing the attacks");
     suite::exit_code_of(&mut play)
+}
+
+/// The plugin's comparisons for a meter, and the meter.
+fn name_meter(play: &mut Command) -> Result<()> {
+    ensure_packages(&[Package::Valgrind])?;
+    play.env("COUNTERSIGN_TEST_TIMING", build_timing()?);
+    Ok(())
 }
 
 /// The program that plays them, built.
@@ -76,6 +87,7 @@ pub(crate) fn command() -> Result<Command> {
 pub(crate) fn check(name_artefacts: impl FnOnce(&mut Command)) -> Result<ExitCode> {
     let mut play = command()?;
     name_artefacts(&mut play);
+    name_meter(&mut play)?;
     build_twins()?.name_to(&mut play);
     play.arg("--check").arg(root().join(RECORD));
     say("playing the attacks");
@@ -92,10 +104,14 @@ fn build_twins() -> Result<Twins> {
     let mut programs = cargo();
     programs.current_dir(&sources).env("RUSTFLAGS", "-Awarnings");
     programs.args(["build", "-p", "countersign-simulator", "-p", "countersign-cli"]);
+    // By itself: what it needs of the plugin is not to be in the others.
+    let mut timing = cargo();
+    timing.current_dir(&sources).env("RUSTFLAGS", "-Awarnings");
+    timing.args(["build", "-p", "countersign-timing"]);
     let mut image = plan.command("cargo");
     image.env("CARGO_ENCODED_RUSTFLAGS", format!("{}\u{1f}-Awarnings", plan.flags()?));
     image.args(["build", "-p", "countersign-image", "--target", crate::artefacts::HOST]);
-    for build in [&mut programs, &mut image] {
+    for build in [&mut programs, &mut timing, &mut image] {
         // Built often and run briefly.
         build.env("CARGO_PROFILE_RELEASE_OPT_LEVEL", "1").env("CARGO_PROFILE_RELEASE_LTO", "off");
         build.env("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "16").env("CARGO_PROFILE_RELEASE_DEBUG", "false");
@@ -105,6 +121,7 @@ fn build_twins() -> Result<Twins> {
     Ok(Twins {
         hsm: folder.join("release/countersign-hsm"),
         cli: folder.join("release/countersign"),
+        timing: folder.join("release/countersign-timing"),
         elf: folder.join(crate::artefacts::HOST).join("release/countersign-image"),
     })
 }

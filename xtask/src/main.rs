@@ -12,7 +12,7 @@
 //! * [`phone`]: the user's side: an authenticator app;
 //! * [`accounts`]: enrolled and confirmed accounts in any number;
 //! * [`stop`]: SIGINT and SIGTERM;
-//! * [`dev`], [`demo`], [`suite`], [`attack`], [`simulate`], [`fuzz`], [`tidy`], [`book`]: the commands.
+//! * [`dev`], [`demo`], [`suite`], [`attack`], [`simulate`], [`fuzz`], [`timing`], [`tidy`], [`book`]: the commands.
 
 mod accounts;
 mod artefacts;
@@ -31,6 +31,7 @@ mod simulate;
 mod stop;
 mod suite;
 mod tidy;
+mod timing;
 mod workspace;
 
 use anyhow::Result;
@@ -61,6 +62,8 @@ enum Command {
     Attack(attack::Arguments),
     /// Run the benchmarks; a full run records itself in docs/benchmarks
     Bench(suite::BenchArguments),
+    /// Measure whether comparisons take the same time whatever is compared
+    Timing(timing::Arguments),
     /// Run simulated histories of the plugin under faults and attacks, and judge them
     Simulate(simulate::Arguments),
     /// Check what the house asks of its files: lengths, leftovers, documentation, a test for each promise
@@ -96,6 +99,7 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Test => suite::test(),
         Command::Attack(arguments) => attack::run_attacks(&arguments),
         Command::Bench(arguments) => suite::bench(&arguments),
+        Command::Timing(arguments) => timing::run(&arguments),
         Command::Simulate(arguments) => simulate::run(&arguments),
         Command::Tidy => tidy::run(),
         Command::Fuzz(arguments) => fuzz::run(&arguments),

@@ -333,6 +333,7 @@ fn an_unconfirmed_enrolment_expires_and_only_then_gives_its_name_free() {
     device.advance(30 * 60);
     let now = device.time.unix_secs;
     assert_eq!(device.ask(Act::Confirm(two_codes(&old, now - 30))).unwrap_err(), Reason::EnrolmentExpired);
+    assert_eq!(sign(&mut device, &old, &old.code(now)).unwrap_err(), Reason::EnrolmentExpired);
     let new = open_account(&mut device, "alice");
     assert_ne!(old.key.public_key, new.key.public_key);
     assert_eq!(device.ask(Act::Confirm(two_codes(&old, now - 30))).unwrap_err(), Reason::WrongCode);

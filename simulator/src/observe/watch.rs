@@ -161,7 +161,8 @@ impl Watch {
             let (answers, ours) = UnixStream::pair().ok()?;
             answers.set_read_timeout(Some(PATIENCE)).ok()?;
             let request = Request { id: [0; 16].into(), api_key: None, act: Act::Status };
-            relay.ask_unseen(&Connection::new(ours), countersign_wire::encode(&request)).ok()?;
+            let ours = Connection::new(ours, rustix::process::geteuid().as_raw());
+            relay.ask_unseen(&ours, countersign_wire::encode(&request)).ok()?;
             Asking { relay: Arc::downgrade(relay), answers }
         };
         let Some(payload) = read_frame(&under_way.answers) else {

@@ -4,13 +4,21 @@ use crate::attack::{Attack, Family, Tries};
 use crate::families;
 use crate::twin::Programs;
 use countersign_tests::Keystore;
+use countersign_tests::hsm::kill_now;
+use countersign_tests::processes;
 use std::collections::VecDeque;
+use std::fs::File;
+use std::io::{Read, Seek};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::{Command, ExitCode, Stdio};
-use std::sync::Mutex;
+use std::sync::{Mutex, mpsc};
+use std::time::Duration;
 
 /// How many are played at once.
 const AT_ONCE: usize = 2;
+
+/// How long one may take, on whatever machine: beyond, it hangs.
+const PATIENCE: Duration = Duration::from_mins(10);
 
 /// What an attack is played against.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,16 +83,14 @@ impl Job {
         child.arg("--job").arg(format!("{} {}", self.name(), self.keystore().word()));
         if let Some(programs) = &programs {
             child.env("COUNTERSIGN_TEST_HSM", &programs.hsm).env("COUNTERSIGN_TEST_IMAGE", &programs.image);
-            child.env("COUNTERSIGN_TEST_CLI", &programs.cli);
+            child.env("COUNTERSIGN_TEST_CLI", &programs.cli).env("COUNTERSIGN_TEST_TIMING", &programs.timing);
         }
-        let output = child.stdin(Stdio::null()).output().expect("this program can be started");
-        let said = String::from_utf8_lossy(&output.stdout);
+        let Ended { well, said, log } = run(child);
         let tries: Option<Tries> = said.lines().last().and_then(|line| serde_json::from_str(line).ok());
-        let log = || String::from_utf8_lossy(&output.stderr).into_owned();
         let tries = match tries {
             // Without its guard an HSM may well not go on as the attack expects of one that is whole.
-            Some(tries) if output.status.success() || !tries.got.is_empty() => Ok(tries),
-            _ => Err(log()),
+            Some(tries) if well || !tries.got.is_empty() => Ok(tries),
+            _ => Err(log),
         };
         Outcome { job: self, tries }
     }
@@ -111,6 +117,38 @@ impl Job {
         };
         format!("{:<44} {against:<34} {what}", self.name())
     }
+}
+
+/// How a process that played an attack ended.
+struct Ended {
+    well: bool,
+    said: String,
+    log: String,
+}
+
+/// Runs it to its end, or to the end of everybody's patience; then it and all that it started are killed.
+fn run(mut child: Command) -> Ended {
+    let file = || tempfile::tempfile().expect("a temporary file");
+    let (mut said, mut log) = (file(), file());
+    let write_to = |file: &File| Stdio::from(file.try_clone().expect("a file can be shared"));
+    child.stdin(Stdio::null()).stdout(write_to(&said)).stderr(write_to(&log));
+    let mut child = child.spawn().expect("this program can be started");
+    let (pid, (tell, ended)) = (child.id(), mpsc::channel());
+    std::thread::spawn(move || tell.send(child.wait()));
+    let status = ended.recv_timeout(PATIENCE).ok().and_then(Result::ok);
+    if status.is_none() {
+        processes::descendants(pid).into_iter().chain([pid]).for_each(kill_now);
+    }
+    let text = |file: &mut File| {
+        let mut bytes = Vec::new();
+        file.rewind().and_then(|()| file.read_to_end(&mut bytes)).expect("what was written can be read");
+        String::from_utf8_lossy(&bytes).into_owned()
+    };
+    let mut log = text(&mut log);
+    if status.is_none() {
+        log.push_str("it did not end\n");
+    }
+    Ended { well: status.is_some_and(|status| status.success()), said: text(&mut said), log }
 }
 
 /// Plays all of them, a few at once, and says of each how it went. The outcomes come in the order of the jobs.

@@ -1,4 +1,4 @@
-//! The test build in which guards can be switched off: its firmware, its command line and its image, told what is off.
+//! The test build in which guards can be switched off: its programs and its image, told what is off.
 
 use countersign_edits::{Guard, switch};
 use countersign_release::image::{Contents, pack};
@@ -20,6 +20,8 @@ pub(crate) struct Programs {
     pub(crate) hsm: PathBuf,
     /// `countersign`.
     pub(crate) cli: PathBuf,
+    /// `countersign-timing`.
+    pub(crate) timing: PathBuf,
     /// The image.
     pub(crate) image: PathBuf,
     _folder: TempDir,
@@ -49,9 +51,10 @@ impl Programs {
         };
         let hsm = program("countersign-hsm", "COUNTERSIGN_TWIN_HSM");
         let cli = program("countersign", "COUNTERSIGN_TWIN_CLI");
+        let timing = program("countersign-timing", "COUNTERSIGN_TWIN_TIMING");
         let image = folder.path().join("countersign.image");
         fs::write(&image, packed(&told("COUNTERSIGN_TWIN_ELF"))).expect("a file can be written");
-        Self { hsm, cli, image, _folder: folder }
+        Self { hsm, cli, timing, image, _folder: folder }
     }
 }
 

@@ -1,10 +1,10 @@
 //! Each refusal by its word, by a real HSM.
 
-use super::people::{Stage, measurement, refused, signatures_of, word};
 use countersign_release::image::{HEADER_BYTES, MAGIC};
 use countersign_release::{Channel, Image};
 use countersign_tests::backend::digest;
 use countersign_tests::cli::run;
+use countersign_tests::people::{Stage, measurement, refused, signatures_of, word};
 use countersign_tests::{Hsm, Keystore, artefacts, seed};
 use countersign_wire::client::Mechanism::Digest;
 use fastrand::Rng;
@@ -14,7 +14,7 @@ use std::process::Command;
 
 #[test]
 fn i12_an_image_that_enough_people_signed_runs_and_signs() {
-    let stage = Stage::new();
+    let stage = Stage::set_up();
     let mut hsm = stage.init(&stage.signed("one.image", 1, &[]));
     hsm.run();
     assert_eq!((hsm.ready().channel.as_str(), hsm.ready().version.as_str()), ("release", "1.0.0"));
@@ -25,7 +25,7 @@ fn i12_an_image_that_enough_people_signed_runs_and_signs() {
 
 #[test]
 fn i12_refuses_what_too_few_people_signed() {
-    let stage = Stage::new();
+    let stage = Stage::set_up();
     let image = stage.signed("one.image", 1, &[]);
     let mut hsm = stage.init(&image);
     let all = fs::read_to_string(signatures_of(&image)).expect("signatures");
@@ -57,7 +57,7 @@ fn i12_refuses_what_too_few_people_signed() {
 
 #[test]
 fn i12_refuses_an_image_with_a_byte_changed_anywhere_and_a_swapped_manifest() {
-    let stage = Stage::new();
+    let stage = Stage::set_up();
     let path = stage.signed("one.image", 1, &[]);
     let mut hsm = stage.init(&path);
     let good = fs::read(&path).expect("the image can be read");
@@ -100,7 +100,7 @@ fn i12_refuses_an_image_with_a_byte_changed_anywhere_and_a_swapped_manifest() {
 
 #[test]
 fn i12_a_release_hsm_refuses_development_images_and_other_keys() {
-    let stage = Stage::new();
+    let stage = Stage::set_up();
     let image = stage.signed("one.image", 1, &[]);
     let mut hsm = stage.init(&image);
     assert_eq!(refused(&mut hsm, &artefacts::image()), "development-image");
@@ -119,7 +119,7 @@ fn i12_a_release_hsm_refuses_development_images_and_other_keys() {
 
 #[test]
 fn i12_a_development_hsm_runs_its_one_image_alone_and_is_never_upgraded() {
-    let stage = Stage::new();
+    let stage = Stage::set_up();
     let mut hsm = Hsm::init(Keystore::Embedded, &["default"]);
     let own = measurement(&artefacts::image());
     let release = stage.signed("one.image", 9, &[own]);
@@ -137,7 +137,7 @@ fn i12_a_development_hsm_runs_its_one_image_alone_and_is_never_upgraded() {
 
 #[test]
 fn no_hsm_is_initialised_with_an_image_that_it_would_not_take() {
-    let stage = Stage::new();
+    let stage = Stage::set_up();
     let good = stage.signed("good.image", 1, &[]);
     let unsigned = stage.image_file("unsigned.image", &stage.packed(1, Channel::Release, &[]));
     let refused = |image: &Path, options: &[&str]| {
@@ -160,7 +160,7 @@ fn no_hsm_is_initialised_with_an_image_that_it_would_not_take() {
 
 #[test]
 fn an_hsm_for_release_has_no_manual_clock_unless_it_is_for_tests() {
-    let stage = Stage::new();
+    let stage = Stage::set_up();
     let image = stage.signed("one.image", 1, &[]);
     let home = stage.file("hsm");
     let mut init = Command::new(artefacts::hsm());
@@ -174,7 +174,7 @@ fn an_hsm_for_release_has_no_manual_clock_unless_it_is_for_tests() {
 
 #[test]
 fn an_hsm_for_release_with_a_manual_clock_attests_that_it_is_for_development() {
-    let stage = Stage::new();
+    let stage = Stage::set_up();
     let mut hsm = stage.init(&stage.signed("one.image", 1, &[]));
     hsm.run();
     let root = hsm.initialised.root_fingerprint.clone();

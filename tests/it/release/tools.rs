@@ -1,9 +1,9 @@
 //! `countersign image`, as those use it who release images and those who check them.
 
-use super::people::{Stage, THRESHOLD, countersign, measurement, signatures_of};
 use countersign_release::Channel;
 use countersign_tests::artefacts;
 use countersign_tests::cli::run_command;
+use countersign_tests::people::{Stage, THRESHOLD, countersign, measurement, signatures_of};
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
@@ -11,7 +11,7 @@ use std::process::Command;
 
 #[test]
 fn an_image_is_inspected_signed_and_verified() {
-    let stage = Stage::new();
+    let stage = Stage::set_up();
     let image = stage.image_file("one.image", &stage.packed(1, Channel::Release, &[]));
     let keys = stage.release_keys();
     let paths = [image.as_path(), Path::new("--release-keys"), &keys];
@@ -37,7 +37,7 @@ fn an_image_is_inspected_signed_and_verified() {
 
 #[test]
 fn what_is_signed_is_told_before_and_what_openssh_verifies_too() {
-    let stage = Stage::new();
+    let stage = Stage::set_up();
     let first = stage.image_file("first.image", &stage.packed(6, Channel::Release, &[]));
     let told = countersign(&["image", "sign"], &[&first, Path::new("--key"), &stage.file("bob")]);
     assert!(told.stderr.contains("takes over no other image's state"), "{}", told.stderr);
@@ -65,7 +65,7 @@ fn what_is_signed_is_told_before_and_what_openssh_verifies_too() {
 
 #[test]
 fn a_key_in_an_agent_signs_by_its_public_half() {
-    let stage = Stage::new();
+    let stage = Stage::set_up();
     let image = stage.image_file("one.image", &stage.packed(1, Channel::Release, &[]));
     // The agent ends with the command that it runs.
     let mut agent = Command::new("ssh-agent");
@@ -89,7 +89,7 @@ fn a_key_in_an_agent_signs_by_its_public_half() {
 
 #[test]
 fn development_images_are_not_signed() {
-    let stage = Stage::new();
+    let stage = Stage::set_up();
     let image = artefacts::image();
     let refused = countersign(&["image", "sign"], &[&image, Path::new("--key"), &stage.file("alice")]);
     assert_eq!((refused.code, refused.json["refused"].as_str()), (3, Some("development-image")));
@@ -98,7 +98,7 @@ fn development_images_are_not_signed() {
 
 #[test]
 fn the_first_difference_of_two_images_is_named() {
-    let stage = Stage::new();
+    let stage = Stage::set_up();
     let one = stage.image_file("one.image", &stage.packed(1, Channel::Release, &[]));
     let two = stage.image_file("two.image", &stage.packed(2, Channel::Release, &[]));
     let same = countersign(&["image", "compare"], &[&one, &one]);

@@ -1,9 +1,9 @@
 //! The state moves from one signed image to the next, and never back.
 
-use super::people::{Stage, measurement, refused, word};
 use countersign_release::Channel;
 use countersign_tests::backend::{digest, reason};
 use countersign_tests::faults::{Fault, Moment};
+use countersign_tests::people::{Stage, measurement, refused, word};
 use countersign_tests::{Hsm, User};
 use countersign_wire::client::Mechanism::Digest;
 use countersign_wire::reason::Reason;
@@ -42,7 +42,7 @@ fn done(hsm: &mut Hsm, image: &Path) -> Value {
 
 #[test]
 fn i12_the_state_moves_along_the_lineage_and_no_older_image_opens_it_again() {
-    let stage = Stage::new();
+    let stage = Stage::set_up();
     let one = stage.signed("one.image", 1, &[]);
     let two = stage.signed("two.image", 2, &[measurement(&one)]);
     let three = stage.signed("three.image", 3, &[measurement(&one), measurement(&two)]);
@@ -75,7 +75,7 @@ fn i12_the_state_moves_along_the_lineage_and_no_older_image_opens_it_again() {
 
 #[test]
 fn i12_refuses_every_upgrade_off_the_lineage_and_goes_on_with_the_old_image() {
-    let stage = Stage::new();
+    let stage = Stage::set_up();
     let one = stage.signed("one.image", 2, &[]);
     let own = measurement(&one);
     let (mut hsm, alice) = with_user(&stage, &one);
@@ -109,7 +109,7 @@ fn i12_refuses_every_upgrade_off_the_lineage_and_goes_on_with_the_old_image() {
 
 #[test]
 fn an_hsm_that_runs_is_not_upgraded() {
-    let stage = Stage::new();
+    let stage = Stage::set_up();
     let one = stage.signed("one.image", 1, &[]);
     let two = stage.signed("two.image", 2, &[measurement(&one)]);
     let mut running = stage.init(&one);
@@ -134,7 +134,7 @@ fn slots(lineage: &Path) -> [Vec<u8>; 2] {
 
 #[test]
 fn i12_an_upgrade_whose_syncs_fail_is_finished_by_the_same_upgrade() {
-    let stage = Stage::new();
+    let stage = Stage::set_up();
     let one = stage.signed("one.image", 1, &[]);
     let two = stage.signed("two.image", 2, &[measurement(&one)]);
     let (hsm, alice) = with_user(&stage, &one);
@@ -155,7 +155,7 @@ fn i12_an_upgrade_whose_syncs_fail_is_finished_by_the_same_upgrade() {
 
 #[test]
 fn i12_an_upgrade_killed_at_any_write_leaves_the_old_image_working_or_the_new_one() {
-    let stage = Stage::new();
+    let stage = Stage::set_up();
     let one = stage.signed("one.image", 1, &[]);
     let two = stage.signed("two.image", 2, &[measurement(&one)]);
     let (hsm, alice) = with_user(&stage, &one);

@@ -1,6 +1,7 @@
 //! The workload: what backends, users and attackers with the API key ask. It may ask anything at any time; whether the
 //! answers are right is for the checkers to say.
 
+use crate::choices::Choices;
 use crate::{keystore, money};
 use countersign_wire::client::{
     Act, Answer, Approval, ContextLogin, ContextSign, CreateKey, Enroll, KeyInfo, KeyPlan, KeyQuery,
@@ -10,7 +11,6 @@ use countersign_wire::client::{
 use countersign_wire::log::{LogQuery, LogStart};
 use countersign_wire::names::{AccountName, ApiKey, KeyLabel, TenantName, TypedCode};
 use countersign_wire::reason::Reason;
-use fastrand::Rng;
 use serde_bytes::ByteArray;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
@@ -156,10 +156,10 @@ impl Clients {
     }
 
     /// Somebody asks something.
-    pub fn ask(&mut self, rng: &mut Rng, unix_secs: u64) -> Ask {
+    pub fn ask(&mut self, rng: &mut Choices, unix_secs: u64) -> Ask {
         let tenant = TENANTS[usize::from(rng.u8(..4) == 0)];
         let name = account(NAMES[rng.usize(..NAMES.len())]);
-        let id = ByteArray::new(rng.u128(..).to_be_bytes());
+        let id = ByteArray::new(rng.unguessable().to_be_bytes());
         match rng.u8(..100) {
             0 => return Ask { tenant: None, request: None },
             1 => {
@@ -206,7 +206,7 @@ fn secret_of(otpauth: &str) -> Vec<u8> {
     data_encoding::BASE32_NOPAD.decode(text.as_bytes()).expect("a secret is base32")
 }
 
-fn parameters(rng: &mut Rng) -> TotpParameters {
+fn parameters(rng: &mut Choices) -> TotpParameters {
     match rng.u8(..16) {
         0 => TotpParameters { hash: TotpHash::Sha256, digits: 8, period_secs: 60 },
         1 => TotpParameters { hash: TotpHash::Sha512, digits: 6, period_secs: 30 },
@@ -215,7 +215,7 @@ fn parameters(rng: &mut Rng) -> TotpParameters {
     }
 }
 
-fn mechanisms(rng: &mut Rng) -> Vec<Mechanism> {
+fn mechanisms(rng: &mut Choices) -> Vec<Mechanism> {
     match rng.u8(..30) {
         0 => vec![],
         1..8 => vec![Mechanism::Ethereum],
@@ -225,7 +225,7 @@ fn mechanisms(rng: &mut Rng) -> Vec<Mechanism> {
 }
 
 /// One that the key was made for, most likely.
-fn some_mechanism(rng: &mut Rng, key: &KeyInfo) -> Mechanism {
+fn some_mechanism(rng: &mut Choices, key: &KeyInfo) -> Mechanism {
     match key.plan.mechanisms.as_slice() {
         [] => Mechanism::Digest,
         _ if rng.u8(..30) == 0 => [Mechanism::Digest, Mechanism::Ethereum][rng.usize(..2)],
@@ -234,7 +234,7 @@ fn some_mechanism(rng: &mut Rng, key: &KeyInfo) -> Mechanism {
 }
 
 /// A digest, or a transfer.
-fn payload(rng: &mut Rng, mechanism: Mechanism) -> Payload {
+fn payload(rng: &mut Choices, mechanism: Mechanism) -> Payload {
     if mechanism == Mechanism::Ethereum {
         return money::transfer(rng);
     }
@@ -254,13 +254,13 @@ pub fn enroll(name: AccountName, totp: TotpParameters, mechanisms: Vec<Mechanism
 }
 
 /// What is asked about an account that nobody has.
-fn stranger(rng: &mut Rng, name: AccountName) -> Act {
+fn stranger(rng: &mut Choices, name: AccountName) -> Act {
     let two = || TwoCodes { account: name.clone(), first: typed("000000"), second: typed("111111") };
     match rng.u8(..20) {
         0 => Act::ShowAccount(name),
         1 => Act::Confirm(two()),
         2 => Act::Unlock(two()),
-        3 => Act::FindKeys(KeyQuery::Id(ByteArray::new(rng.u128(..).to_be_bytes()))),
+        3 => Act::FindKeys(KeyQuery::Id(ByteArray::new(rng.unguessable().to_be_bytes()))),
         4 => Act::Sign(Sign {
             key: KeyLabel { account: name, key: "main".parse().expect("a key's name") },
             payload: Payload::Digest(ByteArray::new([1; 32])),
@@ -279,7 +279,7 @@ impl User {
         }
     }
 
-    fn wrong_codes(&self, rng: &mut Rng) -> TwoCodes {
+    fn wrong_codes(&self, rng: &mut Choices) -> TwoCodes {
         TwoCodes {
             account: self.name.clone(),
             first: typed(&self.some_code(rng)),
@@ -288,16 +288,16 @@ impl User {
     }
 
     /// A code that is most likely wrong.
-    fn some_code(&self, rng: &mut Rng) -> String {
+    fn some_code(&self, rng: &mut Choices) -> String {
         format!("{:01$}", rng.u32(..10u32.pow(u32::from(self.totp.digits))), usize::from(self.totp.digits))
     }
 
-    fn key(&self, rng: &mut Rng) -> KeyInfo {
+    fn key(&self, rng: &mut Choices) -> KeyInfo {
         self.keys[rng.usize(..self.keys.len())].clone()
     }
 
     /// A code: mostly the present one, sometimes any other.
-    fn some_approval(&mut self, rng: &mut Rng, unix_secs: u64) -> String {
+    fn some_approval(&mut self, rng: &mut Choices, unix_secs: u64) -> String {
         let now = self.step(unix_secs);
         match rng.u8(..100) {
             0..10 => self.some_code(rng),
@@ -313,7 +313,7 @@ impl User {
         }
     }
 
-    fn unconfirmed(&mut self, rng: &mut Rng, unix_secs: u64) -> Act {
+    fn unconfirmed(&mut self, rng: &mut Choices, unix_secs: u64) -> Act {
         let now = self.step(unix_secs);
         match rng.u8(..20) {
             0 => Act::Confirm(self.wrong_codes(rng)),
@@ -327,19 +327,19 @@ impl User {
         }
     }
 
-    fn create_key(&self, rng: &mut Rng) -> Act {
+    fn create_key(&self, rng: &mut Choices) -> Act {
         let key = format!("k{}", rng.u8(..20)).parse().expect("a key's name");
         let label = KeyLabel { account: self.name.clone(), key };
         Act::CreateKey(CreateKey { label, plan: KeyPlan::of(mechanisms(rng)) })
     }
 
-    fn sign(&mut self, rng: &mut Rng, unix_secs: u64) -> Act {
+    fn sign(&mut self, rng: &mut Choices, unix_secs: u64) -> Act {
         let code = self.some_approval(rng, unix_secs);
         self.sign_with(rng, &code)
     }
 
     /// Approve and sign something fresh with this code.
-    pub fn sign_with(&self, rng: &mut Rng, code: &str) -> Act {
+    pub fn sign_with(&self, rng: &mut Choices, code: &str) -> Act {
         let key = self.key(rng);
         let mechanism = some_mechanism(rng, &key);
         Act::Sign(Sign {
@@ -368,7 +368,7 @@ impl User {
         self.keys[0].plan.mechanisms.contains(&Mechanism::Digest)
     }
 
-    fn anything(&mut self, rng: &mut Rng, asker: &'static str, id: RequestId, unix_secs: u64) -> Ask {
+    fn anything(&mut self, rng: &mut Choices, asker: &'static str, id: RequestId, unix_secs: u64) -> Ask {
         let act = match rng.u8(..100) {
             0..36 => {
                 let ask = request(asker, id, self.sign(rng, unix_secs));
@@ -399,7 +399,7 @@ impl User {
     }
 
     /// The last request again: as it was, or with something exchanged.
-    fn again(&mut self, rng: &mut Rng, asker: &'static str, id: RequestId) -> Ask {
+    fn again(&mut self, rng: &mut Choices, asker: &'static str, id: RequestId) -> Ask {
         let Some(mut last) = self.last.clone() else {
             return request(asker, id, Act::ShowAccount(self.name.clone()));
         };
@@ -416,12 +416,12 @@ impl User {
         Ask { tenant: Some(asker), request: Some(last) }
     }
 
-    fn login(&mut self, rng: &mut Rng, unix_secs: u64) -> Act {
+    fn login(&mut self, rng: &mut Choices, unix_secs: u64) -> Act {
         let key = self.key(rng);
         let operation = match self.operations.last() {
             Some(open) if rng.u8(..6) == 0 => open.clone(),
             _ => Operation {
-                id: ByteArray::new(rng.u128(..).to_be_bytes()),
+                id: ByteArray::new(rng.unguessable().to_be_bytes()),
                 key: key.id,
                 mechanism: some_mechanism(rng, &key),
             },
@@ -430,7 +430,7 @@ impl User {
         Act::ContextLogin(ContextLogin { operation, approval })
     }
 
-    fn context_sign(&mut self, rng: &mut Rng) -> Act {
+    fn context_sign(&mut self, rng: &mut Choices) -> Act {
         // Used ones are kept: a second signature must be refused.
         if self.operations.len() > 3 {
             self.operations.remove(0);

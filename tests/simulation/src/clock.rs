@@ -1,7 +1,7 @@
 //! The HSM's two clocks, and the one that nobody in the simulation can see but the checkers: how long it has been on.
 
+use crate::choices::Choices;
 use countersign_wire::hal::Time;
-use fastrand::Rng;
 
 /// Where simulated time begins.
 pub const START_UNIX_SECS: u64 = 1_800_000_000;
@@ -40,7 +40,7 @@ impl Clock {
     }
 
     /// The firmware starts: the running clock begins anywhere, and some time has passed without power.
-    pub fn restart(&mut self, rng: &mut Rng) {
+    pub fn restart(&mut self, rng: &mut Choices) {
         self.running_secs = rng.u64(..1_000_000);
         self.unix_secs += rng.u64(..20);
     }

@@ -1,7 +1,7 @@
 //! What an attacker who owns the disk does to it.
 
+use crate::choices::Choices;
 use crate::disk::Disk;
-use fastrand::Rng;
 
 /// A copy of the disk that the attacker took.
 #[derive(Clone)]
@@ -39,7 +39,7 @@ pub const KINDS: &[&str] = &[
 ];
 
 /// Damages the disk in one way; `None` where that way is not open.
-pub fn damage(rng: &mut Rng, disk: &mut Disk, copies: &[Copy]) -> Option<&'static str> {
+pub fn damage(rng: &mut Choices, disk: &mut Disk, copies: &[Copy]) -> Option<&'static str> {
     let kind = KINDS[rng.usize(..KINDS.len())];
     let length = disk.log.bytes_mut().len();
     if length < 100 {
@@ -94,7 +94,7 @@ pub fn damage(rng: &mut Rng, disk: &mut Disk, copies: &[Copy]) -> Option<&'stati
 }
 
 /// A range of the log as it was in the copy.
-fn put_back(rng: &mut Rng, disk: &mut Disk, copy: &Copy) -> Option<()> {
+fn put_back(rng: &mut Choices, disk: &mut Disk, copy: &Copy) -> Option<()> {
     let begin = disk.log.begin().max(copy.log.0);
     let end = disk.log.end().min(copy.log.0 + copy.log.1.len() as u64);
     if begin >= end {
@@ -139,7 +139,7 @@ fn sealed(bytes: &[u8], entry: &Range) -> Vec<Range> {
     found
 }
 
-fn swap_entries(rng: &mut Rng, bytes: &mut Vec<u8>) -> Option<()> {
+fn swap_entries(rng: &mut Choices, bytes: &mut Vec<u8>) -> Option<()> {
     let entries = entries(bytes);
     if entries.len() < 2 {
         return None;
@@ -154,7 +154,7 @@ fn swap_entries(rng: &mut Rng, bytes: &mut Vec<u8>) -> Option<()> {
 }
 
 /// Two records of the same length exchange their sealed bytes.
-fn swap_records(rng: &mut Rng, bytes: &mut [u8]) -> Option<()> {
+fn swap_records(rng: &mut Choices, bytes: &mut [u8]) -> Option<()> {
     let entries = entries(bytes);
     let records: Vec<Range> = entries.iter().flat_map(|entry| sealed(bytes, entry)).collect();
     let one = rng.choice(&records)?.clone();

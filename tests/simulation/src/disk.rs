@@ -1,7 +1,7 @@
 //! The untrusted disk: the log and the archive as the operating system shows them, what of it would survive a power
 //! cut, and a replica of what was written, which only the operator of the simulation has.
 
-use fastrand::Rng;
+use crate::choices::Choices;
 
 /// A segment that has grown to this length is followed by a new one; the front goes away segment by segment.
 const SEGMENT_BYTES: u64 = 48 * 1024;
@@ -85,7 +85,7 @@ impl File {
     }
 
     /// The power goes: of what was not synced some sectors reached the disk, some did not. Gives whether it tore.
-    pub fn power_cut(&mut self, rng: &mut Rng) -> bool {
+    pub fn power_cut(&mut self, rng: &mut Choices) -> bool {
         let Some(synced) = self.synced.checked_sub(self.base).and_then(|synced| usize::try_from(synced).ok())
         else {
             return false;
@@ -189,7 +189,7 @@ impl Disk {
     }
 
     /// The power goes. Gives whether a write tore.
-    pub fn power_cut(&mut self, rng: &mut Rng) -> bool {
+    pub fn power_cut(&mut self, rng: &mut Choices) -> bool {
         let log = self.log.power_cut(rng);
         self.archive.power_cut(rng) || log
     }
@@ -214,7 +214,7 @@ mod tests {
         disk.append(&[2; 600]);
         for seed in 0..50 {
             let mut cut = disk.clone();
-            cut.power_cut(&mut Rng::with_seed(seed));
+            cut.power_cut(&mut Choices::of_seed(seed));
             assert!(cut.log.end() <= 1200 && cut.log.is_as_written(0, 600));
             cut.restore();
             assert!(cut.log.is_as_written(0, 1200));

@@ -1,11 +1,11 @@
 //! The firmware: does what the plugin asks, a step at a time, so that a crash or another call comes between any two.
 
+use crate::choices::Choices;
 use crate::disk::Disk;
 use crate::history::Coverage;
 use crate::keystore;
 use crate::weather::{Weather, strikes};
 use countersign_wire::hal::{Fault, Op, Secret, Value};
-use fastrand::Rng;
 use serde_bytes::ByteArray;
 
 /// A call under way.
@@ -38,7 +38,7 @@ pub struct Hardware<'a> {
     /// NVRAM.
     pub nvram: &'a mut Option<Vec<u8>>,
     /// All chance.
-    pub rng: &'a mut Rng,
+    pub rng: &'a mut Choices,
     /// What may go wrong.
     pub weather: &'a Weather,
     /// What did.

@@ -7,6 +7,7 @@
 //! | module | what |
 //! | --- | --- |
 //! | [`world`] | one history: opens with the fault model |
+//! | [`choices`] | what a history is drawn from: a seed, or a script |
 //! | [`weather`] | how often what goes wrong in one history |
 //! | [`firmware`], [`disk`], [`keystore`], [`clock`] | the hardware, step by step |
 //! | [`damage`] | the attacker at the disk |
@@ -20,6 +21,7 @@
 
 pub mod breaks;
 pub mod checkers;
+pub mod choices;
 pub mod clients;
 pub mod clock;
 pub mod damage;

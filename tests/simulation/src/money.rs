@@ -1,10 +1,10 @@
 //! What is spent: a policy with limits for one tenant, and transfers that use them up.
 
+use crate::choices::Choices;
 use alloy_rlp::{Encodable, Header};
 use countersign_policy::Per;
 use countersign_policy::document::{Counts, DeclaredAsset, DeclaredLimit, Document, FORMAT, Undeclared};
 use countersign_wire::client::Payload;
-use fastrand::Rng;
 use sha3::{Digest, Keccak256};
 
 /// The tenant whose transfers are limited.
@@ -59,7 +59,7 @@ pub fn policy() -> Vec<u8> {
 }
 
 /// A legacy transfer on chain 1 without a fee, of a random amount.
-pub fn transfer(rng: &mut Rng) -> Payload {
+pub fn transfer(rng: &mut Choices) -> Payload {
     let wei = rng.u128(1..=TRANSFER_MOST_WEI);
     let mut fields = Vec::new();
     // nonce, gas price, gas limit; recipient, amount, data; chain id and two zeros (EIP-155).

@@ -1,6 +1,7 @@
 //! Many histories on all cores.
 
 use crate::checkers::Violation;
+use crate::choices::Choices;
 use crate::history::Coverage;
 use crate::world::{Beginning, Failure, Ran, World};
 use sha2::{Digest, Sha256};
@@ -44,7 +45,12 @@ fn run_uncaught(seed: u64) -> Result<Ran, Failure> {
     } else {
         Beginning::default()
     };
-    World::new(seed, beginning, None).run(steps)
+    World::new(Choices::of_seed(seed), beginning, None).run(steps)
+}
+
+/// Runs the history that a script tells, of an HSM that is new.
+pub fn run_script(script: &[u8]) -> Result<Ran, Failure> {
+    World::new(Choices::of_script(script), Beginning::default(), None).run_script()
 }
 
 /// What came of many histories.

@@ -1,7 +1,7 @@
 //! How often what goes wrong in one history. Each history draws its own: some are calm, some have one kind of fault
 //! only, some have all at once.
 
-use fastrand::Rng;
+use crate::choices::Choices;
 
 /// Chances in 10,000.
 #[derive(Clone, Copy, Debug, Default)]
@@ -38,7 +38,7 @@ pub struct Weather {
 
 impl Weather {
     /// The weather of one history.
-    pub fn draw(rng: &mut Rng) -> Self {
+    pub fn draw(rng: &mut Choices) -> Self {
         let calm = rng.u8(..12) == 0;
         let mut chance = |most: u16| if calm || rng.bool() { 0 } else { rng.u16(1..=most) };
         Self {
@@ -61,6 +61,6 @@ impl Weather {
 }
 
 /// Whether something with this chance happens now.
-pub fn strikes(rng: &mut Rng, chance: u16) -> bool {
+pub fn strikes(rng: &mut Choices, chance: u16) -> bool {
     chance > 0 && rng.u16(..10_000) < chance
 }

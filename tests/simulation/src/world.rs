@@ -25,6 +25,7 @@ mod aging;
 mod ending;
 
 use crate::checkers::{Judge, Knowledge, Violation};
+use crate::choices::Choices;
 use crate::clients::{self, Ask, Clients, TENANTS};
 use crate::clock::Clock;
 use crate::damage::{self, Copy};
@@ -42,7 +43,6 @@ use countersign_wire::hal::{
 };
 use countersign_wire::names::TenantName;
 use countersign_wire::{decode, encode};
-use fastrand::Rng;
 use serde_bytes::ByteArray;
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
@@ -108,7 +108,7 @@ pub struct Failure {
 
 /// One HSM and its clients.
 pub struct World {
-    rng: Rng,
+    rng: Choices,
     weather: Weather,
     disk: Disk,
     nvram: Option<Vec<u8>>,
@@ -138,8 +138,7 @@ fn liveness(seen: impl Into<String>) -> Violation {
 
 impl World {
     /// A world that goes on from a beginning.
-    pub fn new(seed: u64, beginning: Beginning, weather: Option<Weather>) -> Self {
-        let mut rng = Rng::with_seed(seed);
+    pub fn new(mut rng: Choices, beginning: Beginning, weather: Option<Weather>) -> Self {
         let drawn = Weather::draw(&mut rng);
         let Beginning { disk, nvram, clock, clients, knowledge } = beginning;
         Self {
@@ -167,16 +166,25 @@ impl World {
     }
 
     /// Runs a whole history of so many steps.
-    pub fn run(mut self, steps: u64) -> Result<Ran, Failure> {
-        match self.live(steps).and_then(|()| self.end()) {
+    pub fn run(self, steps: u64) -> Result<Ran, Failure> {
+        self.run_while(|world| world.step < steps)
+    }
+
+    /// Runs a history for as long as its script says something.
+    pub fn run_script(self) -> Result<Ran, Failure> {
+        self.run_while(|world| world.rng.has_more())
+    }
+
+    fn run_while(mut self, goes_on: impl Fn(&Self) -> bool) -> Result<Ran, Failure> {
+        match self.live(goes_on).and_then(|()| self.end()) {
             Ok(()) => Ok(Ran { hash: self.history.hash(), coverage: self.coverage }),
             Err(violation) => Err(Failure { violation, tail: self.history.tail() }),
         }
     }
 
-    fn live(&mut self, steps: u64) -> Checked {
+    fn live(&mut self, goes_on: impl Fn(&Self) -> bool) -> Checked {
         self.boot()?;
-        for _ in 0..steps {
+        while goes_on(self) {
             self.step += 1;
             self.turn_of_events()?;
         }

@@ -1,4 +1,5 @@
-//! Each invariant of SECURITY.md is shown by at least one test of what is let through, and by one of what is refused.
+//! Each invariant of SECURITY.md is shown by at least one test of what is let through, and by one of what is refused; and
+//! each attack that the page names is one of docs/attacks.md.
 
 use super::{Finding, Source};
 use std::collections::BTreeSet;
@@ -36,7 +37,49 @@ pub(super) fn untested(sources: &[Source]) -> Vec<Finding> {
             }
         }
     }
+    findings.extend(unknown_attacks(sources, page));
     findings
+}
+
+/// The page of all attacks.
+const ATTACKS: &str = "docs/attacks.md";
+
+/// Attacks that SECURITY.md names as `FAMILY/ATTACK`, and families in the last column of the invariants, that are not there.
+fn unknown_attacks(sources: &[Source], page: &Source) -> Vec<Finding> {
+    let Some(attacks) = sources.iter().find(|source| source.path == ATTACKS) else { return Vec::new() };
+    let known = known_attacks(attacks);
+    let mut findings = Vec::new();
+    for (line, text) in (1..).zip(page.text.lines()) {
+        let families =
+            text.starts_with("| I").then(|| text.trim_end_matches(" |").rsplit(" | ").next()).flatten();
+        let families = families.into_iter().flat_map(|cell| cell.split(", "));
+        let is_attack = |word: &&str| {
+            let is_name = |part: &str| part.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-');
+            word.split_once('/').is_some_and(|(family, attack)| {
+                known.contains(family) && !attack.is_empty() && is_name(attack)
+            })
+        };
+        let attacks = text.split('`').skip(1).step_by(2).filter(is_attack);
+        for named in families.chain(attacks).filter(|named| !known.contains(*named)) {
+            findings.push(page.finding(line, format!("there is no attack {named}")));
+        }
+    }
+    findings
+}
+
+/// The names of families, and of attacks as `FAMILY/ATTACK`.
+fn known_attacks(page: &Source) -> BTreeSet<String> {
+    let mut known = BTreeSet::new();
+    let mut family = "";
+    for line in page.text.lines() {
+        if let Some(heading) = line.strip_prefix("## ") {
+            family = heading;
+            known.insert(family.to_owned());
+        } else if let Some(name) = line.strip_prefix("| `").and_then(|row| row.split('`').next()) {
+            known.insert(format!("{family}/{name}"));
+        }
+    }
+    known
 }
 
 /// The functions of files with tests; macros make tests of some of them.
@@ -70,6 +113,20 @@ mod tests {
             let found = untested(&[lacking, source("tests/it/a.rs", &tests.text)]);
             assert_eq!(found.len(), 1, "{row}: {found:?}");
         }
+    }
+
+    #[test]
+    fn an_attack_that_is_not_there_is_found() {
+        let attacks = source(ATTACKS, "## store\n| `cut` | x |\n");
+        let found = |text: &str| {
+            let page = source(PAGE, text);
+            let attacks = source(ATTACKS, &attacks.text);
+            unknown_attacks(&[attacks], &page).len()
+        };
+        assert_eq!(found("`store/cut` and `tests/it`, the folder `store/`, `store/log.rs`"), 0);
+        assert_eq!(found("`store/cut`, `tests/it`\n| I6 | words | `a` | `b` | `i6_…` | store |"), 0);
+        assert_eq!(found("`store/mixed`"), 1);
+        assert_eq!(found("| I6 | words | `a` | `b` | `i6_…` | store, time |"), 1);
     }
 
     #[test]

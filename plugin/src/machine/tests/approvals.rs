@@ -110,6 +110,22 @@ fn i1_what_was_approved_is_signed_once_and_nothing_else_is() {
 }
 
 #[test]
+fn i2_of_several_approvals_a_signature_uses_its_own() {
+    let mut device = Device::ready();
+    let mut owner = owner(&mut device, ApprovalKind::SealedCode);
+    for byte in [1, 2] {
+        device.advance(30);
+        let (intent, view) = seen(&mut device, &mut owner, byte);
+        let act = owner.approve(intent, by_code(&device, &owner, &view));
+        assert_eq!(device.ask_plainly(act), Ok(Answer::Approved));
+    }
+    assert!(c_sign(&mut device, &owner, 2).is_ok());
+    assert_eq!(c_sign(&mut device, &owner, 2).unwrap_err(), Reason::ApprovalMissing);
+    assert!(c_sign(&mut device, &owner, 1).is_ok(), "that one is still there");
+    assert_eq!(c_sign(&mut device, &owner, 1).unwrap_err(), Reason::ApprovalMissing);
+}
+
+#[test]
 fn i2_an_approval_survives_a_restart_and_is_still_good_only_once() {
     let mut device = Device::ready();
     let mut owner = owner(&mut device, ApprovalKind::SealedCode);

@@ -1,12 +1,19 @@
 //! The HSM is kept busy, filled and flooded.
 
 use crate::attack::{Attack, Family, On, Tries};
-use countersign_tests::backend::digest;
-use countersign_tests::{Hsm, Keystore, User, processes};
-use countersign_wire::client::Mechanism::Digest;
+use countersign_client::device::{Device, Keys, Owner};
+use countersign_tests::backend::{account, digest, enroll_act, label};
+use countersign_tests::owner::{codes_before, device, enrol, plan_with_floor, root_of};
+use countersign_tests::phone::Phone;
+use countersign_tests::{Hsm, Keystore, User, cli, processes};
+use countersign_wire::client::Mechanism::{Digest, Message};
+use countersign_wire::client::{Act, Answer, ApprovalKind, Payload, StageSign, Subject};
 use countersign_wire::frame::CLIENT_MAX_BYTES;
+use countersign_wire::names::{ApiKey, KeyLabel};
+use countersign_wire::reason::Reason;
 use std::io::{ErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::time::Duration;
 
 pub(crate) const FAMILY: Family = Family {
@@ -31,6 +38,24 @@ pub(crate) const FAMILY: Family = Family {
             faults: &[],
             on: On::Embedded,
             play: connections_without_end,
+        },
+        Attack {
+            name: "frames-never-ended",
+            had: "the HSM's socket",
+            does: "begins a frame on 700 connections, ends none of them, and begins further ones when the HSM closes some",
+            guards: &["half-frames"],
+            faults: &[],
+            on: On::Embedded,
+            play: frames_never_ended,
+        },
+        Attack {
+            name: "intents-without-end",
+            had: "the API key of a tenant, and as many accounts of his own as he likes",
+            does: "stages messages of 16 KB until there is no room for more, so that another tenant's users cannot be asked",
+            guards: &["intents-share"],
+            faults: &[],
+            on: On::Embedded,
+            play: intents_without_end,
         },
     ],
 };
@@ -78,4 +103,73 @@ fn connections_without_end(keystore: Keystore, tries: &mut Tries) {
     tries.expect("a thread of the HSM for each of 700 connections", "at most 512 places", threads < 600);
     drop(held);
     serves(&hsm, &alice, tries);
+}
+
+fn frames_never_ended(keystore: Keystore, tries: &mut Tries) {
+    let hsm = Hsm::start(keystore);
+    let alice = hsm.user("alice", &[Digest]);
+    let begin = || {
+        let mut stream = connect(&hsm);
+        // Of a connection that has no place nothing is read.
+        let _ = stream.write_all(&[0, 0, 1, 0, 7]);
+        stream
+    };
+    let mut held: Vec<UnixStream> = (0..700).map(|_| begin()).collect();
+    hsm.client.forget_connections();
+    serves(&hsm, &alice, tries);
+    for _ in 0..4 {
+        held.extend((0..100).map(|_| begin()));
+        hsm.client.forget_connections();
+        serves(&hsm, &alice, tries);
+    }
+}
+
+/// More than he needs to fill his room.
+const HIS_ACCOUNTS: usize = 200;
+
+/// A user of another tenant, with a device; the key that he has.
+fn user_with_device(hsm: &Hsm, api_key: &ApiKey) -> KeyLabel {
+    let Act::Enroll(enroll) = enroll_act("alice", &[Digest]) else { unreachable!("it enrols") };
+    let key = label(&format!("alice/{}", enroll.key));
+    let invited = hsm.client.call(Some(api_key), Act::Invite(enroll)).expect("invited");
+    let Answer::Invited(invited) = invited else { panic!("not an invitation: {invited:?}") };
+    let owner = Owner { tenant: "other".parse().expect("a name"), account: account("alice") };
+    let device = Device::connect(&hsm.client, &root_of(hsm), None, owner, Keys::of_secret(&[1; 32]));
+    let device = device.expect("the device meets its HSM");
+    let phone = Phone::scan(device.enroll(invited.invitation.into_array()).expect("enrols").otpauth());
+    let [first, second] = codes_before(hsm, &phone);
+    device.confirm((&first, &second)).expect("two right codes confirm");
+    key
+}
+
+fn intents_without_end(keystore: Keystore, tries: &mut Tries) {
+    let mut hsm = Hsm::init(keystore, &["default", "other"]);
+    // The policy of his own tenant is no obstacle to him.
+    cli::set_policy(&mut hsm, &Path::new(env!("CARGO_MANIFEST_DIR")).join("policies/anything"));
+    hsm.run();
+    let other = hsm.api_key_of("other").clone();
+    let alices = user_with_device(&hsm, &other);
+    // Long ones until there is no room for another, then shorter ones, down to the shortest.
+    let mut lengths = [16_000, 1000, 1].into_iter();
+    let mut length = lengths.next();
+    for number in 0..HIS_ACCOUNTS {
+        if length.is_none() {
+            break;
+        }
+        let name = format!("his-{number}");
+        let his = device(&hsm, &hsm.client, &name, 2).expect("the device meets its HSM");
+        enrol(&hsm, &his, &name, plan_with_floor(&[Message], ApprovalKind::Code));
+        for _ in 0..4 {
+            let Some(bytes) = length else { break };
+            let staged = hsm.stage(&name, Payload::Message(vec![b'x'; bytes].into()));
+            if staged.is_err_and(|no| no.reason == Reason::Busy) {
+                length = lengths.next();
+            }
+        }
+    }
+    let is_full = length.is_none();
+    tries.expect("room without end", "his room ends", is_full);
+    let stage = Act::Stage(Subject::Sign(StageSign { key: alices, payload: digest(1) }));
+    let staged = hsm.client.call(Some(&other), stage);
+    tries.expect("another tenant's user not asked", "the other tenant's user is asked", staged.is_ok());
 }

@@ -1,9 +1,12 @@
 //! Parts of the HSM fail.
 
 use crate::attack::{Attack, Family, On, Tries};
-use countersign_tests::backend::{User, digest, operation};
+use crate::families::requests::{SECRET, of_the_user, word};
+use countersign_tests::backend::{User, digest, operation, sign_act};
+use countersign_tests::owner::{device, enrol, owned_key, plan_with_floor};
 use countersign_tests::{Hsm, Keystore};
 use countersign_wire::client::Mechanism::Digest;
+use countersign_wire::client::{ApprovalKind, KeyQuery};
 use k256::ecdsa::signature::hazmat::PrehashVerifier;
 use k256::ecdsa::{Signature, VerifyingKey};
 use std::collections::BTreeSet;
@@ -23,6 +26,15 @@ pub(crate) const FAMILY: Family = Family {
             faults: &["fault-hal"],
             on: On::Both,
             play: every_call_fails,
+        },
+        Attack {
+            name: "every-request-under-failures",
+            had: "nothing",
+            does: "makes each of the first seven calls fail, one at a time, in each kind of request that takes the user, with codes, signatures and seals of his own invention",
+            guards: &["mac-errors"],
+            faults: &["fault-hal"],
+            on: On::Both,
+            play: every_request_under_failures,
         },
         Attack {
             name: "faulty-signatures",
@@ -56,6 +68,7 @@ fn every_call_fails(keystore: Keystore, tries: &mut Tries) {
     let file = hsm.folder().join("plan");
     countersign_tests::raw::set_variable("COUNTERSIGN_TEST_HAL", &file);
     let mut plan = Plan(file, 0);
+    tries.may_be_down = true;
     hsm.run();
     let users: Vec<User> = (0..4).map(|one| hsm.user(&format!("user-{one}"), &[Digest])).collect();
     let pairs = (1..=CALLS).flat_map(|first| (first..=CALLS).map(move |second| [first, second]));
@@ -88,6 +101,44 @@ fn every_call_fails(keystore: Keystore, tries: &mut Tries) {
     let words: BTreeSet<String> = std::mem::take(&mut tries.refused).into_keys().collect();
     tries.note(format!("{} plans of which calls fail, a refusal each time", CALLS * (CALLS + 1) / 2));
     tries.expect("nothing was ever refused", "refused", !words.is_empty());
+}
+
+fn every_request_under_failures(keystore: Keystore, tries: &mut Tries) {
+    let mut hsm = Hsm::init(keystore, &["default"]);
+    let file = hsm.folder().join("plan");
+    countersign_tests::raw::set_variable("COUNTERSIGN_TEST_HAL", &file);
+    let mut plan = Plan(file, 0);
+    tries.may_be_down = true;
+    hsm.run();
+    let owner = device(&hsm, &hsm.client, "alice", SECRET).expect("the device meets its HSM");
+    let phone = enrol(&hsm, &owner, "alice", plan_with_floor(&[Digest], ApprovalKind::Code));
+    let query = KeyQuery::Label(owned_key("alice"));
+    let key = hsm.find_keys(hsm.api_key(), query).expect("listed").keys.remove(0);
+    let count = of_the_user(&key, [0; 16], [0; 16], 0).len();
+    for (request, call) in (0..count).flat_map(|request| (1..=CALLS).map(move |call| (request, call))) {
+        hsm.wait_until_it_answers();
+        let now = hsm.advance(86_400);
+        let intent = hsm.stage("alice", digest(3)).expect("staged").intent.into_array();
+        let invitation = hsm.invite("carol", plan_with_floor(&[Digest], ApprovalKind::Code));
+        let act = of_the_user(&key, intent, invitation, now).swap_remove(request);
+        let word = word(&act);
+        plan.make(&[call]);
+        let answer = if act.is_of_device() { hsm.client.call(None, act) } else { hsm.ask(act) };
+        plan.make(&[]);
+        tries.ask(&format!("what takes the user, by {word}"), answer);
+        hsm.wait_until_it_answers();
+        tries.ask("a signature of it", hsm.sign_approved("alice", digest(3)));
+        if !tries.got.is_empty() {
+            return;
+        }
+    }
+    let words: BTreeSet<String> = std::mem::take(&mut tries.refused).into_keys().collect();
+    tries.note(format!("{count} requests with {CALLS} plans each, a refusal each time"));
+    tries.expect("nothing was ever refused", "refused", !words.is_empty());
+    hsm.kill_and_run();
+    let now = hsm.advance(86_400);
+    let sign = sign_act(&owned_key("alice"), digest(3), Some(&phone.code(now)));
+    hsm.ask(sign).expect("nothing of hers was changed");
 }
 
 fn faulty_signatures(keystore: Keystore, tries: &mut Tries) {

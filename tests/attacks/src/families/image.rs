@@ -2,23 +2,47 @@
 
 use crate::attack::{Attack, Family, On, Tries};
 use countersign_release::image::{Contents, pack};
-use countersign_release::{Image, Version};
+use countersign_release::{Channel, Image, Version};
+use countersign_tests::backend::digest;
+use countersign_tests::people::{Stage, measurement, word};
 use countersign_tests::{Hsm, Keystore, artefacts};
+use countersign_wire::client::Mechanism::Digest;
 use std::fs;
+use std::path::Path;
 
 pub(crate) const FAMILY: Family = Family {
     name: "image",
     title: "The HSM is given another image: a changed one, or the same program packed as another version",
     invariants: &["I12"],
-    attacks: &[Attack {
-        name: "another-image",
-        had: "the file that the HSM is started with",
-        does: "changes bytes of it, cuts it, packs the same executable anew under another version",
-        guards: &["pinned-image"],
-        faults: &[],
-        on: On::Both,
-        play: another_image,
-    }],
+    attacks: &[
+        Attack {
+            name: "another-image",
+            had: "the file that the HSM is started with",
+            does: "changes bytes of it, cuts it, packs the same executable anew under another version",
+            guards: &["pinned-image"],
+            faults: &[],
+            on: On::Both,
+            play: another_image,
+        },
+        Attack {
+            name: "downgrade",
+            had: "the release before, which enough people signed",
+            does: "starts the HSM with the old release, and moves the state back to it",
+            guards: &["pinned-image"],
+            faults: &[],
+            on: On::Embedded,
+            play: downgrade,
+        },
+        Attack {
+            name: "too-few-people",
+            had: "one release key of three, of which two must sign",
+            does: "signs an image of his own with it, once and twice, and moves the state to that image",
+            guards: &["quorum"],
+            faults: &[],
+            on: On::Embedded,
+            play: too_few_people,
+        },
+    ],
 };
 
 fn another_image(keystore: Keystore, tries: &mut Tries) {
@@ -53,4 +77,57 @@ fn another_image(keystore: Keystore, tries: &mut Tries) {
     }
     hsm.image = good;
     hsm.run();
+}
+
+/// He starts the HSM with this image: the word by which it is refused.
+fn start(hsm: &mut Hsm, image: &Path) -> Result<(), String> {
+    image.clone_into(&mut hsm.image);
+    hsm.try_run().map_err(|ended| ended.refused.expect("it says why"))
+}
+
+fn tried(tries: &mut Tries, what: &str, outcome: Result<(), String>) {
+    match outcome {
+        Ok(()) => tries.got(what),
+        Err(word) => tries.refused(&word),
+    }
+}
+
+fn downgrade(_: Keystore, tries: &mut Tries) {
+    let stage = Stage::set_up();
+    let one = stage.signed("one.image", 1, &[]);
+    let two = stage.signed("two.image", 2, &[measurement(&one)]);
+    let mut hsm = stage.init(&one);
+    hsm.run();
+    let alice = hsm.user("alice", &[Digest]);
+    hsm.stop();
+    assert!(hsm.upgrade(&two).status.success(), "the state moves to the next release");
+    tried(tries, "the old release runs with the present state", start(&mut hsm, &one));
+    let moved = hsm.upgrade(&one);
+    let outcome = if moved.status.success() { Ok(()) } else { Err(word(&moved)) };
+    tried(tries, "the state moves back", outcome);
+    if tries.got.is_empty() {
+        start(&mut hsm, &two).expect("the new release runs");
+        let code = alice.phone.code(hsm.advance(60));
+        hsm.sign(&alice, digest(1), &code).expect("and signs for her");
+    }
+}
+
+fn too_few_people(_: Keystore, tries: &mut Tries) {
+    let stage = Stage::set_up();
+    let one = stage.signed("one.image", 1, &[]);
+    let mut hsm = stage.init(&one);
+    hsm.run();
+    hsm.stop();
+    let his = stage.image_file("his.image", &stage.packed(2, Channel::Release, &[measurement(&one)]));
+    for key in ["alice", "alice-again", "mallory"] {
+        stage.sign(&his, &[key]);
+        tried(tries, "an image of his own runs", start(&mut hsm, &his));
+        let moved = hsm.upgrade(&his);
+        let outcome = if moved.status.success() { Ok(()) } else { Err(word(&moved)) };
+        tried(tries, "the state moves to an image of his own", outcome);
+        if !tries.got.is_empty() {
+            return;
+        }
+    }
+    start(&mut hsm, &one).expect("the release runs as before");
 }

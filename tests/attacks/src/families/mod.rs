@@ -14,10 +14,12 @@ mod parallel;
 mod pkcs11;
 mod policy;
 mod replay;
+mod requests;
 mod secrets;
 mod store;
 mod tenants;
 mod time;
+mod timing;
 mod wire;
 
 use crate::attack::{Attack, Family};
@@ -27,12 +29,14 @@ const ALL: &[Family] = &[
     replay::FAMILY,
     parallel::FAMILY,
     time::FAMILY,
+    timing::FAMILY,
     guessing::FAMILY,
     store::FAMILY,
     image::FAMILY,
     enrolment::FAMILY,
     tenants::FAMILY,
     pkcs11::FAMILY,
+    requests::FAMILY,
     wire::FAMILY,
     approvals::FAMILY,
     blind::FAMILY,

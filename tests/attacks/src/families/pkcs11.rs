@@ -3,15 +3,17 @@
 use crate::attack::{Attack, Family, On, Tries};
 use countersign_tests::backend::{digest, operation, sign_act};
 use countersign_tests::module::CKM_COUNTERSIGN_ETHEREUM;
+use countersign_tests::raw::{Raw, return_value_name};
 use countersign_tests::{Hsm, Keystore};
 use countersign_wire::client::Mechanism::{Digest, Ethereum};
 use countersign_wire::client::{Act, Approval, ContextLogin, Sign};
+use countersign_wire::names::KeyLabel;
 use cryptoki_sys::{
-    CK_MECHANISM_TYPE, CKA_ALLOWED_MECHANISMS, CKA_ALWAYS_AUTHENTICATE, CKA_COPYABLE, CKA_DERIVE,
-    CKA_DESTROYABLE, CKA_EXTRACTABLE, CKA_ID, CKA_LABEL, CKA_MODIFIABLE, CKA_PRIVATE, CKA_SENSITIVE,
-    CKA_SIGN, CKA_TOKEN, CKA_VALUE, CKA_WRAP, CKM_AES_CBC_PAD, CKM_AES_KEY_WRAP, CKM_AES_KEY_WRAP_PAD,
-    CKM_ECDH1_COFACTOR_DERIVE, CKM_ECDH1_DERIVE, CKM_ECDSA, CKM_ECDSA_SHA256, CKM_EDDSA, CKM_RSA_PKCS,
-    CKM_SHA_1_HMAC, CKM_SHA256_HMAC, CKU_SO, CKU_USER,
+    CK_MECHANISM_TYPE, CK_OBJECT_HANDLE, CK_SESSION_HANDLE, CKA_ALLOWED_MECHANISMS, CKA_ALWAYS_AUTHENTICATE,
+    CKA_COPYABLE, CKA_DERIVE, CKA_DESTROYABLE, CKA_EXTRACTABLE, CKA_ID, CKA_LABEL, CKA_MODIFIABLE,
+    CKA_PRIVATE, CKA_SENSITIVE, CKA_SIGN, CKA_TOKEN, CKA_VALUE, CKA_WRAP, CKM_AES_CBC_PAD, CKM_AES_KEY_WRAP,
+    CKM_AES_KEY_WRAP_PAD, CKM_ECDH1_COFACTOR_DERIVE, CKM_ECDH1_DERIVE, CKM_ECDSA, CKM_ECDSA_SHA256,
+    CKM_EDDSA, CKM_RSA_PKCS, CKM_SHA_1_HMAC, CKM_SHA256_HMAC, CKU_SO, CKU_USER,
 };
 
 pub(crate) const FAMILY: Family = Family {
@@ -45,6 +47,15 @@ pub(crate) const FAMILY: Family = Family {
             faults: &[],
             on: On::Embedded,
             play: sequences,
+        },
+        Attack {
+            name: "sequences-with-codes",
+            had: "40 fresh codes of the user's, one after the other",
+            does: "searches 4,000 calls in orders that a program makes up for one that makes two signatures of a code",
+            guards: &["used-steps"],
+            faults: &[],
+            on: On::Embedded,
+            play: sequences_with_codes,
         },
     ],
 };
@@ -160,58 +171,112 @@ impl Numbers {
     }
 }
 
-fn sequences(keystore: Keystore, tries: &mut Tries) {
-    let hsm = Hsm::start(keystore);
-    let (alice, bob) = (hsm.user("alice", &[Digest]), hsm.user("bob", &[Ethereum]));
-    let raw = hsm.raw();
-    let sessions: Vec<_> = std::iter::once(raw.session(hsm.api_key()))
-        .chain((0..3).map(|_| raw.open_session().expect("C_OpenSession")))
-        .collect();
-    let keys: Vec<_> = [&alice, &bob]
-        .into_iter()
-        .map(|user| raw.find(sessions[0], &user.key.label).expect("the key is found"))
-        .chain([0, 1, u64::MAX])
-        .collect();
-    let mut numbers = Numbers(7);
-    for _ in 0..3000 {
-        let (session, key) = (numbers.one_of(&sessions), numbers.one_of(&keys));
-        let data = numbers.one_of(&[&[1; 32][..], &[2; 32], &[0; 31], &[]]);
-        let room = numbers.one_of(&[64, 0, 63, 200]);
-        match numbers.below(14) {
+/// Two users' keys and some that there are not, over several sessions, and orders to call them in.
+struct Search<'a> {
+    raw: &'a Raw,
+    sessions: Vec<CK_SESSION_HANDLE>,
+    keys: Vec<CK_OBJECT_HANDLE>,
+    codes: Vec<String>,
+    numbers: Numbers,
+    signatures: usize,
+}
+
+impl<'a> Search<'a> {
+    fn of(hsm: &'a Hsm, raw: &'a Raw, keys: [&KeyLabel; 2]) -> Self {
+        let mut sessions = vec![raw.session(hsm.api_key())];
+        sessions.extend((0..2).map(|_| raw.open_session().expect("C_OpenSession")));
+        let find = |label: &KeyLabel| raw.find(sessions[0], label).expect("the key is found");
+        let [first, second] = keys.map(find);
+        let keys = vec![first, first, first, second, 0, u64::MAX];
+        let codes = ["", "12345", "abcdef", "0000000", hsm.api_key().expose()].map(str::to_owned).to_vec();
+        Self { raw, codes, sessions, keys, numbers: Numbers(7), signatures: 0 }
+    }
+
+    /// One call, whichever.
+    fn call(&mut self, tries: &mut Tries) {
+        let Self { raw, numbers, .. } = self;
+        let (session, key) = (numbers.one_of(&self.sessions), numbers.one_of(&self.keys));
+        let data = numbers.one_of(&[&[1; 32][..], &[1; 32], &[2; 32], &[0; 31], &[]]);
+        let room = numbers.one_of(&[64, 64, 200, 0, 63]);
+        match numbers.below(18) {
             // Opening an operation, feeding it and ending it are no gain.
-            0..=2 => drop(raw.sign_init(
-                session,
-                numbers.one_of(&[CKM_ECDSA, CKM_COUNTERSIGN_ETHEREUM, CKM_SHA_1_HMAC]),
-                key,
-            )),
-            3 => drop(raw.sign_update(session, data)),
-            4 => drop(raw.sign_cancel(session)),
-            5 => drop(raw.sign_length(session, data)),
-            6 | 7 => signature(tries, raw.sign(session, data, room)),
-            8 => signature(tries, raw.sign_final(session, room)),
-            9 => {
-                let code = numbers.one_of(&["", "12345", "abcdef", "0000000", hsm.api_key().expose()]);
-                tries.call("a login", raw.context_login(session, code));
+            0..=2 => {
+                let mechanisms = [CKM_ECDSA, CKM_ECDSA, CKM_COUNTERSIGN_ETHEREUM, CKM_SHA_1_HMAC];
+                let _ = raw.sign_init(session, numbers.one_of(&mechanisms), key);
             }
-            10 => tries.call("the key, wrapped", raw.wrap(session, numbers.one_of(MECHANISMS), key)),
-            11 => tries.call("a key derived from it", raw.derive(session, numbers.one_of(MECHANISMS), key)),
-            12 => tries.call(
+            3 => _ = raw.sign_update(session, data),
+            4 => _ = raw.sign_cancel(session),
+            5 => _ = raw.sign_length(session, data),
+            6 | 7 => self.signatures += signature(tries, raw.sign(session, data, room)),
+            8 => self.signatures += signature(tries, raw.sign_final(session, room)),
+            9..=13 => {
+                let codes: Vec<&str> = self.codes.iter().map(String::as_str).collect();
+                if let Err(value) = raw.context_login(session, numbers.one_of(&codes)) {
+                    tries.refused(&return_value_name(value));
+                }
+            }
+            14 => tries.call("the key, wrapped", raw.wrap(session, numbers.one_of(MECHANISMS), key)),
+            15 => tries.call("a key derived from it", raw.derive(session, numbers.one_of(MECHANISMS), key)),
+            16 => tries.call(
                 "an attribute, changed",
                 raw.set_attribute(session, key, numbers.one_of(ATTRIBUTES), &[1]),
             ),
             _ => tries.call("a copy", raw.copy(session, key)),
         }
-        if !tries.got.is_empty() {
+    }
+}
+
+/// How many signatures an answer is: the length alone, where there is no room, is none.
+fn signature(tries: &mut Tries, answer: Result<Vec<u8>, u64>) -> usize {
+    match answer {
+        Ok(bytes) => return usize::from(!bytes.is_empty()),
+        Err(value) => tries.refused(&return_value_name(value)),
+    }
+    0
+}
+
+fn sequences(keystore: Keystore, tries: &mut Tries) {
+    let hsm = Hsm::start(keystore);
+    let (alice, bob) = (hsm.user("alice", &[Digest]), hsm.user("bob", &[Ethereum]));
+    let raw = hsm.raw();
+    let mut search = Search::of(&hsm, &raw, [&alice.key.label, &bob.key.label]);
+    for _ in 0..3000 {
+        search.call(tries);
+        if search.signatures > 0 {
+            tries.got("a signature without a code");
             return;
         }
     }
     hsm.sign(&alice, digest(1), &alice.phone.code(hsm.now())).expect("no code was touched");
 }
 
-/// The length alone, where there is no room, is no signature.
-fn signature(tries: &mut Tries, answer: Result<Vec<u8>, u64>) {
-    match answer {
-        Ok(bytes) if bytes.is_empty() => tries.refused("nothing"),
-        other => tries.call("a signature", other),
+fn sequences_with_codes(keystore: Keystore, tries: &mut Tries) {
+    let hsm = Hsm::start(keystore);
+    let (alice, bob) = (hsm.user("alice", &[Digest]), hsm.user("bob", &[Ethereum]));
+    let raw = hsm.raw();
+    let mut search = Search::of(&hsm, &raw, [&alice.key.label, &bob.key.label]);
+    let others = search.codes.clone();
+    let mut all = 0;
+    for _ in 0..CODES {
+        let code = alice.phone.code(hsm.advance(30));
+        // So often that most logins are with it, and some with something else.
+        search.codes = vec![code; 3 * others.len()];
+        search.codes.extend(others.iter().cloned());
+        for _ in 0..100 {
+            search.call(tries);
+        }
+        // Nothing that this code opened is left for the next one.
+        for session in &search.sessions {
+            let _ = raw.sign_cancel(*session);
+        }
+        if search.signatures > 1 {
+            tries.got("two signatures for one code");
+            return;
+        }
+        all += std::mem::take(&mut search.signatures);
     }
+    assert!(all > 0, "some orders are those of an honest client");
 }
+
+/// Codes that a search is given, one after the other.
+const CODES: usize = 40;

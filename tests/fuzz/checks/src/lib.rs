@@ -21,6 +21,9 @@ use std::path::PathBuf;
 /// The stack of the plugin, in bytes: what a policy may need to be read and asked.
 const PLUGIN_STACK_BYTES: usize = 512 * 1024;
 
+/// The longest history, in the bytes of its script.
+const SCRIPT_MAX_BYTES: usize = 2048;
+
 /// One fuzz target.
 #[derive(Clone, Copy)]
 pub struct Target {
@@ -90,6 +93,15 @@ targets! {
     /// What sealed records hold.
     plugin_records(bytes) {
         countersign_plugin::properties::check_record(bytes) | countersign_policy::properties::check_state(bytes)
+    }
+
+    /// Requests in any order, under crashes, faults and damage: a history that the bytes tell, judged by the simulation's checkers.
+    plugin_requests(bytes) {
+        let script = &bytes[..bytes.len().min(SCRIPT_MAX_BYTES)];
+        match countersign_simulation::seeds::run_script(script) {
+            Ok(ran) => ran.coverage.of("answered: signed") > 0,
+            Err(failure) => panic!("{}: {}\n{}", failure.violation.invariant, failure.violation.seen, failure.tail),
+        }
     }
 
     /// The store's log, and the plugin's content of NVRAM.

@@ -16,6 +16,7 @@ use countersign_wire::names::{ApiKey, TypedCode};
 use countersign_wire::reason::{Reason, Refusal};
 use countersign_wire::{encode, encode_packed};
 use serde_bytes::{ByteArray, ByteBuf};
+use sha1::{Digest, Sha1};
 
 /// The seeds of a target; none where the vectors of standards serve.
 pub fn of(target: &str) -> Vec<Vec<u8>> {
@@ -28,6 +29,7 @@ pub fn of(target: &str) -> Vec<Vec<u8>> {
         "log_files" => countersign_tlog::properties::texts(),
         "release_files" => countersign_release::properties::files(),
         "plugin_records" => countersign_plugin::properties::records(),
+        "plugin_requests" => scripts(),
         "plugin_store" => countersign_plugin::store::properties::stores(),
         "policy_document" => vec![Policy::development().document().to_bytes()],
         "policy_rules" => vec![Policy::development().document().rules.clone().into_bytes()],
@@ -36,6 +38,15 @@ pub fn of(target: &str) -> Vec<Vec<u8>> {
         "wire_hal" => hal(),
         _ => Vec::new(),
     }
+}
+
+/// Histories of some length, drawn.
+fn scripts() -> Vec<Vec<u8>> {
+    let script = |number: u8| {
+        let blocks = 0..10 + 8 * number;
+        blocks.flat_map(|block| <[u8; 20]>::from(Sha1::digest([number, block]))).collect()
+    };
+    (0..6).map(script).collect()
 }
 
 /// What is sealed of one code and of two, behind the digest that it is for.

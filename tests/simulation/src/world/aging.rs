@@ -1,6 +1,7 @@
 //! The HSM that was used for so long that its log is about to be cleaned.
 
 use super::{Beginning, Checked, Failure, World, liveness};
+use crate::choices::Choices;
 use crate::clients;
 use crate::weather::Weather;
 use countersign_wire::client::{Act, CreateKey, KeyPlan, Mechanism};
@@ -21,7 +22,7 @@ const NEARLY_AGED_LOG_BYTES: u64 = 1_000_000;
 impl Beginning {
     /// An HSM that was used for so long that its log is about to be cleaned.
     pub fn aged() -> Result<Self, Failure> {
-        let mut world = World::new(0, Self::default(), Some(Weather::default()));
+        let mut world = World::new(Choices::of_seed(0), Self::default(), Some(Weather::default()));
         world.age().map_err(|violation| Failure { violation, tail: world.history.tail() })
     }
 }

@@ -101,7 +101,7 @@ impl World {
 
     /// One request that must be granted.
     pub(super) fn must(&mut self, tenant: &'static str, act: Act, what: &str) -> Checked<Answer> {
-        let id = ByteArray::new(self.rng.u128(..).to_be_bytes());
+        let id = ByteArray::new(self.rng.unguessable().to_be_bytes());
         let request = Request { id, api_key: Some(clients::api_key(tenant)), act };
         self.send(&Ask { tenant: Some(tenant), request: Some(request) })?;
         self.settle()?;

@@ -60,6 +60,36 @@ fn a_frozen_account_signs_nothing_and_checks_nothing_until_the_operator_lifts_th
 }
 
 #[test]
+fn a_freeze_goes_ahead_of_what_the_backend_has_asked_of_the_account() {
+    let mut device = Device::ready();
+    let mut owner = owner(&mut device, ApprovalKind::Code);
+    owner.account(&mut device).unwrap();
+    let sign = |owner: &Owner, secs: u64| {
+        let approval = Some(Approval::Code(typed(&owner.code(START + secs))));
+        Act::Sign(Sign { key: owner.label(), payload: payload(1), approval })
+    };
+    let ask = |device: &mut Device, id: u8, api_key, act| {
+        device.send(&Request { id: [id; 16].into(), api_key, act })
+    };
+    let now = device.time.unix_secs - START;
+    let first = ask(&mut device, 1, Some(api_key("a")), sign(&owner, now));
+    assert!(!device.under_way().is_empty(), "it has its turn");
+    let second = ask(&mut device, 2, Some(api_key("a")), sign(&owner, now + 30));
+    // What only looks like a freeze of the user's goes ahead of nobody.
+    let mut forged = owner.act(&device, DevicePurpose::Freeze, None);
+    let Act::DeviceAct(act) = &mut forged else { unreachable!() };
+    act.signature[5] ^= 1;
+    let forged = ask(&mut device, 3, None, forged);
+    let freeze = owner.act(&device, DevicePurpose::Freeze, None);
+    let freeze = ask(&mut device, 4, None, freeze);
+    device.settle();
+    assert!(device.reply(first).unwrap().is_ok(), "it was there first");
+    assert_eq!(device.reply(freeze), Some(Ok(Answer::CarriedOut)));
+    assert_eq!(device.reply(second).unwrap().unwrap_err().reason, Reason::AccountFrozen);
+    assert_eq!(device.reply(forged).unwrap().unwrap_err().reason, Reason::WrongDeviceSignature);
+}
+
+#[test]
 fn a_device_unlocks_its_account_and_finds_no_recovery_to_cancel() {
     let mut device = Device::ready();
     let mut owner = owner(&mut device, ApprovalKind::Code);

@@ -1,16 +1,16 @@
 //! Who signs images, and the images.
 
+use crate::cli::{Ended, run_command};
+use crate::{Hsm, Keystore, artefacts};
 use countersign_release::image::{self, Contents};
 use countersign_release::{Channel, Image, Measurement, Version};
-use countersign_tests::cli::{Ended, run_command};
-use countersign_tests::{Hsm, Keystore, artefacts};
 use serde_json::Value;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 /// A folder with keys and images, and two people of three who must sign.
-pub(crate) struct Stage {
+pub struct Stage {
     folder: tempfile::TempDir,
     /// The executable and what is packed with it.
     image: Vec<u8>,
@@ -25,11 +25,11 @@ const KEYS: [(&str, &str, &str); 4] = [
 ];
 
 /// How many must sign.
-pub(crate) const THRESHOLD: &str = "2";
+pub const THRESHOLD: &str = "2";
 
 impl Stage {
     /// With keys that were made just now.
-    pub(crate) fn new() -> Self {
+    pub fn set_up() -> Self {
         let folder = tempfile::Builder::new().prefix("countersign-release-").tempdir().expect("a folder");
         let stage = Self { folder, image: fs::read(artefacts::image()).expect("the image can be read") };
         let lines = KEYS.map(|(file, person, kind)| {
@@ -53,17 +53,17 @@ impl Stage {
     }
 
     /// A file in the folder.
-    pub(crate) fn file(&self, name: &str) -> PathBuf {
+    pub fn file(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
     /// The list of release keys.
-    pub(crate) fn release_keys(&self) -> PathBuf {
+    pub fn release_keys(&self) -> PathBuf {
         self.file("release-keys")
     }
 
     /// The executable under test in an image of this version and channel, which succeeds these.
-    pub(crate) fn packed(&self, version: u32, channel: Channel, succeeds: &[Measurement]) -> Vec<u8> {
+    pub fn packed(&self, version: u32, channel: Channel, succeeds: &[Measurement]) -> Vec<u8> {
         let Image { manifest, elf, .. } = Image::parse(&self.image).expect("the image under test");
         let (target, sbom) = (manifest.target, manifest.sbom);
         let (version, succeeds) = (Version::new(version, 0, 0), succeeds.to_vec());
@@ -71,21 +71,21 @@ impl Stage {
     }
 
     /// A file of it, unsigned.
-    pub(crate) fn image_file(&self, name: &str, image: &[u8]) -> PathBuf {
+    pub fn image_file(&self, name: &str, image: &[u8]) -> PathBuf {
         let path = self.file(name);
         fs::write(&path, image).expect("an image can be written");
         path
     }
 
     /// An image for release in a file, signed by alice and bob.
-    pub(crate) fn signed(&self, name: &str, version: u32, succeeds: &[Measurement]) -> PathBuf {
+    pub fn signed(&self, name: &str, version: u32, succeeds: &[Measurement]) -> PathBuf {
         let path = self.image_file(name, &self.packed(version, Channel::Release, succeeds));
         self.sign(&path, &["alice", "bob"]);
         path
     }
 
     /// Signs an image with these keys, by the command line.
-    pub(crate) fn sign(&self, image: &Path, keys: &[&str]) {
+    pub fn sign(&self, image: &Path, keys: &[&str]) {
         for key in keys {
             let signed = countersign(&["image", "sign"], &[image, Path::new("--key"), &self.file(key)]);
             assert_eq!(signed.code, 0, "{}{}", signed.stdout, signed.stderr);
@@ -93,42 +93,42 @@ impl Stage {
     }
 
     /// The options of `countersign-hsm init` that name this folder's people.
-    pub(crate) fn purpose(&self) -> [String; 4] {
+    pub fn purpose(&self) -> [String; 4] {
         let keys = self.release_keys().to_str().expect("a temporary folder is UTF-8").to_owned();
         ["--release-keys".into(), keys, "--threshold".into(), THRESHOLD.into()]
     }
 
     /// Initialises an HSM for release with this image.
-    pub(crate) fn try_init(&self, image: &Path) -> Result<Hsm, Output> {
+    pub fn try_init(&self, image: &Path) -> Result<Hsm, Output> {
         Hsm::init_for(Keystore::Embedded, image, &self.purpose().each_ref().map(String::as_str))
     }
 
     /// The same, which succeeds.
-    pub(crate) fn init(&self, image: &Path) -> Hsm {
+    pub fn init(&self, image: &Path) -> Hsm {
         self.try_init(image).unwrap_or_else(|output| panic!("{}", String::from_utf8_lossy(&output.stderr)))
     }
 }
 
 /// The measurement of an image in a file.
-pub(crate) fn measurement(image: &Path) -> Measurement {
+pub fn measurement(image: &Path) -> Measurement {
     Measurement::of(&fs::read(image).expect("it can be read"))
 }
 
 /// Where the signatures of an image lie.
-pub(crate) fn signatures_of(image: &Path) -> PathBuf {
+pub fn signatures_of(image: &Path) -> PathBuf {
     PathBuf::from(format!("{}.sig", image.display()))
 }
 
 /// `countersign ARGUMENTS PATHS --json`, which asks no HSM.
 #[track_caller]
-pub(crate) fn countersign(arguments: &[&str], paths: &[&Path]) -> Ended {
+pub fn countersign(arguments: &[&str], paths: &[&Path]) -> Ended {
     let mut command = Command::new(artefacts::cli());
     run_command(command.args(arguments).args(paths).arg("--json").stdin(Stdio::null()), None)
 }
 
 /// The word by which a program refused, and its exit code.
 #[track_caller]
-pub(crate) fn word(output: &Output) -> String {
+pub fn word(output: &Output) -> String {
     let said = String::from_utf8_lossy(&output.stdout);
     assert_eq!(output.status.code(), Some(3), "{said}{}", String::from_utf8_lossy(&output.stderr));
     let told: Value = serde_json::from_str(&said).unwrap_or_else(|error| panic!("{error}: {said}"));
@@ -137,7 +137,7 @@ pub(crate) fn word(output: &Output) -> String {
 
 /// Runs an HSM with this image, which it does not take: the word.
 #[track_caller]
-pub(crate) fn refused(hsm: &mut Hsm, image: &Path) -> String {
+pub fn refused(hsm: &mut Hsm, image: &Path) -> String {
     image.clone_into(&mut hsm.image);
     let Err(ended) = hsm.try_run() else { panic!("{} runs", image.display()) };
     assert_eq!(ended.exit_code, Some(3), "{}", ended.log);
