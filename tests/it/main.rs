@@ -24,6 +24,7 @@ mod observed;
 mod page;
 mod pkcs11_calls;
 mod pkcs11_clients;
+mod pkcs11_documented;
 mod pkcs11_examples;
 mod prior_art;
 mod refusals;

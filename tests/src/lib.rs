@@ -26,6 +26,7 @@
 //! | [`proxy`] | what passes between clients and the HSM, written down |
 //! | [`tap`] | what passes between firmware and plugin: every secret of a run |
 //! | [`processes`] | what `/proc` says of a process |
+//! | [`recipe`] | what the documentation tells its readers to do |
 //! | [`terminal`] | a program at a terminal of its own |
 //! | [`node`] | libraries in JavaScript, for transactions as other people's backends make and read them |
 //! | [`transactions`] | Ethereum transactions, and an independent reading of what was signed |
@@ -50,6 +51,7 @@ pub mod processes;
 pub mod proxy;
 pub mod racing;
 pub mod raw;
+pub mod recipe;
 pub mod relay;
 pub mod store_files;
 pub mod tap;
