@@ -28,6 +28,11 @@ const SENTENCES = {
 /** Nothing was signed; the message says why. */
 class Refused extends Error {}
 
+/** pkcs11js throws its own Pkcs11Error, with the return value as code; but from C_FindObjects an Error whose message ends with it. */
+function returnValue(error) {
+  return error instanceof pkcs11js.Pkcs11Error ? error.code : Number(/^CKR_\w+:(\d+)$/.exec(error.message)?.[1]);
+}
+
 function findKey(p11, session, label) {
   p11.C_FindObjectsInit(session, [
     { type: pkcs11js.CKA_CLASS, value: pkcs11js.CKO_PRIVATE_KEY },
@@ -99,9 +104,10 @@ async function main() {
       console.error(error.message);
       return 3;
     }
-    if (!(error instanceof pkcs11js.Pkcs11Error)) throw error;
-    console.error(`${SENTENCES[error.code] ?? "The HSM refused."} (${error.message})`);
-    return error.code === pkcs11js.CKR_DEVICE_ERROR ? 4 : 3;
+    const value = returnValue(error);
+    if (Number.isNaN(value)) throw error;
+    console.error(`${SENTENCES[value] ?? "The HSM refused."} (${error.message})`);
+    return value === pkcs11js.CKR_DEVICE_ERROR ? 4 : 3;
   } finally {
     p11.close();
   }

@@ -37,3 +37,4 @@ mod signing;
 mod tenants;
 mod velocity;
 mod vm;
+mod withdrawal;

@@ -409,13 +409,13 @@ fn i1_javas_key_store_signs_what_was_approved_on_a_device(keystore: Keystore) {
 #[test]
 fn the_documented_packages_are_the_ones_that_are_tested() {
     let read = |path: &str| fs::read_to_string(artefacts::workspace().join(path)).unwrap();
-    let page = read("docs/pkcs11.md");
+    let page = read("docs/pkcs11.md") + &read("docs/examples/withdrawal/README.md");
     let installed = |with: &str| -> Vec<String> {
         let lines = page.lines().filter_map(|line| line.split_once(with));
         lines.flat_map(|(_, packages)| packages.split(' ').map(str::to_owned).collect::<Vec<_>>()).collect()
     };
     let (python, node) = (installed("pip install "), installed("npm install "));
-    assert_eq!((python.len(), node.len()), (4, 2), "{python:?} {node:?}");
+    assert_eq!((python.len(), node.len()), (7, 2), "{python:?} {node:?}");
     let pinned = read("xtask/python-requirements.txt");
     for package in python {
         assert!(pinned.lines().any(|line| line == package), "{package} is not in python-requirements.txt");
@@ -424,5 +424,12 @@ fn the_documented_packages_are_the_ones_that_are_tested() {
     for package in node {
         let (name, version) = package.split_once('@').unwrap();
         assert_eq!(pinned["dependencies"][name], version, "{package} is not what tests/node has");
+    }
+    let locks = ["tests/node", "docs/examples/withdrawal/node"];
+    let [tested, example]: [serde_json::Value; 2] =
+        locks.map(|folder| serde_json::from_str(&read(&format!("{folder}/package-lock.json"))).unwrap());
+    let locked = example["packages"].as_object().unwrap().iter().filter(|(name, _)| !name.is_empty());
+    for (name, package) in locked {
+        assert_eq!(package["integrity"], tested["packages"][name]["integrity"], "{name}");
     }
 }

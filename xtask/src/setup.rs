@@ -37,8 +37,9 @@ const OPENSSL_ENGINE_PATHS: &[&str] =
 /// Where `docs/pkcs11.md` has Go look for packages.
 const GO_SOURCES: &str = "/usr/share/gocode/src";
 
-/// The library with which the example in Java hashes and recovers keys, where it says so.
+/// The libraries of the example in Java, where its page says that they are.
 const BOUNCY_CASTLE: &str = "/usr/share/java/bcprov.jar";
+const GSON: &str = "/usr/share/java/gson.jar";
 
 /// What the tests import in Python.
 const PYTHON_IMPORTS: &str = "import pkcs11, PyKCS11, coincurve, Crypto.Hash.keccak";
@@ -100,6 +101,8 @@ pub(crate) enum Package {
     GoSecp256k1,
     /// Bouncy Castle, for Java.
     BouncyCastle,
+    /// Gson, for Java.
+    Gson,
     /// Node's headers, to compile pkcs11js. Debian has them in a package of their own, others have them in Node's.
     NodeHeaders,
     /// What builds pkcs11js.
@@ -133,6 +136,7 @@ impl Package {
             Self::GoCrypto => "golang-golang-x-crypto-dev",
             Self::GoSecp256k1 => "golang-github-btcsuite-btcd-btcec-dev",
             Self::BouncyCastle => "libbcprov-java",
+            Self::Gson => "libgoogle-gson-java",
             Self::NodeHeaders => "libnode-dev",
             Self::Make => "make",
         }
@@ -166,6 +170,7 @@ impl Package {
             Self::GoCrypto => has_go("golang.org/x/crypto/sha3/sha3.go"),
             Self::GoSecp256k1 => has_go("github.com/btcsuite/btcd/btcec/btcec.go"),
             Self::BouncyCastle => Path::new(BOUNCY_CASTLE).exists(),
+            Self::Gson => Path::new(GSON).exists(),
             Self::NodeHeaders => {
                 node_prefix().is_some_and(|prefix| prefix.join("include/node/node_api.h").exists())
             }

@@ -103,6 +103,7 @@ pub(crate) fn test() -> Result<ExitCode> {
         Package::GoCrypto,
         Package::GoSecp256k1,
         Package::BouncyCastle,
+        Package::Gson,
         Package::CppCompiler,
         Package::Make,
         Package::NodeHeaders,
