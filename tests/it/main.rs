@@ -26,6 +26,7 @@ mod pkcs11_calls;
 mod pkcs11_clients;
 mod pkcs11_documented;
 mod pkcs11_examples;
+mod pkcs11_lifecycle;
 mod prior_art;
 mod refusals;
 mod release;

@@ -327,14 +327,25 @@ if child == 0:
         session.generate_random(64)
         os._exit(1)
     except pkcs11.exceptions.PKCS11Error:
-        os._exit(0)
+        pass
+    try:
+        library.finalize()
+    except pkcs11.exceptions.PKCS11Error:
+        library.initialize()
+    own = library.get_token(token_label='countersign').open(user_pin=os.environ['PIN'])
+    key = own.get_key(object_class=ObjectClass.PRIVATE_KEY, label='alice/first')
+    print(sign(os.environ['CODE']).hex(), flush=True)
+    os._exit(0)
 print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
-print(sign(os.environ['CODE']).hex())
+print(sign(os.environ['NEXT_CODE']).hex())
 "
         ),
     );
-    let (child, signature) = printed.trim().split_once('\n').expect("two lines");
-    assert_eq!(child, "0", "the child's call is refused, and it does not crash");
-    let signature = data_encoding::HEXLOWER.decode(signature.as_bytes()).expect("hex digits");
-    assert_signed_by(&alice.key, &[7; 32], &signature);
+    let lines: Vec<&str> = printed.lines().collect();
+    let [childs, ended, parents] = lines[..] else { panic!("{printed}") };
+    assert_eq!(ended, "0", "the child's call is refused, and it does not crash");
+    for signature in [childs, parents] {
+        let signature = data_encoding::HEXLOWER.decode(signature.as_bytes()).expect("hex digits");
+        assert_signed_by(&alice.key, &[7; 32], &signature);
+    }
 }
