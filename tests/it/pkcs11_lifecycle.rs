@@ -24,7 +24,9 @@ on_embedded!(
     a_backend_that_opens_and_closes_sessions_for_ever_stays_as_it_was,
     calls_that_race_with_finalize_end_and_what_is_begun_anew_works,
     a_module_that_was_unloaded_can_be_loaded_again,
+    a_module_that_is_unloaded_without_finalize_leaves_nothing_open,
     a_process_may_end_without_finalize,
+    a_process_may_end_while_its_threads_are_in_calls,
     i2_a_child_begins_anew_and_its_parents_grant_is_its_parents,
     an_hsm_that_was_away_is_found_again_without_a_new_login,
 );
@@ -139,7 +141,7 @@ fn sessions_by_the_hundred_sign_at_once(keystore: Keystore) {
     signs_in(&hsm, &raw, first, &users[0]);
 }
 
-/// Runs a script in Python, where there is PyKCS11; `alice` has a key for digests.
+/// Runs a script in Python, where there is `PyKCS11`; `alice` has a key for digests.
 fn python(hsm: &Hsm, alice: &User, script: &str) -> Output {
     let now = hsm.now();
     let mut command = Command::new(artefacts::python());
@@ -271,6 +273,46 @@ fn a_module_that_was_unloaded_can_be_loaded_again(keystore: Keystore) {
     }
 }
 
+/// As pkcs11js does it: its `close` is `dlclose` alone.
+fn a_module_that_is_unloaded_without_finalize_leaves_nothing_open(keystore: Keystore) {
+    let hsm = Hsm::start(keystore);
+    hsm.user("alice", &[Digest]);
+    let script = "
+import fs from 'node:fs';
+import pkcs11js from 'pkcs11js';
+const sockets = () => {
+  const links = fs.readdirSync('/proc/self/fd').map((fd) => {
+    try { return fs.readlinkSync(`/proc/self/fd/${fd}`); } catch { return ''; }
+  });
+  return links.filter((link) => link.startsWith('socket:')).length;
+};
+const before = sockets();
+for (let round = 0; round < 3; round += 1) {
+  const p11 = new pkcs11js.PKCS11();
+  p11.load(process.env.MODULE);
+  p11.C_Initialize({ flags: pkcs11js.CKF_OS_LOCKING_OK });
+  const session = p11.C_OpenSession(p11.C_GetSlotList(true)[0], pkcs11js.CKF_SERIAL_SESSION);
+  p11.C_Login(session, pkcs11js.CKU_USER, process.env.PIN);
+  console.log(sockets() - before);
+  p11.close();
+  console.log(sockets() - before, fs.readFileSync('/proc/self/maps', 'utf8').includes('countersign_pkcs11'));
+}
+";
+    let file = hsm.folder().join("unloads.mjs");
+    std::fs::write(&file, script).expect("a file can be written");
+    let packages = hsm.folder().join("node_modules");
+    std::os::unix::fs::symlink(artefacts::node().join("node_modules"), packages).expect("a link can be made");
+    let mut node = Command::new("node");
+    node.arg(file).env("COUNTERSIGN_CONFIG", hsm.host_toml()).env("MODULE", artefacts::module());
+    let output =
+        node.env("PIN", hsm.api_key().expose()).stdin(Stdio::null()).output().expect("node can be started");
+    assert_eq!(
+        lines(&output),
+        ["1", "0 false"].repeat(3),
+        "one connection while it is loaded, none afterwards"
+    );
+}
+
 fn a_process_may_end_without_finalize(keystore: Keystore) {
     let hsm = Hsm::start(keystore);
     let alice = hsm.user("alice", &[Digest]);
@@ -297,6 +339,72 @@ print('given', flush=True)
     let raw = hsm.raw();
     let session = raw.session(hsm.api_key());
     signs_in(&hsm, &raw, session, &alice);
+}
+
+/// Four threads that ask without end, and a `main` that returns among them: what the loader runs then meets calls at any point.
+const ENDS_AMONG_CALLS: &str = r#"
+#include <dlfcn.h>
+#include <p11-kit/pkcs11.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+
+static CK_FUNCTION_LIST *p11;
+static atomic_int calls;
+
+static void *ask(void *session)
+{
+    unsigned char random[64];
+    for (;;) {
+        if (p11->C_GenerateRandom(*(CK_SESSION_HANDLE *)session, random, sizeof random) == CKR_OK)
+            calls++;
+    }
+    return NULL;
+}
+
+int main(void)
+{
+    CK_C_GetFunctionList get;
+    CK_C_INITIALIZE_ARGS arguments = { .flags = CKF_OS_LOCKING_OK };
+    char *pin = getenv("PIN");
+    static CK_SESSION_HANDLE sessions[4];
+    pthread_t thread;
+    *(void **)&get = dlsym(dlopen(getenv("MODULE"), RTLD_NOW), "C_GetFunctionList");
+    if (get(&p11) != CKR_OK || p11->C_Initialize(&arguments) != CKR_OK)
+        return 3;
+    for (int i = 0; i < 4; i++)
+        if (p11->C_OpenSession(0, CKF_SERIAL_SESSION, NULL, NULL, &sessions[i]) != CKR_OK)
+            return 4;
+    if (p11->C_Login(sessions[0], CKU_USER, (unsigned char *)pin, strlen(pin)) != CKR_OK)
+        return 5;
+    for (int i = 0; i < 4; i++)
+        if (pthread_create(&thread, NULL, ask, &sessions[i]) != 0)
+            return 6;
+    while (calls < 20)
+        ;
+    return 0;
+}
+"#;
+
+fn a_process_may_end_while_its_threads_are_in_calls(keystore: Keystore) {
+    let hsm = Hsm::start(keystore);
+    hsm.user("alice", &[Digest]);
+    let (source, program) = (hsm.folder().join("ends.c"), hsm.folder().join("ends"));
+    std::fs::write(&source, ENDS_AMONG_CALLS).expect("a file can be written");
+    let mut compile = Command::new("cc");
+    compile
+        .args(["-Wall", "-Werror", "-pthread", "-I/usr/include/p11-kit-1", "-o"])
+        .arg(&program)
+        .arg(&source);
+    let compiled = compile.output().expect("there is a C compiler");
+    assert!(compiled.status.success(), "{}", String::from_utf8_lossy(&compiled.stderr));
+    for round in 0..20 {
+        let mut ends = Command::new(&program);
+        ends.env("COUNTERSIGN_CONFIG", hsm.host_toml()).env("MODULE", artefacts::module());
+        let status = ends.env("PIN", hsm.api_key().expose()).status().expect("it can be started");
+        assert_eq!(status.code(), Some(0), "round {round}: {status:?}");
+    }
 }
 
 fn i2_a_child_begins_anew_and_its_parents_grant_is_its_parents(keystore: Keystore) {
