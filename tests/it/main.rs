@@ -19,6 +19,7 @@ mod load;
 mod log;
 mod malicious_relay;
 mod native_races;
+mod newcomer;
 mod node;
 mod observed;
 mod page;
