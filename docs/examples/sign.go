@@ -2,8 +2,8 @@
 //
 //	sign MODULE KEY MECHANISM FILE > signature.bin
 //
-// MODULE is the path of libcountersign_pkcs11.so, KEY the key's label (alice/ethereum), MECHANISM one of ethereum,
-// typed-data, message, psbt. Standard output gets r‖s (64 bytes), or the signed PSBT. The API key is the value of
+// MODULE is the path of libcountersign_pkcs11.so, KEY the key's label (alice/ethereum), MECHANISM one of digest,
+// ethereum, typed-data, message, psbt. Standard output gets r‖s (64 bytes), or the signed PSBT. The API key is the value of
 // COUNTERSIGN_API_KEY; codes are read from standard input, one a line, until one is right. Neither is ever an argument.
 //
 // Exit codes: 0 signed; 2 usage, or a file; 3 refused; 4 the HSM cannot be reached or cannot serve.
@@ -19,7 +19,7 @@ import (
 )
 
 var mechanisms = map[string]uint{
-	"ethereum": 0xc3530001, "typed-data": 0xc3530002, "message": 0xc3530003, "psbt": 0xc3530004,
+	"digest": pkcs11.CKM_ECDSA, "ethereum": 0xc3530001, "typed-data": 0xc3530002, "message": 0xc3530003, "psbt": 0xc3530004,
 }
 
 // What a person should know of a return value. "Return values" in docs/pkcs11.md has them all.
@@ -31,6 +31,7 @@ var sentences = map[pkcs11.Error]string{
 	pkcs11.CKR_MECHANISM_INVALID:        "The key was not made for this mechanism.",
 	pkcs11.CKR_FUNCTION_REJECTED:        "The custodian's policy does not permit this. The code is spent.",
 	pkcs11.CKR_DATA_INVALID:             "The HSM cannot read this data, or cannot vouch for it. The code is spent.",
+	pkcs11.CKR_DATA_LEN_RANGE:           "A digest has 32 bytes. The code is spent.",
 	pkcs11.CKR_DEVICE_ERROR:             "The HSM cannot serve, or did not answer. Begin again with a new code.",
 }
 

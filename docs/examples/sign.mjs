@@ -2,8 +2,8 @@
 //
 //     node sign.mjs MODULE KEY MECHANISM FILE > signature.bin
 //
-// MODULE is the path of libcountersign_pkcs11.so, KEY the key's label (alice/ethereum), MECHANISM one of ethereum,
-// typed-data, message, psbt. Standard output gets r‖s (64 bytes), or the signed PSBT. The API key is the value of
+// MODULE is the path of libcountersign_pkcs11.so, KEY the key's label (alice/ethereum), MECHANISM one of digest,
+// ethereum, typed-data, message, psbt. Standard output gets r‖s (64 bytes), or the signed PSBT. The API key is the value of
 // COUNTERSIGN_API_KEY; codes are read from standard input, one a line, until one is right. Neither is ever an argument.
 //
 // Exit codes: 0 signed; 2 usage, or a file; 3 refused; 4 the HSM cannot be reached or cannot serve.
@@ -11,7 +11,9 @@ import fs from "node:fs";
 import readline from "node:readline";
 import pkcs11js from "pkcs11js";
 
-const MECHANISMS = { ethereum: 0xc3530001, "typed-data": 0xc3530002, message: 0xc3530003, psbt: 0xc3530004 };
+const MECHANISMS = {
+  digest: pkcs11js.CKM_ECDSA, ethereum: 0xc3530001, "typed-data": 0xc3530002, message: 0xc3530003, psbt: 0xc3530004,
+};
 
 // What a person should know of a return value. "Return values" in docs/pkcs11.md has them all.
 const SENTENCES = {
@@ -22,6 +24,7 @@ const SENTENCES = {
   [pkcs11js.CKR_MECHANISM_INVALID]: "The key was not made for this mechanism.",
   [pkcs11js.CKR_FUNCTION_REJECTED]: "The custodian's policy does not permit this. The code is spent.",
   [pkcs11js.CKR_DATA_INVALID]: "The HSM cannot read this data, or cannot vouch for it. The code is spent.",
+  [pkcs11js.CKR_DATA_LEN_RANGE]: "A digest has 32 bytes. The code is spent.",
   [pkcs11js.CKR_DEVICE_ERROR]: "The HSM cannot serve, or did not answer. Begin again with a new code.",
 };
 

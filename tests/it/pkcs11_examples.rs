@@ -219,6 +219,7 @@ fn says_why_it_was_refused(language: &str, keystore: Keystore) {
         TxEip1559 { input: Bytes::from_static(&[0xde, 0xad, 0xbe, 0xef]), ..transactions::transfer(2) };
     sign(&transactions::unsigned(&call), &[&fresh().0]).refused(3, "The custodian's policy does not permit");
     sign(b"not a transaction", &[&fresh().0]).refused(3, "The HSM cannot read this data");
+    example.sign(&hsm, "alice/first", "digest", &[3; 31], &[&fresh().0]).refused(3, "A digest has 32 bytes.");
 
     // Before a code is asked for: nothing is spent on these.
     let (code, wrong) = fresh();
@@ -334,13 +335,14 @@ fn the_python_example_makes_transactions_that_can_be_broadcast(keystore: Keystor
     assert!(!output.status.success() && raw.is_empty(), "not a signature of that address");
 }
 
-/// An empty line instead of a code: it is passed on as an empty PIN.
+/// An empty line instead of a code: it is passed on as an empty PIN. And digests, under a policy that permits them.
 fn i1_the_examples_sign_what_was_approved_on_a_device_and_nothing_else(keystore: Keystore) {
     let hsm = Hsm::start(keystore);
     let device = owner::device(&hsm, &hsm.client, "alice", 1).unwrap();
     let phone =
         owner::enrol(&hsm, &device, "alice", owner::plan_with_floor(&[Ethereum], ApprovalKind::SealedCode));
     let key = &hsm.find_keys(hsm.api_key(), KeyQuery::Label(owner::owned_key("alice"))).unwrap().keys[0];
+    let bob = hsm.user("bob", &[Digest]);
     for (nonce, language) in (0..).zip(LANGUAGES) {
         let example = Example::made_for(&hsm, language);
         let transfer = transactions::transfer(nonce);
@@ -366,6 +368,9 @@ fn i1_the_examples_sign_what_was_approved_on_a_device_and_nothing_else(keystore:
         let signature = sign(&transfer).signature();
         assert!(transactions::is_signer(&signature, &transfer, address(key)), "{language}");
         refused(sign(&transfer));
+        let code = bob.phone.code(hsm.now());
+        let signature = example.sign(&hsm, "bob/first", "digest", &[3; 32], &[&code]).signature();
+        assert_signed_by(&bob.key, &[3; 32], &signature);
     }
 }
 

@@ -209,6 +209,7 @@ fn asks_again_until_the_code_is_right(hsm: &Hsm, alice: &User, node: &EthereumNo
         json!({ "to": to, "amount_wei": "-1" }),
         json!({ "to": to, "amount_wei": U256::MAX.to_string() + "0" }),
         json!({ "to": &to[..40], "amount_wei": "5" }),
+        json!({ "to": [to], "amount_wei": "5" }),
     ] {
         let (status, answer) = service.ask("POST", "/withdrawals", &bad);
         assert_eq!((status, &answer["error"]), (400, &json!("request")), "{bad}: {answer}");

@@ -159,7 +159,7 @@ class Withdrawals {
   }
 
   async request({ to, amount_wei }) {
-    if (!/^0x[0-9a-fA-F]{40}$/.test(to)) throw new Refused(400, "request", "`to` is an address.");
+    if (typeof to !== "string" || !/^0x[0-9a-fA-F]{40}$/.test(to)) throw new Refused(400, "request", "`to` is an address.");
     const isWhole = typeof amount_wei === "string" && /^[1-9][0-9]{0,77}$/.test(amount_wei) && BigInt(amount_wei) < 2n ** 256n;
     if (!isWhole) throw new Refused(400, "request", "`amount_wei` is a whole number of wei, as a string.");
     if ([...this.all.values()].some((w) => ["open", "signed"].includes(w.state))) {
