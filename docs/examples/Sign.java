@@ -17,8 +17,8 @@ import sun.security.pkcs11.wrapper.PKCS11Exception;
  *
  * <pre>java … Sign MODULE KEY MECHANISM FILE &gt; signature.bin</pre>
  *
- * MODULE is the path of libcountersign_pkcs11.so, KEY the key's label (alice/ethereum), MECHANISM one of ethereum,
- * typed-data, message, psbt. Standard output gets r‖s (64 bytes), or the signed PSBT. The API key is the value of
+ * MODULE is the path of libcountersign_pkcs11.so, KEY the key's label (alice/ethereum), MECHANISM one of digest,
+ * ethereum, typed-data, message, psbt. Standard output gets r‖s (64 bytes), or the signed PSBT. The API key is the value of
  * COUNTERSIGN_API_KEY; codes are read from standard input, one a line, until one is right. Neither is ever an argument.
  *
  * <p>Exit codes: 0 signed; 2 usage, or a file; 3 refused; 4 the HSM cannot be reached or cannot serve.
@@ -26,12 +26,13 @@ import sun.security.pkcs11.wrapper.PKCS11Exception;
  * <p>The KeyStore of SunPKCS11 knows no login for each signature, so this calls the wrapper beneath it.
  */
 public final class Sign {
-    private static final Map<String, Long> MECHANISMS = Map.of(
+    private static final Map<String, Long> MECHANISMS = Map.of("digest", PKCS11Constants.CKM_ECDSA,
             "ethereum", 0xc3530001L, "typed-data", 0xc3530002L, "message", 0xc3530003L, "psbt", 0xc3530004L);
 
     // The wrapper of JDK 17 names only some of these.
     private static final long CKU_CONTEXT_SPECIFIC = 2;
     private static final int CKR_DATA_INVALID = 0x20;
+    private static final int CKR_DATA_LEN_RANGE = 0x21;
     private static final int CKR_DEVICE_ERROR = 0x30;
     private static final int CKR_MECHANISM_INVALID = 0x70;
     private static final int CKR_PIN_INCORRECT = 0xa0;
@@ -59,6 +60,7 @@ public final class Sign {
             case CKR_MECHANISM_INVALID -> "The key was not made for this mechanism.";
             case CKR_FUNCTION_REJECTED -> "The custodian's policy does not permit this. The code is spent.";
             case CKR_DATA_INVALID -> "The HSM cannot read this data, or cannot vouch for it. The code is spent.";
+            case CKR_DATA_LEN_RANGE -> "A digest has 32 bytes. The code is spent.";
             case CKR_DEVICE_ERROR -> "The HSM cannot serve, or did not answer. Begin again with a new code.";
             default -> "The HSM refused.";
         };

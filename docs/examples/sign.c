@@ -3,8 +3,8 @@
  *
  *     sign MODULE KEY MECHANISM FILE > signature.bin
  *
- * MODULE is the path of libcountersign_pkcs11.so, KEY the key's label (alice/ethereum), MECHANISM one of ethereum,
- * typed-data, message, psbt. Standard output gets r||s (64 bytes), or the signed PSBT. The API key is the value of
+ * MODULE is the path of libcountersign_pkcs11.so, KEY the key's label (alice/ethereum), MECHANISM one of digest,
+ * ethereum, typed-data, message, psbt. Standard output gets r||s (64 bytes), or the signed PSBT. The API key is the value of
  * COUNTERSIGN_API_KEY; codes are read from standard input, one a line, until one is right. Neither is ever an argument.
  * Exit codes: 0 signed; 2 usage, or a file; 3 refused; 4 the HSM cannot be reached or cannot serve.
  */
@@ -39,6 +39,7 @@ static const char *sentence(CK_RV rv)
     case CKR_MECHANISM_INVALID: return "The key was not made for this mechanism.";
     case CKR_FUNCTION_REJECTED: return "The custodian's policy does not permit this. The code is spent.";
     case CKR_DATA_INVALID: return "The HSM cannot read this data, or cannot vouch for it. The code is spent.";
+    case CKR_DATA_LEN_RANGE: return "A digest has 32 bytes. The code is spent.";
     case CKR_DEVICE_ERROR: return "The HSM cannot serve, or did not answer. Begin again with a new code.";
     default: return "The HSM refused.";
     }
@@ -55,10 +56,12 @@ static void check(const char *function, CK_RV rv)
 static CK_MECHANISM_TYPE mechanism_named(const char *name)
 {
     static const char *const names[] = { "ethereum", "typed-data", "message", "psbt" };
+    if (strcmp(name, "digest") == 0)
+        return CKM_ECDSA;
     for (CK_MECHANISM_TYPE i = 0; i < sizeof names / sizeof names[0]; i++)
         if (strcmp(name, names[i]) == 0)
             return 0xc3530001UL + i;
-    quit(USAGE, "MECHANISM is one of ethereum, typed-data, message, psbt.");
+    quit(USAGE, "MECHANISM is one of digest, ethereum, typed-data, message, psbt.");
 }
 
 static void load(const char *path)

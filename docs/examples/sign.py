@@ -2,8 +2,8 @@
 
     python3 sign.py MODULE KEY MECHANISM FILE > signature.bin
 
-MODULE is the path of libcountersign_pkcs11.so, KEY the key's label (alice/ethereum), MECHANISM one of ethereum,
-typed-data, message, psbt. Standard output gets r‖s (64 bytes), or the signed PSBT. The API key is the value of
+MODULE is the path of libcountersign_pkcs11.so, KEY the key's label (alice/ethereum), MECHANISM one of digest,
+ethereum, typed-data, message, psbt. Standard output gets r‖s (64 bytes), or the signed PSBT. The API key is the value of
 COUNTERSIGN_API_KEY; codes are read from standard input, one a line, until one is right. Neither is ever an argument.
 
 Exit codes: 0 signed; 2 usage, or a file; 3 refused; 4 the HSM cannot be reached or cannot serve.
@@ -15,7 +15,7 @@ import sys
 import PyKCS11
 from PyKCS11 import PyKCS11Error, ckbytelist
 
-MECHANISMS = {"ethereum": 0xC3530001, "typed-data": 0xC3530002, "message": 0xC3530003, "psbt": 0xC3530004}
+MECHANISMS = {"digest": PyKCS11.CKM_ECDSA, "ethereum": 0xC3530001, "typed-data": 0xC3530002, "message": 0xC3530003, "psbt": 0xC3530004}
 
 # What a person should know of a return value. "Return values" in docs/pkcs11.md has them all.
 SENTENCES = {
@@ -26,6 +26,7 @@ SENTENCES = {
     PyKCS11.CKR_MECHANISM_INVALID: "The key was not made for this mechanism.",
     PyKCS11.CKR_FUNCTION_REJECTED: "The custodian's policy does not permit this. The code is spent.",
     PyKCS11.CKR_DATA_INVALID: "The HSM cannot read this data, or cannot vouch for it. The code is spent.",
+    PyKCS11.CKR_DATA_LEN_RANGE: "A digest has 32 bytes. The code is spent.",
     PyKCS11.CKR_DEVICE_ERROR: "The HSM cannot serve, or did not answer. Begin again with a new code.",
 }
 

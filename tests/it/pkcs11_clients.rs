@@ -2,24 +2,29 @@
 
 use countersign_tests::backend::{address, assert_signed_by, reason};
 use countersign_tests::module::{TOKEN_LABEL, ethereum, pin, private_key, return_value, sign};
+use countersign_tests::recipe::section;
 use countersign_tests::terminal::Terminal;
-use countersign_tests::{Hsm, Keystore, User, artefacts, on_both_keystores, on_embedded, transactions};
+use countersign_tests::{Hsm, Keystore, User, artefacts, on_both_keystores, on_embedded, raw, transactions};
 use countersign_wire::client::Mechanism::{Digest, Ethereum};
 use countersign_wire::reason::Reason;
+use cryptoki::context::{CInitializeArgs, CInitializeFlags, Pkcs11};
 use cryptoki::error::RvError;
 use cryptoki::mechanism::{Mechanism, MechanismType};
 use cryptoki::object::{Attribute, KeyType, ObjectClass};
 use cryptoki::session::UserType;
+use cryptoki::types::AuthPin;
 use std::fs;
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 on_both_keystores!(
     cryptoki_signs_transactions_and_digests,
+    cryptoki_signs_by_the_lines_of_the_documentation,
+    cryptoki_is_refused_with_the_return_values_of_the_documentation,
     pkcs11_tool_lists_and_signs_with_codes_typed_at_a_terminal,
     python_pkcs11_signs_with_the_code_as_pin,
 );
 on_embedded!(
-    cryptoki_is_refused_with_the_return_values_of_the_documentation,
     cryptoki_generates_a_key_under_an_enrolled_account,
     cryptoki_reads_what_token_and_mechanisms_there_are,
     python_pkcs11_survives_a_fork,
@@ -55,6 +60,47 @@ fn cryptoki_signs_transactions_and_digests(keystore: Keystore) {
     let key = private_key(&session, &blind.label);
     let signature = sign(&session, &Mechanism::Ecdsa, key, &alice.phone.code(now), &[5; 32]).expect("signs");
     assert_signed_by(&blind, &[5; 32], &signature);
+}
+
+/// The lines of "cryptoki" in `docs/pkcs11.md`, as they stand there.
+#[rustfmt::skip]
+fn documented(module: &Path, api_key: &str, code: &str, digest: [u8; 32]) -> Result<Vec<u8>, cryptoki::error::Error> {
+    let pkcs11 = Pkcs11::new(module)?;
+    pkcs11.initialize(CInitializeArgs::new(CInitializeFlags::OS_LOCKING_OK))?;
+    let session = pkcs11.open_ro_session(pkcs11.get_slots_with_token()?[0])?;
+    session.login(UserType::User, Some(&AuthPin::new(api_key.into())))?;
+    let wanted = [Attribute::Label(b"alice/digest".to_vec()), Attribute::Class(ObjectClass::PRIVATE_KEY)];
+    let key = session.find_objects(&wanted)?[0];
+    session.sign_init(&Mechanism::Ecdsa, key)?;
+    session.login(UserType::ContextSpecific, Some(&AuthPin::new(code.into())))?;
+    session.sign_update(&digest)?;
+    let signature = session.sign_final()?;
+    Ok(signature)
+}
+
+fn cryptoki_signs_by_the_lines_of_the_documentation(keystore: Keystore) {
+    let text = section("docs/pkcs11.md", "### cryptoki");
+    let (_, lines) = text.split_once("```rust\n").expect("a block");
+    let lines: Vec<&str> = lines.split("```").next().expect("a block ends").lines().collect();
+    let here: Vec<&str> = include_str!("pkcs11_clients.rs").lines().map(str::trim).collect();
+    assert!(
+        lines.len() > 5 && here.windows(lines.len()).any(|window| window == lines),
+        "they are the same lines"
+    );
+
+    let hsm = Hsm::start(keystore);
+    let alice = hsm.user("alice", &[Ethereum]);
+    let key = hsm.create_key(&alice, "digest", &[Digest]).expect("a further key");
+    // A copy each, as a process of its own would have it.
+    let sign = |number: u32, code: &str| {
+        let copy = hsm.folder().join(format!("documented_{number}.so"));
+        fs::copy(artefacts::module(), &copy).expect("the module can be copied");
+        raw::with_config(&hsm.host_toml(), || documented(&copy, hsm.api_key().expose(), code, [4; 32]))
+    };
+    let code = alice.phone.code(hsm.now());
+    assert_eq!(return_value(sign(0, &alice.phone.wrong_code(hsm.now()))), RvError::PinIncorrect);
+    assert_signed_by(&key, &[4; 32], &sign(1, &code).expect("signs"));
+    assert_eq!(return_value(sign(2, &code)), RvError::PinIncorrect);
 }
 
 fn cryptoki_is_refused_with_the_return_values_of_the_documentation(keystore: Keystore) {
@@ -281,14 +327,25 @@ if child == 0:
         session.generate_random(64)
         os._exit(1)
     except pkcs11.exceptions.PKCS11Error:
-        os._exit(0)
+        pass
+    try:
+        library.finalize()
+    except pkcs11.exceptions.PKCS11Error:
+        library.initialize()
+    own = library.get_token(token_label='countersign').open(user_pin=os.environ['PIN'])
+    key = own.get_key(object_class=ObjectClass.PRIVATE_KEY, label='alice/first')
+    print(sign(os.environ['CODE']).hex(), flush=True)
+    os._exit(0)
 print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
-print(sign(os.environ['CODE']).hex())
+print(sign(os.environ['NEXT_CODE']).hex())
 "
         ),
     );
-    let (child, signature) = printed.trim().split_once('\n').expect("two lines");
-    assert_eq!(child, "0", "the child's call is refused, and it does not crash");
-    let signature = data_encoding::HEXLOWER.decode(signature.as_bytes()).expect("hex digits");
-    assert_signed_by(&alice.key, &[7; 32], &signature);
+    let lines: Vec<&str> = printed.lines().collect();
+    let [childs, ended, parents] = lines[..] else { panic!("{printed}") };
+    assert_eq!(ended, "0", "the child's call is refused, and it does not crash");
+    for signature in [childs, parents] {
+        let signature = data_encoding::HEXLOWER.decode(signature.as_bytes()).expect("hex digits");
+        assert_signed_by(&alice.key, &[7; 32], &signature);
+    }
 }

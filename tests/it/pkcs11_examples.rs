@@ -8,7 +8,9 @@ use alloy_dyn_abi::TypedData;
 use alloy_primitives::{Address, Bytes, keccak256};
 use countersign_tests::backend::{address, assert_signed_by, digest};
 use countersign_tests::bitcoin::{Watched, wallet_key};
-use countersign_tests::{Hsm, Keystore, User, artefacts, on_embedded, owner, transactions};
+use countersign_tests::{
+    Hsm, Keystore, User, artefacts, on_both_keystores, on_embedded, owner, transactions,
+};
 use countersign_wire::client::Mechanism::{Bitcoin, Digest, Ethereum, Message, TypedData as Typed};
 use countersign_wire::client::{ApprovalKind, KeyQuery};
 use k256::ecdsa::signature::hazmat::PrehashSigner;
@@ -20,16 +22,24 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
-on_embedded!(
+on_both_keystores!(
     the_c_example_signs_with_every_mechanism,
     the_c_example_says_why_it_was_refused,
     the_python_example_signs_with_every_mechanism,
     the_python_example_says_why_it_was_refused,
-    the_python_example_makes_transactions_that_can_be_broadcast,
+    the_javascript_example_signs_with_every_mechanism,
+    the_javascript_example_says_why_it_was_refused,
+    the_go_example_signs_with_every_mechanism,
+    the_go_example_says_why_it_was_refused,
     the_java_example_signs_with_every_mechanism,
     the_java_example_says_why_it_was_refused,
+    i1_the_examples_sign_what_was_approved_on_a_device_and_nothing_else,
     i1_javas_key_store_signs_what_was_approved_on_a_device,
 );
+on_embedded!(the_python_example_makes_transactions_that_can_be_broadcast);
+
+/// The languages in which the program is there.
+const LANGUAGES: [&str; 5] = ["C", "Python", "JavaScript", "Go", "Java"];
 
 /// The section "Worked example".
 fn worked_example() -> String {
@@ -72,22 +82,28 @@ fn succeeded(output: &Output) {
 }
 
 impl Example {
-    /// Does what the documentation says, in a copy of the folder. Python's packages are there already.
+    /// Does what the documentation says, in a copy of the folder. Python's and JavaScript's packages are there already.
     fn made_for(hsm: &Hsm, language: &str) -> Self {
-        let folder = hsm.folder().join("examples");
+        let folder = hsm.folder().join(format!("examples-{language}"));
         fs::create_dir(&folder).unwrap();
         for file in fs::read_dir(artefacts::workspace().join("docs/examples")).unwrap() {
             let file = file.unwrap();
-            fs::copy(file.path(), folder.join(file.file_name())).unwrap();
+            if file.file_type().unwrap().is_file() {
+                fs::copy(file.path(), folder.join(file.file_name())).unwrap();
+            }
         }
         let [make, run, ..] = &documented(language)[..] else {
             panic!("a line to make it, a line to run it")
         };
-        if language == "Python" {
-            let environment = artefacts::python().parent().and_then(Path::parent).unwrap().to_owned();
-            symlink(environment, folder.join("venv")).unwrap();
-        } else {
-            succeeded(&shell(&folder, make).output().unwrap());
+        match language {
+            "Python" => {
+                let environment = artefacts::python().parent().and_then(Path::parent).unwrap().to_owned();
+                symlink(environment, folder.join("venv")).unwrap();
+            }
+            "JavaScript" => {
+                symlink(artefacts::node().join("node_modules"), folder.join("node_modules")).unwrap();
+            }
+            _ => succeeded(&shell(&folder, make).output().unwrap()),
         }
         let arguments = " \"$MODULE\" alice/ethereum ethereum transaction.bin > signature.bin";
         let run = run.strip_suffix(arguments).expect("the line ends with the arguments of the example");
@@ -203,6 +219,7 @@ fn says_why_it_was_refused(language: &str, keystore: Keystore) {
         TxEip1559 { input: Bytes::from_static(&[0xde, 0xad, 0xbe, 0xef]), ..transactions::transfer(2) };
     sign(&transactions::unsigned(&call), &[&fresh().0]).refused(3, "The custodian's policy does not permit");
     sign(b"not a transaction", &[&fresh().0]).refused(3, "The HSM cannot read this data");
+    example.sign(&hsm, "alice/first", "digest", &[3; 31], &[&fresh().0]).refused(3, "A digest has 32 bytes.");
 
     // Before a code is asked for: nothing is spent on these.
     let (code, wrong) = fresh();
@@ -216,6 +233,8 @@ fn says_why_it_was_refused(language: &str, keystore: Keystore) {
     let other = format!("cs1_{}_default", "0".repeat(64));
     let ended = example.sign_as(&hsm, &other, "alice/first", "ethereum", &unsigned, &[&code]);
     ended.refused(3, "The API key is not valid");
+    // C has no names for return values at run time.
+    assert!(language == "C" || ended.stderr.contains("CKR_PIN_INCORRECT"), "{}", ended.stderr);
     sign(&unsigned, &[&code]).signature();
 
     sign(&unsigned, &[&wrong, &wrong, &wrong, &wrong, &wrong, &wrong]).refused(3, "Too many wrong codes");
@@ -237,6 +256,22 @@ fn the_python_example_signs_with_every_mechanism(keystore: Keystore) {
 
 fn the_python_example_says_why_it_was_refused(keystore: Keystore) {
     says_why_it_was_refused("Python", keystore);
+}
+
+fn the_javascript_example_signs_with_every_mechanism(keystore: Keystore) {
+    signs_with_every_mechanism("JavaScript", keystore);
+}
+
+fn the_javascript_example_says_why_it_was_refused(keystore: Keystore) {
+    says_why_it_was_refused("JavaScript", keystore);
+}
+
+fn the_go_example_signs_with_every_mechanism(keystore: Keystore) {
+    signs_with_every_mechanism("Go", keystore);
+}
+
+fn the_go_example_says_why_it_was_refused(keystore: Keystore) {
+    says_why_it_was_refused("Go", keystore);
 }
 
 fn the_java_example_signs_with_every_mechanism(keystore: Keystore) {
@@ -300,6 +335,45 @@ fn the_python_example_makes_transactions_that_can_be_broadcast(keystore: Keystor
     assert!(!output.status.success() && raw.is_empty(), "not a signature of that address");
 }
 
+/// An empty line instead of a code: it is passed on as an empty PIN. And digests, under a policy that permits them.
+fn i1_the_examples_sign_what_was_approved_on_a_device_and_nothing_else(keystore: Keystore) {
+    let hsm = Hsm::start(keystore);
+    let device = owner::device(&hsm, &hsm.client, "alice", 1).unwrap();
+    let phone =
+        owner::enrol(&hsm, &device, "alice", owner::plan_with_floor(&[Ethereum], ApprovalKind::SealedCode));
+    let key = &hsm.find_keys(hsm.api_key(), KeyQuery::Label(owner::owned_key("alice"))).unwrap().keys[0];
+    let bob = hsm.user("bob", &[Digest]);
+    for (nonce, language) in (0..).zip(LANGUAGES) {
+        let example = Example::made_for(&hsm, language);
+        let transfer = transactions::transfer(nonce);
+        let sign = |transfer| {
+            let data = transactions::unsigned(transfer);
+            example.sign(&hsm, "alice/main", "ethereum", &data, &[""])
+        };
+        let refused = |ended: Ended| {
+            assert!(ended.stderr.contains("This is not a code."), "{language}: {}", ended.stderr);
+            assert_eq!((ended.code, ended.stdout.len()), (3, 0), "{language}: {}", ended.stderr);
+        };
+        refused(sign(&transfer));
+        hsm.advance(30);
+        let staged = hsm.stage("alice", transactions::payload(&transfer)).unwrap();
+        let seen = device.view(staged.intent.into_array()).unwrap();
+        device.approve(&seen, &phone.code(hsm.now())).unwrap();
+        // Something is approved, so the empty PIN is taken; this is not it.
+        let another = transactions::transfer(nonce + 100);
+        let other = sign(&another);
+        assert_eq!((other.code, other.stdout.len()), (3, 0), "{language}: {}", other.stderr);
+        let word = "CKR_USER_NOT_LOGGED_IN";
+        assert!(language == "C" || other.stderr.contains(word), "{language}: {}", other.stderr);
+        let signature = sign(&transfer).signature();
+        assert!(transactions::is_signer(&signature, &transfer, address(key)), "{language}");
+        refused(sign(&transfer));
+        let code = bob.phone.code(hsm.now());
+        let signature = example.sign(&hsm, "bob/first", "digest", &[3; 32], &[&code]).signature();
+        assert_signed_by(&bob.key, &[3; 32], &signature);
+    }
+}
+
 /// `SunPKCS11`'s `KeyStore` knows no login for each signature.
 fn i1_javas_key_store_signs_what_was_approved_on_a_device(keystore: Keystore) {
     let hsm = Hsm::start(keystore);
@@ -338,12 +412,29 @@ fn i1_javas_key_store_signs_what_was_approved_on_a_device(keystore: Keystore) {
 }
 
 #[test]
-fn the_documented_python_packages_are_the_ones_that_are_tested() {
-    let pinned = fs::read_to_string(artefacts::workspace().join("xtask/python-requirements.txt")).unwrap();
-    let install = documented("Python").swap_remove(0);
-    let packages: Vec<_> = install.split(' ').filter(|word| word.contains("==")).collect();
-    assert_eq!(packages.len(), 3, "{install}");
-    for package in packages {
+fn the_documented_packages_are_the_ones_that_are_tested() {
+    let read = |path: &str| fs::read_to_string(artefacts::workspace().join(path)).unwrap();
+    let page = read("docs/pkcs11.md") + &read("docs/examples/withdrawal/README.md");
+    let installed = |with: &str| -> Vec<String> {
+        let lines = page.lines().filter_map(|line| line.split_once(with));
+        lines.flat_map(|(_, packages)| packages.split(' ').map(str::to_owned).collect::<Vec<_>>()).collect()
+    };
+    let (python, node) = (installed("pip install "), installed("npm install "));
+    assert_eq!((python.len(), node.len()), (7, 2), "{python:?} {node:?}");
+    let pinned = read("xtask/python-requirements.txt");
+    for package in python {
         assert!(pinned.lines().any(|line| line == package), "{package} is not in python-requirements.txt");
+    }
+    let pinned: serde_json::Value = serde_json::from_str(&read("tests/node/package.json")).unwrap();
+    for package in node {
+        let (name, version) = package.split_once('@').unwrap();
+        assert_eq!(pinned["dependencies"][name], version, "{package} is not what tests/node has");
+    }
+    let locks = ["tests/node", "docs/examples/withdrawal/node"];
+    let [tested, example]: [serde_json::Value; 2] =
+        locks.map(|folder| serde_json::from_str(&read(&format!("{folder}/package-lock.json"))).unwrap());
+    let locked = example["packages"].as_object().unwrap().iter().filter(|(name, _)| !name.is_empty());
+    for (name, package) in locked {
+        assert_eq!(package["integrity"], tested["packages"][name]["integrity"], "{name}");
     }
 }

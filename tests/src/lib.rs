@@ -26,8 +26,11 @@
 //! | [`proxy`] | what passes between clients and the HSM, written down |
 //! | [`tap`] | what passes between firmware and plugin: every secret of a run |
 //! | [`processes`] | what `/proc` says of a process |
+//! | [`recipe`] | what the documentation tells its readers to do |
 //! | [`terminal`] | a program at a terminal of its own |
 //! | [`node`] | libraries in JavaScript, for transactions as other people's backends make and read them |
+//! | [`ethereum_node`] | a stand-in for an Ethereum node, which checks what is broadcast |
+//! | [`http`] | as much HTTP as the examples need |
 //! | [`transactions`] | Ethereum transactions, and an independent reading of what was signed |
 //!
 //! The tests themselves are in `it/`, the benchmarks in `benches/`: `gated` is `cargo xtask bench`, `storage` compares
@@ -39,8 +42,10 @@ pub mod backend;
 pub mod bitcoin;
 pub mod cli;
 pub mod disk;
+pub mod ethereum_node;
 pub mod faults;
 pub mod hsm;
+pub mod http;
 pub mod metrics;
 pub mod module;
 pub mod node;
@@ -51,6 +56,7 @@ pub mod processes;
 pub mod proxy;
 pub mod racing;
 pub mod raw;
+pub mod recipe;
 pub mod relay;
 pub mod store_files;
 pub mod tap;

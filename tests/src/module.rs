@@ -48,7 +48,7 @@ pub struct Module {
 }
 
 /// Copies the module's file, so that it can be loaded once more.
-pub(crate) fn copy_of_module(folder: &Path) -> PathBuf {
+pub fn copy_of_module(folder: &Path) -> PathBuf {
     static NUMBER: AtomicU32 = AtomicU32::new(0);
     let number = NUMBER.fetch_add(1, Ordering::Relaxed);
     let copy = folder.join(format!("libcountersign_pkcs11_{number}.so"));

@@ -89,8 +89,13 @@ impl Raw {
 
     /// `C_Initialize` with OS locking.
     pub fn initialize(&self) -> Result<(), CK_RV> {
-        let mut arguments = CK_C_INITIALIZE_ARGS { flags: CKF_OS_LOCKING_OK, ..Default::default() };
-        check(call!(self, C_Initialize((&raw mut arguments).cast())))
+        self.initialize_with(Some(CK_C_INITIALIZE_ARGS { flags: CKF_OS_LOCKING_OK, ..Default::default() }))
+    }
+
+    /// `C_Initialize` with these arguments, or with `NULL`.
+    pub fn initialize_with(&self, mut arguments: Option<CK_C_INITIALIZE_ARGS>) -> Result<(), CK_RV> {
+        let arguments = arguments.as_mut().map_or(null_mut(), |arguments| (&raw mut *arguments).cast());
+        check(call!(self, C_Initialize(arguments)))
     }
 
     /// `C_Finalize`.

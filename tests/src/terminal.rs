@@ -39,12 +39,16 @@ impl Terminal {
         Self { master, child, seen: String::new() }
     }
 
+    /// Waits until the program asks for something, and types the answer.
+    pub fn answer(&mut self, prompt: &str, answer: &str) {
+        self.wait_for(prompt);
+        self.master.write_all(format!("{answer}\n").as_bytes()).expect("it can be typed to");
+    }
+
     /// Waits until the program asks for something without showing what is typed, and types the answer.
     pub fn answer_secretly(&mut self, prompt: &str, answer: &str) {
-        let (from, started) = (self.seen.len(), Instant::now());
-        while !self.seen[from..].contains(prompt) {
-            assert!(self.read_some(), "it ended without asking for {prompt:?}: {}", self.seen);
-        }
+        self.wait_for(prompt);
+        let started = Instant::now();
         // The prompt comes first and the echo is switched off next, which also drops what was typed too early.
         while self.echoes() {
             assert!(started.elapsed() < PATIENCE, "what is typed at {prompt:?} would be shown");
@@ -58,6 +62,13 @@ impl Terminal {
         while self.read_some() {}
         let status = self.child.wait().expect("the program can be waited for");
         (status.success(), std::mem::take(&mut self.seen))
+    }
+
+    fn wait_for(&mut self, prompt: &str) {
+        let from = self.seen.len();
+        while !self.seen[from..].contains(prompt) {
+            assert!(self.read_some(), "it ended without asking for {prompt:?}: {}", self.seen);
+        }
     }
 
     fn echoes(&self) -> bool {

@@ -30,6 +30,17 @@ const PKCS11_HEADER: &str = "/usr/include/p11-kit-1/p11-kit/pkcs11.h";
 /// The class of the JDK that the Java example calls, and its module.
 const JDK_WRAPPER: [&str; 3] = ["--module", "jdk.crypto.cryptoki", "sun.security.pkcs11.wrapper.PKCS11"];
 
+/// Where Debian's packages put OpenSSL's engine for PKCS#11.
+const OPENSSL_ENGINE_PATHS: &[&str] =
+    &["/usr/lib/x86_64-linux-gnu/engines-3/pkcs11.so", "/usr/lib/aarch64-linux-gnu/engines-3/pkcs11.so"];
+
+/// Where `docs/pkcs11.md` has Go look for packages.
+const GO_SOURCES: &str = "/usr/share/gocode/src";
+
+/// The libraries of the example in Java, where its page says that they are.
+const BOUNCY_CASTLE: &str = "/usr/share/java/bcprov.jar";
+const GSON: &str = "/usr/share/java/gson.jar";
+
 /// What the tests import in Python.
 const PYTHON_IMPORTS: &str = "import pkcs11, PyKCS11, coincurve, Crypto.Hash.keccak";
 
@@ -74,6 +85,28 @@ pub(crate) enum Package {
     Cpio,
     /// What finds out which packages a program needs, and makes packages.
     DpkgDev,
+    /// OpenSSL's command line.
+    OpenSsl,
+    /// OpenSSL's engine for PKCS#11, of libp11.
+    OpenSslEngine,
+    /// `GnuTLS`'s tools, for `p11tool`.
+    GnuTlsTools,
+    /// Go.
+    Go,
+    /// Go's binding of PKCS#11.
+    GoPkcs11,
+    /// Go's hashes beyond its standard library, for Keccak.
+    GoCrypto,
+    /// secp256k1 for Go.
+    GoSecp256k1,
+    /// Bouncy Castle, for Java.
+    BouncyCastle,
+    /// Gson, for Java.
+    Gson,
+    /// Node's headers, to compile pkcs11js. Debian has them in a package of their own, others have them in Node's.
+    NodeHeaders,
+    /// What builds pkcs11js.
+    Make,
 }
 
 impl Package {
@@ -95,6 +128,17 @@ impl Package {
             Self::Qemu => "qemu-system-x86",
             Self::Cpio => "cpio",
             Self::DpkgDev => "dpkg-dev",
+            Self::OpenSsl => "openssl",
+            Self::OpenSslEngine => "libengine-pkcs11-openssl",
+            Self::GnuTlsTools => "gnutls-bin",
+            Self::Go => "golang-go",
+            Self::GoPkcs11 => "golang-github-miekg-pkcs11-dev",
+            Self::GoCrypto => "golang-golang-x-crypto-dev",
+            Self::GoSecp256k1 => "golang-github-btcsuite-btcd-btcec-dev",
+            Self::BouncyCastle => "libbcprov-java",
+            Self::Gson => "libgoogle-gson-java",
+            Self::NodeHeaders => "libnode-dev",
+            Self::Make => "make",
         }
     }
 
@@ -118,6 +162,19 @@ impl Package {
             Self::Qemu => is_on_the_path("qemu-system-x86_64"),
             Self::Cpio => is_on_the_path("cpio"),
             Self::DpkgDev => ["dpkg-deb", "dpkg-shlibdeps"].into_iter().all(is_on_the_path),
+            Self::OpenSsl => is_on_the_path("openssl"),
+            Self::OpenSslEngine => OPENSSL_ENGINE_PATHS.iter().any(|path| Path::new(path).exists()),
+            Self::GnuTlsTools => is_on_the_path("p11tool"),
+            Self::Go => is_on_the_path("go"),
+            Self::GoPkcs11 => has_go("github.com/miekg/pkcs11/pkcs11.go"),
+            Self::GoCrypto => has_go("golang.org/x/crypto/sha3/sha3.go"),
+            Self::GoSecp256k1 => has_go("github.com/btcsuite/btcd/btcec/btcec.go"),
+            Self::BouncyCastle => Path::new(BOUNCY_CASTLE).exists(),
+            Self::Gson => Path::new(GSON).exists(),
+            Self::NodeHeaders => {
+                node_prefix().is_some_and(|prefix| prefix.join("include/node/node_api.h").exists())
+            }
+            Self::Make => is_on_the_path("make"),
         }
     }
 }
@@ -171,6 +228,11 @@ fn is_on_the_path(program: &str) -> bool {
     succeeds(Command::new("sh").args(["-c", &format!("command -v {program}")]))
 }
 
+/// Whether Debian's packages of Go sources have this file.
+fn has_go(file: &str) -> bool {
+    Path::new(GO_SOURCES).join(file).exists()
+}
+
 fn succeeds(command: &mut Command) -> bool {
     let quiet = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     quiet.status().is_ok_and(|status| status.success())
@@ -180,6 +242,14 @@ fn succeeds(command: &mut Command) -> bool {
 fn node_major() -> Option<u32> {
     let output = Command::new("node").arg("--version").stdin(Stdio::null()).output().ok()?;
     major_of(&String::from_utf8(output.stdout).ok()?)
+}
+
+/// Where Node.js was installed: its headers are there, too, if they are anywhere.
+fn node_prefix() -> Option<PathBuf> {
+    let asked = ["--print", "process.execPath"];
+    let output = Command::new("node").args(asked).stdin(Stdio::null()).output().ok()?;
+    let program = PathBuf::from(String::from_utf8(output.stdout).ok()?.trim());
+    Some(program.parent()?.parent()?.to_owned())
 }
 
 /// The 18 of `v18.20.4`.
@@ -247,7 +317,8 @@ pub(crate) fn ensure_promtool() -> Result<PathBuf> {
 }
 
 /// The scripts of `tests/node` with the libraries that they use, in a folder of their own: nothing is written beside
-/// the sources. The libraries are those of the lock file, by their hashes, and no script of theirs runs.
+/// the sources. The libraries are those of the lock file, by their hashes, and of their scripts one runs: what compiles
+/// pkcs11js.
 pub(crate) fn ensure_node() -> Result<PathBuf> {
     let (sources, folder) = (root().join("tests/node"), target().join("node"));
     fs::create_dir_all(&folder)?;
@@ -260,6 +331,14 @@ pub(crate) fn ensure_node() -> Result<PathBuf> {
     let wanted =
         fs::read_to_string(sources.join("package-lock.json")).context("tests/node has no lock file")?;
     install_locked(&folder, &wanted)?;
+    if !folder.join("node_modules/pkcs11js/build/Release/pkcs11.node").exists() {
+        say("compiling pkcs11js");
+        let prefix = node_prefix().context("node cannot be asked where it is")?;
+        let mut build = Command::new("npm");
+        // With the headers that are there, nothing is fetched.
+        build.args(["rebuild", "pkcs11js", "--loglevel=error"]).env("npm_config_nodedir", prefix);
+        run(build.current_dir(&folder).stdin(Stdio::null()).stdout(std::io::stderr()))?;
+    }
     Ok(folder)
 }
 

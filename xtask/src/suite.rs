@@ -93,6 +93,20 @@ pub(crate) fn test() -> Result<ExitCode> {
         Package::OpenSsh,
         Package::Cpio,
         Package::Qemu,
+        Package::P11Kit,
+        Package::P11KitModules,
+        Package::OpenSsl,
+        Package::OpenSslEngine,
+        Package::GnuTlsTools,
+        Package::Go,
+        Package::GoPkcs11,
+        Package::GoCrypto,
+        Package::GoSecp256k1,
+        Package::BouncyCastle,
+        Package::Gson,
+        Package::CppCompiler,
+        Package::Make,
+        Package::NodeHeaders,
     ])?;
     let (faults, python, node) = (Some(build_faults()?), Some(ensure_python()?), Some(ensure_node()?));
     let (page, promtool) = (Some(ensure_page()?), Some(ensure_promtool()?));

@@ -155,9 +155,9 @@ impl Module {
         Ok((login, table.sessions.values().cloned().collect()))
     }
 
-    /// In a child process, drops what `fork` copied of the parent: the API key is zeroized and the connections are
-    /// closed without a word. Never waits: a lock that the parent held at that moment stays held here for ever.
-    pub(crate) fn abandon_after_fork(&self) {
+    /// Drops what `fork` copied of the parent into a child, or what an unloaded module leaves: the API key is zeroized and the
+    /// connections are closed without a word. Never waits: a lock that the parent held at that moment stays held in its child for ever.
+    pub(crate) fn abandon(&self) {
         if let Ok(mut table) = self.table.try_write() {
             *table = Table::default();
         }

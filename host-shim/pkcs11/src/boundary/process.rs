@@ -99,13 +99,28 @@ fn mine() -> &'static Process {
     }
 }
 
-/// Lets go of what a forked child inherited, as far as that needs no waiting.
+/// Lets go of what a forked child inherited, or an unloaded module leaves, as far as that needs no waiting.
 fn abandon(inherited: &Process) {
     if let Ok(mut running) = inherited.running.try_write()
         && let Some(running) = running.take()
     {
-        running.module.abandon_after_fork();
+        running.module.abandon();
     }
+}
+
+/// What the loader calls when the module is unloaded, and at the end of the process.
+///
+/// Some clients unload without `C_Finalize` (pkcs11js: its `close` is `dlclose`). The memory of a module that is gone is
+/// reached by nobody any more, and without this the API key would stay in it, and its connections open.
+#[used]
+// SAFETY: an element of `.fini_array` is a function without arguments and without a result, as this is.
+#[unsafe(link_section = ".fini_array")]
+static UNLOADED: extern "C" fn() = unloaded;
+
+/// As after `fork`, nothing is waited for: at the end of a process, other threads may be anywhere.
+extern "C" fn unloaded() {
+    // There is nobody left to be told.
+    let _ = std::panic::catch_unwind(|| current().map(abandon));
 }
 
 /// The module, if it is initialised, for one call.

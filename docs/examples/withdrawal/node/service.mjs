@@ -1,0 +1,261 @@
+// A withdrawal service: the page README.md beside it says what it answers and how it is run.
+import crypto from "node:crypto";
+import fs from "node:fs";
+import http from "node:http";
+import path from "node:path";
+import pkcs11js from "pkcs11js";
+import { keccak256, recoverAddress, serializeTransaction } from "viem";
+
+const CKM_COUNTERSIGN_ETHEREUM = 0xc3530001;
+const CKA_COUNTERSIGN_ETHEREUM_ADDRESS = 0xc3530001;
+
+// What is answered for a return value: the status, a word for programs, a sentence for the user. All others are ours to mend.
+const REFUSALS = {
+  [pkcs11js.CKR_PIN_INCORRECT]: [403, "wrong-code", "The code is wrong or was used before. Try the next code."],
+  [pkcs11js.CKR_PIN_INVALID]: [400, "not-a-code", "This is not a code. Type the digits that your authenticator shows."],
+  [pkcs11js.CKR_PIN_LOCKED]: [429, "locked", "Too many wrong codes were given. Come back later."],
+  [pkcs11js.CKR_FUNCTION_REJECTED]: [403, "policy", "The policy does not permit this withdrawal. It is closed."],
+  [pkcs11js.CKR_DEVICE_ERROR]: [503, "hsm", "The HSM cannot be reached. The withdrawal is kept; try again with the next code."],
+  [pkcs11js.CKR_DEVICE_REMOVED]: [503, "hsm", "The HSM was restarted. The withdrawal is kept; try again with the next code."],
+  [pkcs11js.CKR_FUNCTION_FAILED]: [503, "hsm", "The HSM is busy. The withdrawal is kept; try again with the next code."],
+};
+
+class Refused extends Error {
+  constructor(status, word, sentence) {
+    super(sentence);
+    this.answer = [status, { error: word, message: sentence }];
+    this.word = word;
+  }
+}
+
+/** The node gave no answer: nobody knows whether it did what it was asked. */
+class NodeUnreachable extends Error {}
+
+/** The node answered with an error. */
+class NodeRefused extends Error {}
+
+/** pkcs11js throws its own Pkcs11Error, with the return value as code; but from C_FindObjects an Error whose message ends with it. */
+function returnValue(error) {
+  return error instanceof pkcs11js.Pkcs11Error ? error.code : Number(/^CKR_\w+:(\d+)$/.exec(error.message)?.[1]);
+}
+
+/** One key behind the module. A session of its own for each signature, and one that stays, which keeps the login. */
+class Signer {
+  constructor(module, apiKey, label) {
+    this.p11 = new pkcs11js.PKCS11();
+    this.p11.load(module);
+    this.p11.C_Initialize({ flags: pkcs11js.CKF_OS_LOCKING_OK });
+    this.slot = this.p11.C_GetSlotList(true)[0];
+    this.standing = this.p11.C_OpenSession(this.slot, pkcs11js.CKF_SERIAL_SESSION);
+    this.apiKey = apiKey;
+    this.label = label;
+  }
+
+  withKey(act) {
+    const session = this.p11.C_OpenSession(this.slot, pkcs11js.CKF_SERIAL_SESSION);
+    try {
+      this.logIn(session);
+      this.p11.C_FindObjectsInit(session, [
+        { type: pkcs11js.CKA_CLASS, value: pkcs11js.CKO_PRIVATE_KEY },
+        { type: pkcs11js.CKA_LABEL, value: this.label },
+      ]);
+      const [key] = this.p11.C_FindObjects(session, 1);
+      this.p11.C_FindObjectsFinal(session);
+      return act(session, key);
+    } catch (error) {
+      throw REFUSALS[returnValue(error)] ? new Refused(...REFUSALS[returnValue(error)]) : error;
+    } finally {
+      this.p11.C_CloseSession(session); // ends an operation that a wrong code left open
+    }
+  }
+
+  logIn(session) {
+    try {
+      this.p11.C_Login(session, pkcs11js.CKU_USER, this.apiKey);
+    } catch (error) {
+      if (error.code === pkcs11js.CKR_USER_ALREADY_LOGGED_IN) return;
+      throw new Refused(503, "hsm", "The HSM cannot serve. The withdrawal is kept; try again.");
+    }
+  }
+
+  address() {
+    const wanted = [{ type: CKA_COUNTERSIGN_ETHEREUM_ADDRESS }];
+    return this.withKey((session, key) => this.p11.C_GetAttributeValue(session, key, wanted)[0].value.toString());
+  }
+
+  sign(transaction, code) {
+    return this.withKey((session, key) => {
+      this.p11.C_SignInit(session, { mechanism: CKM_COUNTERSIGN_ETHEREUM }, key);
+      this.p11.C_Login(session, pkcs11js.CKU_CONTEXT_SPECIFIC, code);
+      return this.p11.C_Sign(session, transaction, Buffer.alloc(64));
+    });
+  }
+}
+
+/** An Ethereum node over JSON-RPC. */
+class Node {
+  constructor(url) {
+    this.url = url;
+  }
+
+  async ask(method, ...params) {
+    let answer;
+    try {
+      const body = JSON.stringify({ jsonrpc: "2.0", id: 1, method, params });
+      const headers = { "Content-Type": "application/json" };
+      const response = await fetch(this.url, { method: "POST", headers, body, signal: AbortSignal.timeout(20_000) });
+      answer = await response.json();
+    } catch {
+      throw new NodeUnreachable(method);
+    }
+    if (answer.error) throw new NodeRefused(answer.error.message);
+    return answer.result;
+  }
+}
+
+/** The unsigned transaction, as viem has them. Files hold strings of digits, since JSON's numbers are too short for wei. */
+function transaction(w) {
+  return {
+    type: "eip1559", to: w.to.toLowerCase(), value: BigInt(w.amount_wei), gas: 21_000n,
+    chainId: Number(w.chain_id), nonce: Number(w.nonce),
+    maxPriorityFeePerGas: BigInt(w.max_priority_fee_per_gas), maxFeePerGas: BigInt(w.max_fee_per_gas),
+  };
+}
+
+/** The signed transaction. r and s fit two keys: yParity is the one with which they give the key's own address back. */
+async function finish(w, signature) {
+  const [r, s] = [signature.subarray(0, 32), signature.subarray(32)].map((half) => `0x${half.toString("hex")}`);
+  const hash = keccak256(serializeTransaction(transaction(w)));
+  for (const yParity of [0, 1]) {
+    const signer = await recoverAddress({ hash, signature: { r, s, yParity } });
+    if (signer.toLowerCase() === w.from.toLowerCase()) return serializeTransaction(transaction(w), { r, s, yParity });
+  }
+  throw new Error("the signature is not of this address over this transaction");
+}
+
+/** The withdrawals of one key, each a file. One is under way at a time, since two would ask for the same nonce. */
+class Withdrawals {
+  constructor(signer, node, folder) {
+    Object.assign(this, { signer, node, folder });
+    fs.mkdirSync(folder, { recursive: true, mode: 0o700 });
+    const files = fs.readdirSync(folder).filter((name) => name.endsWith(".json"));
+    const read = files.map((name) => JSON.parse(fs.readFileSync(path.join(folder, name), "utf8")));
+    this.all = new Map(read.map((w) => [w.id, w]));
+  }
+
+  /** Durable before anybody is told. */
+  save(w, changes) {
+    Object.assign(w, changes);
+    const file = path.join(this.folder, `${w.id}.json`);
+    fs.writeFileSync(`${file}.new`, JSON.stringify(w), { flush: true });
+    fs.renameSync(`${file}.new`, file);
+    this.all.set(w.id, w);
+  }
+
+  find(id) {
+    const w = this.all.get(id);
+    if (!w) throw new Refused(404, "unknown", "There is no such withdrawal.");
+    return w;
+  }
+
+  async request({ to, amount_wei }) {
+    if (typeof to !== "string" || !/^0x[0-9a-fA-F]{40}$/.test(to)) throw new Refused(400, "request", "`to` is an address.");
+    const isWhole = typeof amount_wei === "string" && /^[1-9][0-9]{0,77}$/.test(amount_wei) && BigInt(amount_wei) < 2n ** 256n;
+    if (!isWhole) throw new Refused(400, "request", "`amount_wei` is a whole number of wei, as a string.");
+    if ([...this.all.values()].some((w) => ["open", "signed"].includes(w.state))) {
+      throw new Refused(409, "under-way", "Another withdrawal is under way. Finish or cancel it first.");
+    }
+    const from = this.signer.address();
+    const tip = BigInt(await this.node.ask("eth_maxPriorityFeePerGas"));
+    const base = BigInt((await this.node.ask("eth_getBlockByNumber", "latest", false)).baseFeePerGas);
+    const w = {
+      id: crypto.randomBytes(16).toString("hex"), state: "open", from, to, amount_wei,
+      chain_id: String(BigInt(await this.node.ask("eth_chainId"))),
+      nonce: String(BigInt(await this.node.ask("eth_getTransactionCount", from, "pending"))),
+      max_priority_fee_per_gas: String(tip), max_fee_per_gas: String(2n * base + tip),
+    };
+    this.save(w);
+    return [201, w];
+  }
+
+  async giveCode(w, { code }) {
+    if (w.state !== "open") throw new Refused(409, "not-open", "This withdrawal does not wait for a code.");
+    if (typeof code !== "string" || !/^([0-9]{6}|[0-9]{8})$/.test(code)) throw new Refused(...REFUSALS[pkcs11js.CKR_PIN_INVALID]);
+    let signature;
+    try {
+      const unsigned = Buffer.from(serializeTransaction(transaction(w)).slice(2), "hex");
+      signature = this.signer.sign(unsigned, code);
+    } catch (error) {
+      if (error.word === "policy") this.save(w, { state: "denied" });
+      throw error;
+    }
+    const raw = await finish(w, signature);
+    this.save(w, { state: "signed", raw, hash: keccak256(raw) });
+    return this.broadcast(w);
+  }
+
+  /** May be repeated: the same transaction is sent, and one that is there already is as good as sent. */
+  async broadcast(w) {
+    if (!["signed", "sent"].includes(w.state)) throw new Refused(409, "not-signed", "This withdrawal is not signed.");
+    try {
+      await this.node.ask("eth_sendRawTransaction", w.raw).catch(async (error) => {
+        if (!(error instanceof NodeRefused)) throw error;
+        if ((await this.node.ask("eth_getTransactionByHash", w.hash)) !== null) return;
+        throw new Refused(502, "node", `The node refused the transaction: ${error.message}. It is kept.`);
+      });
+    } catch (error) {
+      if (!(error instanceof NodeUnreachable)) throw error;
+      throw new Refused(502, "node", "The node cannot be reached. The signed transaction is kept; broadcast it again.");
+    }
+    this.save(w, { state: "sent" });
+    return [200, w];
+  }
+
+  cancel(w) {
+    if (w.state !== "open") throw new Refused(409, "not-open", "What is signed cannot be cancelled.");
+    this.save(w, { state: "cancelled" });
+    return [200, w];
+  }
+
+  async answer(method, [what, id, act, ...more], body) {
+    const asked = what === "withdrawals" && more.length === 0 ? `${method} ${id ? "ID" : ""} ${act ?? ""}`.trim() : "";
+    if (asked === "POST") return this.request(body);
+    if (asked === "GET ID") return [200, this.find(id)];
+    if (asked === "DELETE ID") return this.cancel(this.find(id));
+    if (asked === "POST ID code") return this.giveCode(this.find(id), body);
+    if (asked === "POST ID broadcast") return this.broadcast(this.find(id));
+    throw new Refused(404, "unknown", "There is nothing here.");
+  }
+}
+
+async function read(request) {
+  let text = "";
+  for await (const part of request) if ((text += part).length > 10_000) break;
+  try {
+    return JSON.parse(text || "{}") ?? {};
+  } catch {
+    throw new Refused(400, "request", "The body is not JSON.");
+  }
+}
+
+async function handle(withdrawals, request, response) {
+  let status, answer;
+  try {
+    [status, answer] = await withdrawals.answer(request.method, request.url.slice(1).split("/"), await read(request));
+  } catch (error) {
+    if (error instanceof Refused) [status, answer] = error.answer;
+    else if (error instanceof NodeUnreachable || error instanceof NodeRefused)
+      [status, answer] = [502, { error: "node", message: "The node did not answer. Nothing was begun." }];
+    else [status, answer] = [500, { error: "internal", message: "This is ours to mend." }];
+    if (status === 500) console.error(error.stack);
+  }
+  response.writeHead(status, { "Content-Type": "application/json" }).end(JSON.stringify(answer));
+}
+
+const { MODULE, COUNTERSIGN_API_KEY, KEY, NODE_URL, STORE, PORT = "8080" } = process.env;
+const withdrawals = new Withdrawals(new Signer(MODULE, COUNTERSIGN_API_KEY, KEY), new Node(NODE_URL), STORE);
+let last = Promise.resolve();
+const server = http.createServer((request, response) => {
+  last = last.then(() => handle(withdrawals, request, response)); // one after the other
+});
+server.listen(Number(PORT), "127.0.0.1", () => console.log(`listening on http://127.0.0.1:${server.address().port}`));
