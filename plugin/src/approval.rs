@@ -300,8 +300,6 @@ pub(crate) async fn spend_to_confirm(
     typed: [&TypedCode; 2],
 ) -> Result<(), Stop> {
     let offered = [parse(account, typed[0])?, parse(account, typed[1])?];
-    // With the attempt, so that what a device signed for it is tried once.
-    account.acts += 1;
     let (counted, candidates) = count_failure(core, account, totp::pair_window).await?;
     let candidates = candidates.await?.still_in_time(core, account, totp::pair_window)?;
     account.totp.highest_used_step = check_pair(core, account, &offered, candidates)?;
@@ -320,7 +318,6 @@ pub(crate) async fn spend_to_unlock(
     let now = sure_time(core)?;
     account.guard.admit_pair(now.elapsed_secs)?;
     account.guard.count_pair(now.elapsed_secs);
-    account.acts += 1;
     let candidates = candidates(core, account, now, totp::pair_window);
     if let Err(stop) = commit(core, account, false, What::CodeCounted).await {
         return Err(after(core, candidates, stop).await);

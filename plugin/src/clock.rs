@@ -112,6 +112,15 @@ mod tests {
     }
 
     #[test]
+    fn i11_what_is_behind_by_no_more_than_the_jitter_is_believed() {
+        let mut clock = Clock::start(1000, 0, at(1000, 0));
+        clock.observe(at(1000 - JITTER_SECS, 1));
+        assert_eq!(clock.now(), Moment { unix_secs: 1000, sure: true, elapsed_secs: 1 });
+        clock.observe(at(1000 - JITTER_SECS - 1, 2));
+        assert!(!clock.now().sure);
+    }
+
+    #[test]
     fn a_jump_of_unix_time_moves_no_delay() {
         let mut clock = Clock::start(0, 0, at(1000, 0));
         clock.observe(at(1_000_000, 1));

@@ -117,11 +117,14 @@ pub(crate) async fn act(core: &Core, request: &DeviceAct) -> Result<(), Refusal>
         DevicePurpose::Confirm => {
             let codes = codes(core, &account, request, &digest)?;
             enrolment::require_unconfirmed(&account, core.now().elapsed_secs)?;
+            // Durable with the attempt: what a device signed is tried once. What others try moves no nonce of a device's.
+            account.acts += 1;
             approval::spend_to_confirm(core, &mut account, codes.each_ref()).await
         }
         DevicePurpose::Unlock => {
             let codes = codes(core, &account, request, &digest)?;
             approval::require_open(&account, core.now().elapsed_secs)?;
+            account.acts += 1;
             approval::spend_to_unlock(core, &mut account, codes.each_ref()).await
         }
         DevicePurpose::Freeze => {

@@ -4,6 +4,7 @@ use crate::audit::What;
 use crate::machine::Core;
 use crate::signing::Refused;
 use crate::store::Change;
+use crate::tenants::DeviceAsks;
 use crate::{
     VERSION, attestation, audit_log, device_acts, enrolment, invitation, keys, receipts, room, signing,
     staging,
@@ -11,7 +12,9 @@ use crate::{
 use countersign_wire::client::{
     Act, Answer, KeyId, Outcome, RANDOM_MAX_BYTES, Reply, Request, RequestId, Status, Subject, Welcome,
 };
-use countersign_wire::device::{Approve, Decline, DeviceAct, ViewAccount, ViewIntent, ViewReceipt};
+use countersign_wire::device::{
+    Approve, Decline, DeviceAct, DevicePurpose, ViewAccount, ViewIntent, ViewReceipt,
+};
 use countersign_wire::names::{AccountName, TenantName};
 use countersign_wire::reason::{Reason, Refusal};
 use countersign_wire::{decode, encode};
@@ -78,7 +81,8 @@ async fn device(core: &Core, request: &Request) -> Result<Answer, Refusal> {
         }
         .into());
     }
-    let Some(_place) = core.tenants.place_of_device(tenant) else { return Err(Reason::Busy.into()) };
+    let place = core.tenants.place_of_device(tenant, asks(&request.act));
+    let Some(_place) = place else { return Err(Reason::Busy.into()) };
     if !room::admits(core, &request.act).await {
         return Err(Reason::StoreFull.into());
     }
@@ -88,6 +92,14 @@ async fn device(core: &Core, request: &Request) -> Result<Answer, Refusal> {
             record_of_device(core, (word, tenant, account), &request.act, refusal.reason, because).await?;
             Err(refusal)
         }
+    }
+}
+
+/// What a device asks, as far as places go.
+fn asks(act: &Act) -> DeviceAsks {
+    match act {
+        Act::DeviceAct(act) if act.purpose == DevicePurpose::Freeze => DeviceAsks::ToFreeze,
+        _ => DeviceAsks::Else,
     }
 }
 

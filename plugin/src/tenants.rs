@@ -28,6 +28,9 @@ const DEVICE_REQUESTS_MAX: usize = 64;
 /// The same of all tenants together.
 const ALL_DEVICE_REQUESTS_MAX: usize = 192;
 
+/// Freezes of a tenant's accounts under way at the most, beside those.
+const FREEZES_MAX: usize = 16;
+
 struct Slot {
     settings: Tenant,
     /// As it was read at the start; budget and ledger are newer.
@@ -39,6 +42,8 @@ struct Slot {
     requests_under_way: usize,
     /// Those of its users' devices.
     devices_under_way: usize,
+    /// Freezes, which have places of their own.
+    freezes_under_way: usize,
     device_refusals: DeviceRefusals,
     waiting: Vec<oneshot::Sender<()>>,
 }
@@ -70,6 +75,7 @@ impl Tenants {
                 policy,
                 requests_under_way: 0,
                 devices_under_way: 0,
+                freezes_under_way: 0,
                 device_refusals: DeviceRefusals::default(),
                 waiting: Vec::new(),
                 settings,
@@ -114,14 +120,18 @@ impl Tenants {
         Some(Place { tenants: self.clone(), tenant: tenant.clone() })
     }
 
-    /// A place among the requests of this tenant's devices that may be under way: few, and apart from its backend's.
-    pub(crate) fn place_of_device(&self, tenant: &TenantName) -> Option<DevicePlace> {
+    /// A place among the requests of this tenant's devices that may be under way: few, and apart from its backend's. Freezes have some
+    /// of their own; a forged one waits for nobody, so it has its place for a moment.
+    pub(crate) fn place_of_device(&self, tenant: &TenantName, asks: DeviceAsks) -> Option<DevicePlace> {
         let mut tenants = self.0.borrow_mut();
         let all: usize = tenants.values().map(|slot| slot.devices_under_way).sum();
-        let has_room = |slot: &&mut Slot| slot.devices_under_way < DEVICE_REQUESTS_MAX;
-        let slot = tenants.get_mut(tenant).filter(has_room).filter(|_| all < ALL_DEVICE_REQUESTS_MAX)?;
-        slot.devices_under_way += 1;
-        Some(DevicePlace { tenants: self.clone(), tenant: tenant.clone() })
+        let slot = tenants.get_mut(tenant)?;
+        let has_room = match asks {
+            DeviceAsks::ToFreeze => slot.freezes_under_way < FREEZES_MAX,
+            DeviceAsks::Else => slot.devices_under_way < DEVICE_REQUESTS_MAX && all < ALL_DEVICE_REQUESTS_MAX,
+        };
+        *slot.under_way(asks) += usize::from(has_room);
+        has_room.then(|| DevicePlace { tenants: self.clone(), tenant: tenant.clone(), asks })
     }
 
     /// Works on what is known of the refusals of a tenant's devices.
@@ -222,6 +232,13 @@ impl Slot {
         let default = u32::try_from(BUDGET_LEAST.max(accounts / 100)).unwrap_or(u32::MAX);
         BucketSize::per_hour(self.settings.failures_per_hour.unwrap_or(default))
     }
+
+    fn under_way(&mut self, asks: DeviceAsks) -> &mut usize {
+        match asks {
+            DeviceAsks::ToFreeze => &mut self.freezes_under_way,
+            DeviceAsks::Else => &mut self.devices_under_way,
+        }
+    }
 }
 
 /// One of a tenant's requests under way.
@@ -234,12 +251,23 @@ pub(crate) struct Place {
 pub(crate) struct DevicePlace {
     tenants: Tenants,
     tenant: TenantName,
+    asks: DeviceAsks,
+}
+
+/// What a device asks, as far as places go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum DeviceAsks {
+    /// To freeze its account.
+    ToFreeze,
+    /// Anything else.
+    Else,
 }
 
 impl Drop for DevicePlace {
     fn drop(&mut self) {
         if let Some(slot) = self.tenants.0.borrow_mut().get_mut(&self.tenant) {
-            slot.devices_under_way = slot.devices_under_way.saturating_sub(1);
+            let under_way = slot.under_way(self.asks);
+            *under_way = under_way.saturating_sub(1);
         }
     }
 }

@@ -36,6 +36,10 @@ const LOG_INTERVAL: Duration = Duration::from_mins(1);
 
 const READ_BYTES: usize = 8 * 1024;
 
+/// As this user the kernel shows everybody whom the HSM's user namespace does not know (`/proc/sys/kernel/overflowuid`). So he is
+/// nobody in particular, and never admitted as a further user.
+const OVERFLOW_UID: u32 = 65_534;
+
 /// Whose processes may connect.
 #[derive(Clone, Debug)]
 pub struct Admission {
@@ -46,7 +50,8 @@ pub struct Admission {
 impl Admission {
     /// The user that runs the HSM, root, and these.
     pub fn of(further_uids: &[u32]) -> Self {
-        let mut uids: BTreeSet<u32> = further_uids.iter().copied().collect();
+        let mut uids: BTreeSet<u32> =
+            further_uids.iter().copied().filter(|uid| *uid != OVERFLOW_UID).collect();
         uids.extend([0, rustix::process::geteuid().as_raw()]);
         Self { uids, opened: !further_uids.is_empty() }
     }
@@ -165,19 +170,10 @@ struct State {
     dropped: bool,
 }
 
-/// What a connection that has no request under way is doing, and since when.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Spare {
-    /// Nothing.
-    Idle(Instant),
-    /// It has begun a frame. Nothing of it has gone to the plugin.
-    HalfRead(Instant),
-}
-
 impl State {
-    fn spare(&self) -> Option<Spare> {
-        let spare = if self.reading { Spare::HalfRead } else { Spare::Idle };
-        (self.in_flight == 0 && !self.dropped).then_some(spare(self.active_at))
+    /// Since when it has no request under way, and has done nothing or has begun a frame; `None` if one is, or it has ended.
+    fn spare_since(&self) -> Option<Instant> {
+        (self.in_flight == 0 && !self.dropped).then_some(self.active_at)
     }
 }
 
@@ -263,20 +259,26 @@ impl Connection {
         self.changed.notify_one();
     }
 
-    /// Whether it can be given up, and how readily: what sorts first is given up first.
-    pub(crate) fn spare(&self) -> Option<Spare> {
-        self.state().spare()
+    /// Since when it could be given up: it is idle, or has begun a frame of which nothing has gone to the plugin.
+    pub(crate) fn spare_since(&self) -> Option<Instant> {
+        self.state().spare_since()
     }
 
     /// Ends the connection if no request of it is under way.
     pub(crate) fn end_if_spare(&self) -> bool {
         let mut state = self.state();
-        let spare = state.spare().is_some();
+        let spare = state.spare_since().is_some();
         if spare {
             state.dropped = true;
             let _ = self.socket.shutdown(Shutdown::Both);
         }
         spare
+    }
+
+    /// Whether it has begun a frame.
+    #[cfg(test)]
+    pub(crate) fn is_reading(&self) -> bool {
+        self.state().reading
     }
 
     /// Whether it was ended here.
@@ -389,6 +391,10 @@ mod tests {
         strangers.uids = BTreeSet::from([u32::MAX - 1]);
         assert_eq!(strangers.admitted(&stream), None);
         assert!(Admission::of(&[u32::MAX - 1]).uids.contains(&(u32::MAX - 1)));
+        assert!(
+            !Admission::of(&[OVERFLOW_UID]).uids.contains(&OVERFLOW_UID),
+            "he is everybody whom nobody knows"
+        );
         assert_eq!(Admission::owner_only().uids, BTreeSet::from([own]));
         assert_eq!(Admission::owner_only().admitted(&stream), Some(own));
     }
@@ -450,17 +456,17 @@ mod tests {
     }
 
     #[test]
-    fn a_half_frame_is_not_idle_and_a_request_under_way_not_spare() {
+    fn a_half_frame_is_spare_and_a_request_under_way_is_not() {
         let mut message = Vec::new();
         frame::append(&mut message, b"whole");
-        for (sent, idle) in [(&message[..], true), (&message[..5], false), (&[], true)] {
+        for sent in [&message[..], &message[..5], &[]] {
             let (mut client, server) = UnixStream::pair().unwrap();
             let connection = Connection::new(server, 0);
             client.write_all(sent).unwrap();
             client.shutdown(Shutdown::Write).unwrap();
             let mut frames = Frames::of(&connection);
             while let Ok(Some(_)) = frames.next() {}
-            assert_eq!(matches!(connection.spare(), Some(Spare::Idle(_))), idle, "{sent:?}");
+            assert!(connection.spare_since().is_some(), "{sent:?}");
             assert!(connection.take_turn());
             assert!(!connection.end_if_spare(), "a request is under way");
             connection.answer(b"done");

@@ -7,7 +7,8 @@ use countersign_release::sbom::{Component, Kind, Sbom};
 use countersign_release::{Channel, Measurement, Version};
 use countersign_release_build::Plan;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 
 /// The programs of a release build.
 pub(crate) struct Programs {
@@ -37,6 +38,65 @@ pub(crate) fn build_programs() -> Result<Programs> {
         cli: folder.join("countersign"),
         module: folder.join("libcountersign_pkcs11.so"),
     })
+}
+
+/// Builds programs and image in a fraction of the time, and slower ones: for who begins, and develops against them. The image is none that
+/// is recorded anywhere.
+pub(crate) fn build_quickly() -> Result<(Programs, PathBuf)> {
+    say("building the programs and an image, with little optimisation");
+    let plan = Plan::here(&root())?;
+    let folder = target().join("quick");
+    let mut programs = cargo();
+    programs.args([
+        "build",
+        "-p",
+        "countersign-simulator",
+        "-p",
+        "countersign-cli",
+        "-p",
+        "countersign-pkcs11",
+    ]);
+    let mut image = plan.command("cargo");
+    image.env("CARGO_ENCODED_RUSTFLAGS", plan.flags()?);
+    image.args(["build", "-p", "countersign-image", "--target", HOST]);
+    for build in [&mut programs, &mut image] {
+        build_with_little_optimisation(build, &folder)?;
+    }
+    let release = folder.join("release");
+    let path = folder.join("countersign.image");
+    let elf = fs::read(folder.join(HOST).join("release/countersign-image"))?;
+    fs::write(&path, packed("countersign-image", &elf)?)?;
+    let programs = Programs {
+        hsm: release.join("countersign-hsm"),
+        cli: release.join("countersign"),
+        module: release.join("libcountersign_pkcs11.so"),
+    };
+    Ok((programs, path))
+}
+
+/// Finishes and runs a build of what is built often, or in a hurry, and runs briefly.
+pub(crate) fn build_with_little_optimisation(build: &mut Command, folder: &Path) -> Result<()> {
+    build.env("CARGO_PROFILE_RELEASE_OPT_LEVEL", "1").env("CARGO_PROFILE_RELEASE_LTO", "off");
+    build.env("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "16").env("CARGO_PROFILE_RELEASE_DEBUG", "false");
+    build.args(["--locked", "--release", "--target-dir"]).arg(folder);
+    run(build)
+}
+
+/// An executable in an image for development, without a list of what is linked into it.
+fn packed(name: &str, elf: &[u8]) -> Result<Vec<u8>> {
+    let version: Version = env!("CARGO_PKG_VERSION").parse().map_err(|what: &str| anyhow!("{what}"))?;
+    let component = Component {
+        kind: Kind::Application,
+        name: name.into(),
+        version: version.to_string(),
+        purl: Some(format!("pkg:cargo/{name}@{version}")),
+        hashes: Vec::new(),
+        licenses: Vec::new(),
+    };
+    let sbom = Sbom::new(component, Vec::new());
+    let contents =
+        Contents { version, channel: Channel::Development, target: HOST.into(), succeeds: Vec::new(), sbom };
+    Ok(pack(elf, &contents)?)
 }
 
 /// Builds what the tests preload into the HSM, so that its disk fails.
@@ -78,20 +138,8 @@ pub(crate) fn build_hostile() -> Result<(PathBuf, PathBuf)> {
     let plan = Plan::here(&root())?;
     let elf =
         build_static(&plan, "countersign-hostile", &["--profile", "image", "-p", "countersign-hostile"])?;
-    let version: Version = env!("CARGO_PKG_VERSION").parse().map_err(|what: &str| anyhow!("{what}"))?;
-    let component = Component {
-        kind: Kind::Application,
-        name: "countersign-hostile".into(),
-        version: version.to_string(),
-        purl: Some(format!("pkg:cargo/countersign-hostile@{version}")),
-        hashes: Vec::new(),
-        licenses: Vec::new(),
-    };
-    let sbom = Sbom::new(component, Vec::new());
-    let contents =
-        Contents { version, channel: Channel::Development, target: HOST.into(), succeeds: Vec::new(), sbom };
     let image = plan.folder.join("hostile.image");
-    fs::write(&image, pack(&fs::read(&elf)?, &contents)?)?;
+    fs::write(&image, packed("countersign-hostile", &fs::read(&elf)?)?)?;
     Ok((elf, image))
 }
 

@@ -1,6 +1,6 @@
 //! `cargo xtask attack`: builds everything, and the test build in which guards can be switched off, and plays the attacks.
 
-use crate::artefacts::build_timing;
+use crate::artefacts::{build_timing, build_with_little_optimisation};
 use crate::setup::{Package, ensure_packages};
 use crate::suite;
 use crate::workspace::{cargo, root, run, say, target};
@@ -112,11 +112,7 @@ fn build_twins() -> Result<Twins> {
     image.env("CARGO_ENCODED_RUSTFLAGS", format!("{}\u{1f}-Awarnings", plan.flags()?));
     image.args(["build", "-p", "countersign-image", "--target", crate::artefacts::HOST]);
     for build in [&mut programs, &mut timing, &mut image] {
-        // Built often and run briefly.
-        build.env("CARGO_PROFILE_RELEASE_OPT_LEVEL", "1").env("CARGO_PROFILE_RELEASE_LTO", "off");
-        build.env("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "16").env("CARGO_PROFILE_RELEASE_DEBUG", "false");
-        build.args(["--locked", "--release", "--target-dir"]).arg(&folder);
-        run(build)?;
+        build_with_little_optimisation(build, &folder)?;
     }
     Ok(Twins {
         hsm: folder.join("release/countersign-hsm"),

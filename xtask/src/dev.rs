@@ -5,7 +5,7 @@
 //! key is the backend's, and the secrets are on the users' phones.
 
 use crate::accounts::{Account, Secrets, ensure};
-use crate::artefacts::{Programs, build_image, build_programs};
+use crate::artefacts::{Programs, build_image, build_programs, build_quickly};
 use crate::hsm::{
     Clock, Hsm, Keystore, Log, RunningHsm, status, wait_for_end, write_host_toml, write_private,
 };
@@ -42,6 +42,9 @@ pub(crate) struct Arguments {
     /// Run even where layers of the sandbox are missing
     #[arg(long)]
     weak_sandbox: bool,
+    /// Build as for a release, which takes several times as long
+    #[arg(long)]
+    release: bool,
 }
 
 /// How the home was made.
@@ -87,11 +90,16 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
         (None, Some(folder)) => folder.path().join("hsm"),
         (None, None) => bail!("there is no folder for the HSM"),
     };
-    let programs = build_programs()?;
+    let (programs, image) = if arguments.release {
+        let programs = build_programs()?;
+        (programs, build_image()?.image)
+    } else {
+        build_quickly()?
+    };
     let (hsm, made) = if home.join("nvram").exists() {
         reopen(arguments, &programs, home)?
     } else {
-        make(arguments, &programs, &home)?
+        make(arguments, &programs, &image, &home)?
     };
     if made.keystore == Keystore::Softhsm {
         ensure_packages(&[Package::SoftHsm2])?;
@@ -104,16 +112,15 @@ fn temporary_folder() -> Result<tempfile::TempDir> {
 }
 
 /// A new HSM.
-fn make(arguments: &Arguments, programs: &Programs, home: &Path) -> Result<(Hsm, Made)> {
+fn make(arguments: &Arguments, programs: &Programs, image: &Path, home: &Path) -> Result<(Hsm, Made)> {
     let keystore = arguments.keystore.unwrap_or(Keystore::Embedded);
     let clock = arguments.clock.unwrap_or(Clock::System);
     if keystore == Keystore::Softhsm {
         ensure_packages(&[Package::SoftHsm2])?;
     }
-    let built = build_image()?;
     let hsm = Hsm {
         program: programs.hsm.clone(),
-        image: built.image.clone(),
+        image: image.to_owned(),
         home: home.to_owned(),
         weak_sandbox: arguments.weak_sandbox,
         machine: None,
@@ -122,7 +129,7 @@ fn make(arguments: &Arguments, programs: &Programs, home: &Path) -> Result<(Hsm,
     let made = Made { keystore, clock, api_key: api_key.expose().to_owned() };
     let dev = home.join("dev");
     fs::DirBuilder::new().mode(0o700).create(&dev).context("cannot make the dev folder")?;
-    fs::copy(&built.image, dev.join("image")).context("cannot keep the image")?;
+    fs::copy(image, dev.join("image")).context("cannot keep the image")?;
     write_private(&dev.join("made.json"), &serde_json::to_string(&made)?)?;
     write_private(&dev.join("api-key"), api_key.expose())?;
     Ok((Hsm { image: dev.join("image"), ..hsm }, made))

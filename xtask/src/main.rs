@@ -12,7 +12,7 @@
 //! * [`phone`]: the user's side: an authenticator app;
 //! * [`accounts`]: enrolled and confirmed accounts in any number;
 //! * [`stop`]: SIGINT and SIGTERM;
-//! * [`dev`], [`demo`], [`suite`], [`attack`], [`simulate`], [`fuzz`], [`timing`], [`tidy`], [`book`]: the commands.
+//! * [`dev`], [`demo`], [`suite`], [`attack`], [`simulate`], [`fuzz`], [`timing`], [`mutants`], [`tidy`], [`book`]: the commands.
 
 mod accounts;
 mod artefacts;
@@ -24,6 +24,7 @@ mod fuzz;
 mod hsm;
 mod image;
 mod machine;
+mod mutants;
 mod package;
 mod phone;
 mod setup;
@@ -68,6 +69,8 @@ enum Command {
     Simulate(simulate::Arguments),
     /// Check what the house asks of its files: lengths, leftovers, documentation, a test for each promise
     Tidy,
+    /// Change the code that decides, one place at a time, and see whether a test notices
+    Mutants(mutants::Arguments),
     /// Fuzz every decoder of bytes from outside, from the saved corpora on
     Fuzz(fuzz::Arguments),
     /// Run an HSM with enrolled accounts in the foreground, for development
@@ -99,6 +102,7 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Test => suite::test(),
         Command::Attack(arguments) => attack::run_attacks(&arguments),
         Command::Bench(arguments) => suite::bench(&arguments),
+        Command::Mutants(arguments) => mutants::run(&arguments),
         Command::Timing(arguments) => timing::run(&arguments),
         Command::Simulate(arguments) => simulate::run(&arguments),
         Command::Tidy => tidy::run(),

@@ -179,6 +179,23 @@ fn malformed_codes_are_refused_and_not_counted() {
 }
 
 #[test]
+fn the_refusal_that_locks_says_for_how_long() {
+    let mut device = Device::ready();
+    let user = enroll(&mut device, "alice");
+    let wrong = wrong_code(&device, &user);
+    let waits: Vec<_> = (0..6)
+        .map(|_| {
+            let ticket = device.begin_as("a", sign_act(&user, 1, &wrong));
+            device.settle();
+            device.reply(ticket).unwrap().unwrap_err().retry_after_secs
+        })
+        .collect();
+    assert_eq!(waits[..4], [None; 4]);
+    assert!(waits[4].is_some_and(|secs| secs > 0));
+    assert_eq!(waits[4], waits[5], "as the next one, which is not compared");
+}
+
+#[test]
 fn five_wrong_codes_lock_and_time_or_two_codes_reopen() {
     let mut device = Device::ready();
     let user = enroll(&mut device, "alice");

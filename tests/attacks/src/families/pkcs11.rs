@@ -15,6 +15,7 @@ use cryptoki_sys::{
     CKM_AES_KEY_WRAP_PAD, CKM_ECDH1_COFACTOR_DERIVE, CKM_ECDH1_DERIVE, CKM_ECDSA, CKM_ECDSA_SHA256,
     CKM_EDDSA, CKM_RSA_PKCS, CKM_SHA_1_HMAC, CKM_SHA256_HMAC, CKU_SO, CKU_USER,
 };
+use std::collections::BTreeMap;
 
 pub(crate) const FAMILY: Family = Family {
     name: "pkcs11",
@@ -178,23 +179,26 @@ struct Search<'a> {
     keys: Vec<CK_OBJECT_HANDLE>,
     codes: Vec<String>,
     numbers: Numbers,
+    /// Which key each session's operation is of.
+    opened: BTreeMap<CK_SESSION_HANDLE, CK_OBJECT_HANDLE>,
     signatures: usize,
 }
 
 impl<'a> Search<'a> {
-    fn of(hsm: &'a Hsm, raw: &'a Raw, keys: [&KeyLabel; 2]) -> Self {
-        let mut sessions = vec![raw.session(hsm.api_key())];
+    fn of(hsm: &'a Hsm, raw: &'a Raw, first: CK_SESSION_HANDLE, keys: [&KeyLabel; 2]) -> Self {
+        let mut sessions = vec![first];
         sessions.extend((0..2).map(|_| raw.open_session().expect("C_OpenSession")));
         let find = |label: &KeyLabel| raw.find(sessions[0], label).expect("the key is found");
         let [first, second] = keys.map(find);
         let keys = vec![first, first, first, second, 0, u64::MAX];
         let codes = ["", "12345", "abcdef", "0000000", hsm.api_key().expose()].map(str::to_owned).to_vec();
-        Self { raw, codes, sessions, keys, numbers: Numbers(7), signatures: 0 }
+        Self { raw, codes, sessions, keys, numbers: Numbers(7), opened: BTreeMap::new(), signatures: 0 }
     }
 
     /// One call, whichever.
     fn call(&mut self, tries: &mut Tries) {
-        let Self { raw, numbers, .. } = self;
+        let raw = self.raw;
+        let numbers = &mut self.numbers;
         let (session, key) = (numbers.one_of(&self.sessions), numbers.one_of(&self.keys));
         let data = numbers.one_of(&[&[1; 32][..], &[1; 32], &[2; 32], &[0; 31], &[]]);
         let room = numbers.one_of(&[64, 64, 200, 0, 63]);
@@ -202,13 +206,15 @@ impl<'a> Search<'a> {
             // Opening an operation, feeding it and ending it are no gain.
             0..=2 => {
                 let mechanisms = [CKM_ECDSA, CKM_ECDSA, CKM_COUNTERSIGN_ETHEREUM, CKM_SHA_1_HMAC];
-                let _ = raw.sign_init(session, numbers.one_of(&mechanisms), key);
+                if raw.sign_init(session, numbers.one_of(&mechanisms), key).is_ok() {
+                    self.opened.insert(session, key);
+                }
             }
             3 => _ = raw.sign_update(session, data),
             4 => _ = raw.sign_cancel(session),
             5 => _ = raw.sign_length(session, data),
-            6 | 7 => self.signatures += signature(tries, raw.sign(session, data, room)),
-            8 => self.signatures += signature(tries, raw.sign_final(session, room)),
+            6 | 7 => self.signed(session, raw.sign(session, data, room), tries),
+            8 => self.signed(session, raw.sign_final(session, room), tries),
             9..=13 => {
                 let codes: Vec<&str> = self.codes.iter().map(String::as_str).collect();
                 if let Err(value) = raw.context_login(session, numbers.one_of(&codes)) {
@@ -224,22 +230,26 @@ impl<'a> Search<'a> {
             _ => tries.call("a copy", raw.copy(session, key)),
         }
     }
-}
 
-/// How many signatures an answer is: the length alone, where there is no room, is none.
-fn signature(tries: &mut Tries, answer: Result<Vec<u8>, u64>) -> usize {
-    match answer {
-        Ok(bytes) => return usize::from(!bytes.is_empty()),
-        Err(value) => tries.refused(&return_value_name(value)),
+    /// A signature is counted; the length alone, where there is no room, is none. With the other user's key any is one too many.
+    fn signed(&mut self, session: CK_SESSION_HANDLE, answer: Result<Vec<u8>, u64>, tries: &mut Tries) {
+        match answer {
+            Ok(bytes) if bytes.is_empty() => {}
+            Ok(_) if self.opened.get(&session) != self.keys.first() => {
+                tries.got("a signature of another user's key");
+            }
+            Ok(_) => self.signatures += 1,
+            Err(value) => tries.refused(&return_value_name(value)),
+        }
     }
-    0
 }
 
 fn sequences(keystore: Keystore, tries: &mut Tries) {
     let hsm = Hsm::start(keystore);
     let (alice, bob) = (hsm.user("alice", &[Digest]), hsm.user("bob", &[Ethereum]));
     let raw = hsm.raw();
-    let mut search = Search::of(&hsm, &raw, [&alice.key.label, &bob.key.label]);
+    let session = raw.session(hsm.api_key());
+    let mut search = Search::of(&hsm, &raw, session, [&alice.key.label, &bob.key.label]);
     for _ in 0..3000 {
         search.call(tries);
         if search.signatures > 0 {
@@ -252,31 +262,37 @@ fn sequences(keystore: Keystore, tries: &mut Tries) {
 
 fn sequences_with_codes(keystore: Keystore, tries: &mut Tries) {
     let hsm = Hsm::start(keystore);
-    let (alice, bob) = (hsm.user("alice", &[Digest]), hsm.user("bob", &[Ethereum]));
+    let bob = hsm.user("bob", &[Ethereum]);
     let raw = hsm.raw();
-    let mut search = Search::of(&hsm, &raw, [&alice.key.label, &bob.key.label]);
-    let others = search.codes.clone();
-    let mut all = 0;
-    for _ in 0..CODES {
-        let code = alice.phone.code(hsm.advance(30));
+    let session = raw.session(hsm.api_key());
+    let mut with_a_signature = 0;
+    for round in 0..CODES {
+        // A user for each code: used and wrong ones count, and would lock the account for the rounds that follow.
+        let alice = hsm.user(&format!("alice-{round}"), &[Digest]);
+        let mut search = Search::of(&hsm, &raw, session, [&alice.key.label, &bob.key.label]);
+        search.numbers = Numbers(round);
+        let code = alice.phone.code(hsm.now());
+        let others = search.codes.clone();
         // So often that most logins are with it, and some with something else.
         search.codes = vec![code; 3 * others.len()];
-        search.codes.extend(others.iter().cloned());
+        search.codes.extend(others);
         for _ in 0..100 {
             search.call(tries);
         }
-        // Nothing that this code opened is left for the next one.
         for session in &search.sessions {
             let _ = raw.sign_cancel(*session);
+        }
+        for session in &search.sessions[1..] {
+            raw.close_session(*session).expect("C_CloseSession");
         }
         if search.signatures > 1 {
             tries.got("two signatures for one code");
             return;
         }
-        all += std::mem::take(&mut search.signatures);
+        with_a_signature += search.signatures;
     }
-    assert!(all > 0, "some orders are those of an honest client");
+    assert!(with_a_signature > 5, "some orders are those of an honest client: {with_a_signature}");
 }
 
 /// Codes that a search is given, one after the other.
-const CODES: usize = 40;
+const CODES: u64 = 40;

@@ -110,15 +110,19 @@ fn of_an_api_key(key: &KeyInfo, intent: [u8; 16]) -> Vec<Act> {
     ]
 }
 
+/// A user who has not shown two codes yet.
+pub(super) const UNCONFIRMED: &str = "dave";
+
 /// What takes the user, or a device of hers.
 pub(super) fn of_the_user(key: &KeyInfo, intent: [u8; 16], invitation: [u8; 16], now: u64) -> Vec<Act> {
     let (name, tenant) = (|| account("alice"), || "default".parse().expect("a name"));
-    let two = || TwoCodes { account: name(), first: typed("000000"), second: typed("000001") };
+    let two = |name| TwoCodes { account: account(name), first: typed("000000"), second: typed("000001") };
     let payload = || digest(3);
     let address = "0x3535353535353535353535353535353535353535".to_owned();
     let label = || key.label.clone();
     let login = ContextLogin { operation: operation(key, Digest), approval: Approval::Prior };
     let device_act = |purpose| {
+        let takes_codes = matches!(purpose, DevicePurpose::Confirm | DevicePurpose::Unlock);
         let sealed = Sealed { encapsulated: point().into(), ciphertext: vec![INVENTED; 32].into() };
         Act::DeviceAct(DeviceAct {
             tenant: tenant(),
@@ -126,13 +130,13 @@ pub(super) fn of_the_user(key: &KeyInfo, intent: [u8; 16], invitation: [u8; 16],
             purpose,
             expires_unix_secs: now + 60,
             device: her_device().into(),
-            sealed: Some(sealed).filter(|_| purpose != DevicePurpose::Freeze),
+            sealed: Some(sealed).filter(|_| takes_codes),
             signature: [INVENTED; 64].into(),
         })
     };
     vec![
-        Act::Confirm(two()),
-        Act::Unlock(two()),
+        Act::Confirm(two(UNCONFIRMED)),
+        Act::Unlock(two("alice")),
         Act::TrustPayee(TrustPayee { account: name(), address, known: true, approval: None }),
         Act::Sign(Sign { key: label(), payload: payload(), approval: None }),
         Act::Sign(Sign { key: label(), payload: payload(), approval: Some(Approval::Prior) }),
@@ -161,7 +165,7 @@ pub(super) fn of_the_user(key: &KeyInfo, intent: [u8; 16], invitation: [u8; 16],
         }),
         Act::EnrollSealed(Box::new(EnrollSealed {
             tenant: tenant(),
-            account: account("invited"),
+            account: account("carol"),
             invitation: invitation.into(),
             device_nonce: [INVENTED; 32].into(),
             device_key: point().into(),
@@ -185,6 +189,26 @@ pub(super) fn word(act: &Act) -> String {
     }
 }
 
+/// What the acts of [`of_the_user`] end with, in their order.
+const REFUSED_WITH: [&str; 16] = [
+    "wrong-code",
+    "wrong-code",
+    "approval-missing",
+    "approval-missing",
+    "approval-missing",
+    "wrong-code",
+    "malformed-code",
+    "approval-missing",
+    "wrong-device-signature",
+    "wrong-device-signature",
+    "wrong-device-signature",
+    "wrong-device-signature",
+    "wrong-device-signature",
+    "wrong-device-signature",
+    "wrong-device-signature",
+    "wrong-device-signature",
+];
+
 fn every_request(keystore: Keystore, tries: &mut Tries) {
     let hsm = Hsm::start(keystore);
     let owner = device(&hsm, &hsm.client, "alice", SECRET).expect("the device meets its HSM");
@@ -194,6 +218,7 @@ fn every_request(keystore: Keystore, tries: &mut Tries) {
     let key = hsm.find_keys(hsm.api_key(), query.clone()).expect("listed").keys.remove(0);
     let intent = hsm.stage("alice", digest(3)).expect("staged").intent.into_array();
     let invitation = hsm.invite("carol", plan_with_floor(&[Digest], ApprovalKind::Code));
+    hsm.enroll(hsm.api_key(), enroll_act(UNCONFIRMED, &[Digest])).expect("enrolled, and not confirmed");
     let free = of_an_api_key(&key, intent);
     let guarded = of_the_user(&key, intent, invitation, now);
     let made: BTreeSet<String> = free.iter().chain(&guarded).map(word).collect();
@@ -206,12 +231,15 @@ fn every_request(keystore: Keystore, tries: &mut Tries) {
             tries.got(&format!("more than an API key is good for, by {word}"));
         }
     }
+    let mut words = Vec::new();
     for act in guarded {
         let word = word(&act);
         let answer = if act.is_of_device() { hsm.client.call(None, act) } else { hsm.ask(act) };
+        words.push(answer.as_ref().err().map_or("done", |refusal| refusal.reason.word()));
         tries.ask(&format!("what takes the user, by {word}"), answer);
     }
     if tries.got.is_empty() {
+        assert_eq!(words, REFUSED_WITH, "each at what takes the user, and not before");
         let keys = hsm.find_keys(hsm.api_key(), query).expect("listed").keys;
         tries.expect("her key, changed", "her key is as it was", keys == [key]);
         let now = hsm.advance(30);

@@ -90,6 +90,48 @@ fn a_freeze_goes_ahead_of_what_the_backend_has_asked_of_the_account() {
 }
 
 #[test]
+fn a_freeze_finds_a_place_whatever_else_is_asked_in_its_tenants_name() {
+    let mut device = Device::ready();
+    let mut owner = owner(&mut device, ApprovalKind::Code);
+    owner.account(&mut device).unwrap();
+    let ask = |device: &mut Device, act| device.send(&Request { id: [9; 16].into(), api_key: None, act });
+    // All places of devices, with acts that wait for the account: it is being worked on.
+    let code = Some(Approval::Code(typed(&owner.code(device.time.unix_secs))));
+    let act = Act::Sign(Sign { key: owner.label(), payload: payload(1), approval: code });
+    let working = device.send(&Request { id: [1; 16].into(), api_key: Some(api_key("a")), act });
+    assert!(!device.under_way().is_empty());
+    let Act::DeviceAct(mut forged) = owner.act(&device, DevicePurpose::Unlock, Some(&["000000", "000001"]))
+    else {
+        unreachable!()
+    };
+    forged.signature[5] ^= 1;
+    let held: Vec<_> = (0..80).map(|_| ask(&mut device, Act::DeviceAct(forged.clone()))).collect();
+    let freeze = owner.act(&device, DevicePurpose::Freeze, None);
+    let freeze = ask(&mut device, freeze);
+    device.settle();
+    assert!(device.reply(working).unwrap().is_ok());
+    assert_eq!(device.reply(freeze), Some(Ok(Answer::CarriedOut)));
+    let reasons: Vec<_> =
+        held.into_iter().map(|ticket| device.reply(ticket).unwrap().unwrap_err().reason).collect();
+    assert_eq!(reasons.iter().filter(|reason| **reason == Reason::Busy).count(), 16, "beyond 64");
+}
+
+#[test]
+fn what_the_backend_tries_spoils_no_freeze() {
+    let mut device = Device::ready();
+    let mut owner = owner(&mut device, ApprovalKind::Code);
+    owner.account(&mut device).unwrap();
+    let freeze = owner.act(&device, DevicePurpose::Freeze, None);
+    let two = |first: &str, second: &str| TwoCodes {
+        account: "alice".parse().unwrap(),
+        first: typed(first),
+        second: typed(second),
+    };
+    assert_eq!(device.ask(Act::Unlock(two("000000", "000001"))).unwrap_err(), Reason::WrongCode);
+    assert_eq!(device.ask_plainly(freeze), Ok(Answer::CarriedOut));
+}
+
+#[test]
 fn a_device_unlocks_its_account_and_finds_no_recovery_to_cancel() {
     let mut device = Device::ready();
     let mut owner = owner(&mut device, ApprovalKind::Code);
@@ -106,6 +148,53 @@ fn a_device_unlocks_its_account_and_finds_no_recovery_to_cancel() {
     assert_eq!(owner.account(&mut device).unwrap().locked_for_secs, 0);
     let cancel = owner.act(&device, DevicePurpose::CancelRecovery, None);
     assert_eq!(device.ask_plainly(cancel).unwrap_err(), Reason::NoRecovery);
+}
+
+#[test]
+fn i2_no_act_of_a_device_has_a_nonce_that_another_one_had() {
+    let mut device = Device::ready();
+    let mut owner = Owner::meets(&mut device, "alice", 11);
+    let invitation = invite(&mut device, "alice", plan(&[Mechanism::Digest], ApprovalKind::Code)).unwrap();
+    let request = owner.request(invitation, false);
+    let answer = device.ask_plainly(Act::EnrollSealed(Box::new(request))).unwrap();
+    owner.take(answer);
+    let mut nonces = vec![owner.act_nonce];
+    device.advance(90);
+    let now = device.time.unix_secs;
+    let codes = [owner.code(now - 60), owner.code(now - 30)];
+    let confirm = owner.act(&device, DevicePurpose::Confirm, Some(&[&codes[0], &codes[1]]));
+    assert_eq!(device.ask_plainly(confirm), Ok(Answer::CarriedOut));
+    for _ in 0..3 {
+        owner.account(&mut device).unwrap();
+        assert!(!nonces.contains(&owner.act_nonce), "it was another act's");
+        nonces.push(owner.act_nonce);
+        // The same message again is no second guess.
+        device.advance(3600);
+        let unlock = owner.act(&device, DevicePurpose::Unlock, Some(&["000000", "000001"]));
+        assert_eq!(device.ask_plainly(unlock.clone()).unwrap_err(), Reason::WrongCode);
+        assert_eq!(device.ask_plainly(unlock).unwrap_err(), Reason::WrongDeviceSignature);
+    }
+}
+
+#[test]
+fn what_waits_is_listed_once_and_no_more_than_fits() {
+    let mut device = Device::ready();
+    let mut owner = owner(&mut device, ApprovalKind::SealedCode);
+    let (intent, view) = seen(&mut device, &mut owner, 1);
+    let act = owner.approve(intent, by_code(&device, &owner, &view));
+    assert_eq!(device.ask_plainly(act), Ok(Answer::Approved));
+    let listed = |device: &mut Device, owner: &mut Owner| {
+        let account = owner.account(device).unwrap();
+        account.intents.iter().map(|open| open.intent).collect::<Vec<_>>()
+    };
+    assert_eq!(listed(&mut device, &mut owner), [intent.into_array()], "staged and approved");
+    assert!(device.boot());
+    assert_eq!(listed(&mut device, &mut owner), [intent.into_array()], "approved before the restart");
+    for byte in 2..6 {
+        let staged = stage_digest(&mut device, &owner, byte).unwrap().intent.into_array();
+        assert!(listed(&mut device, &mut owner).contains(&staged));
+    }
+    assert_eq!(listed(&mut device, &mut owner).len(), countersign_approvals::statement::OPEN_INTENTS_MAX);
 }
 
 #[test]

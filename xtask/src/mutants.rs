@@ -1,0 +1,154 @@
+//! `cargo xtask mutants`: changes the code that decides, one place at a time, and sees whether a test notices.
+//!
+//! What survives must stand in `tests/mutants.toml` with a reason. It takes hours; CI does not run it.
+
+use crate::workspace::{cargo, output, root, say, target};
+use anyhow::{Context, Result, bail};
+use serde::Deserialize;
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+use std::process::{Command, ExitCode};
+
+/// What is changed, and what may survive.
+const LIST: &str = "tests/mutants.toml";
+
+/// The release of cargo-mutants that the list was made with.
+const TOOL_VERSION: &str = "27.1.0";
+
+#[derive(clap::Args)]
+pub(crate) struct Arguments {
+    /// Files to change [default: all in tests/mutants.toml]
+    #[arg(value_name = "FILE")]
+    files: Vec<String>,
+    /// How many at once; each builds and runs tests in a copy of its own
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    jobs: u8,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct List {
+    package: Vec<Changed>,
+    #[serde(default)]
+    survivor: Vec<Survivor>,
+}
+
+/// A package, whose own tests must notice.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Changed {
+    name: String,
+    files: Vec<String>,
+    /// Tests that take long and show nothing of these files.
+    #[serde(default)]
+    skip: Vec<String>,
+}
+
+/// A change that no test notices, and why that is right.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Survivor {
+    mutant: String,
+    why: String,
+}
+
+/// Runs them, and fails if one survives that has no reason.
+pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
+    require_tool()?;
+    let list: List = toml::from_str(&fs::read_to_string(root().join(LIST))?).context(LIST)?;
+    let (mut caught, mut survived) = (0, BTreeSet::new());
+    for package in &list.package {
+        let wanted = |file: &&String| arguments.files.is_empty() || arguments.files.contains(file);
+        let files: Vec<_> = package.files.iter().filter(wanted).collect();
+        if files.is_empty() {
+            continue;
+        }
+        let folder = target().join("mutants").join(&package.name);
+        let _ = fs::remove_dir_all(&folder);
+        change(package, &files, arguments.jobs, &folder)?;
+        caught += lines_of(&folder, "caught.txt").len() + lines_of(&folder, "timeout.txt").len();
+        survived.extend(lines_of(&folder, "missed.txt").iter().map(|line| without_place(line)));
+    }
+    let excused: BTreeSet<_> = list.survivor.iter().map(|survivor| survivor.mutant.clone()).collect();
+    let unexcused: Vec<_> = survived.difference(&excused).collect();
+    say(&format!(
+        "{caught} changes noticed, {} not, of which {} have no reason",
+        survived.len(),
+        unexcused.len()
+    ));
+    for mutant in &unexcused {
+        println!("{mutant}");
+    }
+    Ok(if unexcused.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn require_tool() -> Result<()> {
+    let found = output(cargo().args(["mutants", "--version"])).unwrap_or_default();
+    if !found.contains(TOOL_VERSION) {
+        bail!(
+            "cargo-mutants {TOOL_VERSION} is missing; run: cargo install --locked cargo-mutants --version {TOOL_VERSION}"
+        );
+    }
+    Ok(())
+}
+
+/// Changes the files of a package, one place at a time. Survivors are no failure here.
+fn change(package: &Changed, files: &[&String], jobs: u8, folder: &Path) -> Result<()> {
+    let mut mutants: Command = cargo();
+    mutants.current_dir(root()).args(["mutants", "--no-shuffle", "--baseline=skip", "--cargo-arg=--locked"]);
+    mutants.args(["--timeout", "300", "--build-timeout", "1200", "--jobs", &jobs.to_string()]);
+    mutants.args(["-p", &package.name, "--test-package", &package.name, "--output"]).arg(folder);
+    for file in files {
+        mutants.args(["-f", file]);
+    }
+    // What a property shows it shows with few cases, and there are hundreds of runs.
+    mutants.env("PROPTEST_CASES", "16").env("CARGO_PROFILE_DEV_DEBUG", "0");
+    mutants.env("CARGO_TARGET_DIR", target().join("mutants/target"));
+    mutants.args(["--", "--tests", "--"]);
+    for test in &package.skip {
+        mutants.args(["--skip", test]);
+    }
+    match mutants.status()?.code() {
+        // All noticed; some not; some took too long, which is noticed, too.
+        Some(0 | 2 | 3) => Ok(()),
+        other => bail!("cargo mutants ended with {other:?}"),
+    }
+}
+
+fn lines_of(folder: &Path, file: &str) -> Vec<String> {
+    let text = fs::read_to_string(folder.join("mutants.out").join(file)).unwrap_or_default();
+    text.lines().map(str::to_owned).collect()
+}
+
+/// `plugin/src/a.rs:12:3: replace …` without the line and the column, which change with every edit.
+fn without_place(line: &str) -> String {
+    let mut parts = line.splitn(4, ':');
+    match (parts.next(), parts.next(), parts.next(), parts.next()) {
+        (Some(file), Some(_), Some(_), Some(what)) => format!("{file}:{what}"),
+        _ => line.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_list_names_files_that_are_there_and_gives_every_survivor_a_reason() {
+        let list: List = toml::from_str(&fs::read_to_string(root().join(LIST)).unwrap()).unwrap();
+        for file in list.package.iter().flat_map(|package| &package.files) {
+            assert!(root().join(file).exists(), "{file}");
+        }
+        for Survivor { mutant, why } in &list.survivor {
+            assert!(mutant.contains(": replace") || mutant.contains(": delete"), "{mutant}");
+            assert!(why.len() > 20, "{mutant}");
+        }
+    }
+
+    #[test]
+    fn a_mutant_is_named_without_its_place() {
+        let named = "plugin/src/a.rs: replace a::b with c::d in e";
+        assert_eq!(without_place("plugin/src/a.rs:12:34: replace a::b with c::d in e"), named);
+    }
+}
