@@ -204,11 +204,11 @@ impl Enrolment<'_> {
         }
     }
 
-    /// With the codes of the last step and of this one, so that the next one's is free for the first signature.
+    /// With the codes of the two steps before this one, so that the code that the phone shows now is free for the first signature.
     fn confirm(&self, otpauth: &str) -> Result<AccountInfo> {
         let phone = Phone::scan(otpauth)?;
         let now = phone.wait_for_steady_codes(self.clock, status(self.client)?.unix_time_secs);
-        let (first, second) = phone.last_two_codes(now);
+        let (first, second) = phone.two_codes_before(now);
         let codes = TwoCodes {
             account: self.account.clone(),
             first: TypedCode::new(&first)?,

@@ -30,6 +30,12 @@ impl Phone {
         (self.code_at(unix_secs.saturating_sub(self.0.step())), self.code_at(unix_secs))
     }
 
+    /// What it showed in the two steps before: two consecutive codes that the HSM still takes, so that what it shows now is
+    /// unused, too.
+    pub(crate) fn two_codes_before(&self, unix_secs: u64) -> (String, String) {
+        self.last_two_codes(unix_secs.saturating_sub(self.0.step()))
+    }
+
     /// A time at which the codes stay as they are for a moment, so that they do not change on their way to the HSM:
     /// `unix_secs`, or on a running clock the beginning of the next step, after having waited for it.
     pub(crate) fn wait_for_steady_codes(&self, clock: ClockMode, unix_secs: u64) -> u64 {
@@ -55,6 +61,7 @@ mod tests {
         assert_eq!(phone.code_at(59), "94287082");
         assert_eq!(phone.code_at(1_111_111_109), "07081804");
         assert_eq!(phone.last_two_codes(1_111_111_111), ("07081804".to_owned(), "14050471".to_owned()));
+        assert_eq!(phone.two_codes_before(1_111_111_141), ("07081804".to_owned(), "14050471".to_owned()));
         assert_eq!(phone.wait_for_steady_codes(ClockMode::System, 60), 60);
         assert_eq!(phone.wait_for_steady_codes(ClockMode::Manual, 59), 59);
     }
