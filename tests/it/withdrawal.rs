@@ -20,7 +20,7 @@ use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
@@ -38,6 +38,9 @@ const PAGE: &str = "docs/examples/withdrawal/README.md";
 const CHAIN_ID: u64 = 1;
 
 const FIRST_NONCE: u64 = 5;
+
+/// What a unit of gas costs at the node of these tests, in wei.
+const BASE_FEE: u64 = 7_000_000_000;
 
 /// One ether, in wei.
 const ETHER: u128 = 1_000_000_000_000_000_000;
@@ -104,6 +107,7 @@ impl<'a> Stand<'a> {
         command
             .env("KEY", &self.key)
             .env("NODE_URL", self.node.url())
+            .env("CHAIN_ID", CHAIN_ID.to_string())
             .env("STORE", self.folder.join("store"));
         command.env("PORT", "0").stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log.expect("a log file"));
         let mut child = command.spawn().expect("a shell can be started");
@@ -160,7 +164,7 @@ impl Service {
 /// A node whose chain knows this account.
 fn node_of(account: Address) -> EthereumNode {
     let accounts = BTreeMap::from([(account, (FIRST_NONCE, U256::from(20 * ETHER)))]);
-    let chain = Chain { chain_id: CHAIN_ID, base_fee: 7_000_000_000, accounts, accepted: Vec::new() };
+    let chain = Chain { chain_id: CHAIN_ID, base_fee: BASE_FEE, accounts, accepted: Vec::new() };
     EthereumNode::serve(chain)
 }
 
@@ -187,6 +191,9 @@ fn withdraws(language: &str, keystore: Keystore) {
     asks_again_until_the_code_is_right(&hsm, &alice, &node, language);
     loses_nothing_without_hsm_or_node(&mut hsm, &alice, &node);
     says_what_policy_and_lock_mean(&hsm, &alice, &node);
+    goes_by_what_is_saved(&hsm, &alice, &node);
+    gives_no_nonce_twice(&hsm, &alice, &node);
+    believes_no_node_about_chain_and_fees(&hsm, &node);
 }
 
 /// The stand that the first part made.
@@ -228,6 +235,10 @@ fn asks_again_until_the_code_is_right(hsm: &Hsm, alice: &User, node: &EthereumNo
     assert!(sentence.contains("Try the next code"), "{sentence}");
     for slip in ["12345", "12345x", ""] {
         service.refuses(&withdrawal, slip, 400, "not-a-code", "open");
+    }
+    if language == "Go" {
+        let (status, answer) = service.ask("POST", &format!("{withdrawal}/stage"), &json!({}));
+        assert_eq!((status, &answer["error"]), (409, &json!("no-device")), "{answer}");
     }
     let code = alice.phone.code(now);
     let (status, answer) = service.give(&withdrawal, &code);
@@ -295,10 +306,88 @@ fn says_what_policy_and_lock_mean(hsm: &Hsm, alice: &User, node: &EthereumNode) 
     for _ in 0..5 {
         service.refuses(&withdrawal, &alice.phone.wrong_code(now), 403, "wrong-code", "open");
     }
-    service.refuses(&withdrawal, &alice.phone.code(now), 429, "locked", "open");
+    let sentence = service.refuses(&withdrawal, &alice.phone.code(now), 429, "locked", "open");
+    assert!(sentence.contains("frozen the account"), "{sentence}");
     let (status, answer) = service.give(&withdrawal, &alice.phone.code(hsm.advance(300)));
     assert_eq!((status, &answer["state"]), (200, &json!("sent")), "{answer}");
     assert_paid(&node.accepted()[2], address(&alice.key), FIRST_NONCE + 2, 3);
+}
+
+/// Where the withdrawal is written before it takes its name: a folder there makes every change of it fail.
+fn bar(stand: &Stand<'_>, withdrawal: &str) -> PathBuf {
+    let id = withdrawal.rsplit('/').next().expect("an id");
+    stand.folder.join("store").join(id).with_extension("new")
+}
+
+fn goes_by_what_is_saved(hsm: &Hsm, alice: &User, node: &EthereumNode) {
+    let stand = stand_again(hsm, node);
+    let mode = fs::metadata(stand.folder.join("store")).expect("it is there").permissions().mode();
+    assert_eq!(mode & 0o777, 0o700, "withdrawals are nobody else's to read");
+    let service = stand.start();
+    let (withdrawal, before) = (service.withdraw(4), node.accepted().len());
+    let bar = bar(&stand, &withdrawal);
+    fs::create_dir(&bar).expect("nothing is there");
+    // It is signed, and the signature cannot be kept.
+    service.refuses(&withdrawal, &alice.phone.code(hsm.advance(30)), 500, "internal", "open");
+    service.broadcast(&withdrawal, 409, "open");
+    assert_eq!(service.ask("DELETE", &withdrawal, &json!({})).0, 500);
+    assert_eq!(service.state(&withdrawal), "open");
+    assert_eq!(node.accepted().len(), before, "what is not saved is not sent");
+    fs::remove_dir(&bar).expect("it is empty");
+    node.set_line(Line::Down);
+    assert_eq!(service.give(&withdrawal, &alice.phone.code(hsm.advance(30))).0, 502);
+    node.set_line(Line::Up);
+    // It is sent, and that cannot be kept.
+    fs::create_dir(&bar).expect("nothing is there");
+    service.broadcast(&withdrawal, 500, "signed");
+    fs::remove_dir(&bar).expect("it is empty");
+    service.broadcast(&withdrawal, 200, "sent");
+    let accepted = node.accepted();
+    assert_eq!(accepted.len(), before + 1);
+    assert_paid(&accepted[before], address(&alice.key), FIRST_NONCE + 3, 4);
+}
+
+fn gives_no_nonce_twice(hsm: &Hsm, alice: &User, node: &EthereumNode) {
+    let sends = |service: &Service, wei| {
+        let withdrawal = service.withdraw(wei);
+        let (status, answer) = service.give(&withdrawal, &alice.phone.code(hsm.advance(30)));
+        (withdrawal, status, answer)
+    };
+    let service = stand_again(hsm, node).start();
+    let (first, status, answer) = sends(&service, 5);
+    assert_eq!(status, 200, "{answer}");
+    drop(service);
+    node.change(Chain::forget_last);
+    // What it sent it knows from its files.
+    let service = stand_again(hsm, node).start();
+    let (second, status, answer) = sends(&service, 6);
+    assert_eq!((status, &answer["error"]), (502, &json!("node")), "the node misses the one before: {answer}");
+    service.broadcast(&first, 200, "sent");
+    service.broadcast(&second, 200, "sent");
+    let accepted = node.accepted();
+    let [.., paid, paid_next] = &accepted[..] else { panic!("two were broadcast") };
+    assert_paid(paid, address(&alice.key), FIRST_NONCE + 4, 5);
+    assert_paid(paid_next, address(&alice.key), FIRST_NONCE + 5, 6);
+}
+
+fn believes_no_node_about_chain_and_fees(hsm: &Hsm, node: &EthereumNode) {
+    let service = stand_again(hsm, node).start();
+    let refuses = |about: &str| {
+        let asked = json!({ "to": transactions::RECIPIENT.to_checksum(None), "amount_wei": "1" });
+        let (status, answer) = service.ask("POST", "/withdrawals", &asked);
+        assert_eq!((status, &answer["error"]), (502, &json!("node")), "{answer}");
+        assert!(answer["message"].as_str().expect("a sentence").contains(about), "{answer}");
+    };
+    node.change(|chain| chain.chain_id = CHAIN_ID + 1);
+    refuses("another chain");
+    node.change(|chain| chain.chain_id = CHAIN_ID);
+    // Twice this and the tip of one gwei is just above 300 gwei.
+    node.change(|chain| chain.base_fee = 149_500_000_001);
+    refuses("higher fee");
+    node.change(|chain| chain.base_fee = 149_500_000_000);
+    let withdrawal = service.withdraw(1);
+    assert_eq!(service.ask("DELETE", &withdrawal, &json!({})).0, 200);
+    node.change(|chain| chain.base_fee = BASE_FEE);
 }
 
 fn withdraws_from_python(keystore: Keystore) {
@@ -318,7 +407,9 @@ fn withdraws_from_go(keystore: Keystore) {
 }
 
 fn i1_withdraws_from_go_what_was_approved_on_a_device(keystore: Keystore) {
-    let hsm = Hsm::start(keystore);
+    let mut hsm = Hsm::init(keystore, &["default"]);
+    set_policy(&mut hsm, "limited");
+    hsm.run();
     let device = owner::device(&hsm, &hsm.client, "alice", 1).expect("a device meets the HSM");
     let plan = owner::plan_with_floor(&[Ethereum], ApprovalKind::SealedCode);
     let phone = owner::enrol(&hsm, &device, "alice", plan);
@@ -329,9 +420,10 @@ fn i1_withdraws_from_go_what_was_approved_on_a_device(keystore: Keystore) {
     let service = stand.start();
     let withdrawal = service.withdraw(ETHER);
     let finish = || service.ask("POST", &format!("{withdrawal}/approved"), &json!({}));
+    let stages = |withdrawal: &str| service.ask("POST", &format!("{withdrawal}/stage"), &json!({}));
     let (status, answer) = finish();
     assert_eq!((status, &answer["error"]), (409, &json!("not-approved")), "{answer}");
-    let (status, answer) = service.ask("POST", &format!("{withdrawal}/stage"), &json!({}));
+    let (status, answer) = stages(&withdrawal);
     assert_eq!(status, 200, "{answer} {}", stand.log());
     let intent = answer["intent"].as_str().expect("an intent's id");
     let intent = data_encoding::HEXLOWER.decode(intent.as_bytes()).expect("hex digits");
@@ -342,6 +434,24 @@ fn i1_withdraws_from_go_what_was_approved_on_a_device(keystore: Keystore) {
     let (status, answer) = finish();
     assert_eq!((status, &answer["state"]), (200, &json!("sent")), "{answer}");
     assert_paid(&node.accepted()[0], account, FIRST_NONCE, ETHER);
+
+    // What refuses to stage is told as what refuses to sign.
+    let refuses = |withdrawal: &str, status: u16, word: &str, state: &str| {
+        let (told, answer) = stages(withdrawal);
+        assert_eq!((told, &answer["error"]), (status, &json!(word)), "{answer} {}", stand.log());
+        assert_eq!(service.state(withdrawal), state);
+    };
+    refuses(&withdrawal, 409, "not-open", "sent");
+    refuses(&service.withdraw(9 * ETHER), 403, "policy", "denied");
+    let withdrawal = service.withdraw(1);
+    assert!((0..10).any(|_| stages(&withdrawal).0 != 200), "an account has few intents");
+    refuses(&withdrawal, 429, "too-many", "open");
+    device.freeze().expect("a device freezes its account");
+    refuses(&withdrawal, 429, "locked", "open");
+    drop(device);
+    hsm.stop();
+    let (status, answer) = stages(&withdrawal);
+    assert_eq!((status, &answer["error"]), (503, &json!("hsm")), "{answer}");
 }
 
 #[test]

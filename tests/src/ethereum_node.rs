@@ -61,12 +61,20 @@ impl Chain {
         if envelope.max_fee_per_gas() < u128::from(self.base_fee) {
             return Err("max fee per gas less than block base fee".into());
         }
-        let gas = U256::from(envelope.gas_limit()) * U256::from(envelope.max_fee_per_gas());
-        let cost = gas.checked_add(envelope.value()).ok_or("insufficient funds for gas * price + value")?;
+        let cost = cost(&envelope).ok_or("insufficient funds for gas * price + value")?;
         *balance = balance.checked_sub(cost).ok_or("insufficient funds for gas * price + value")?;
         *nonce += 1;
         self.accepted.push(envelope);
         Ok(hash)
+    }
+
+    /// Forgets what it accepted last, as a node does that drops it from its pool or is started again.
+    pub fn forget_last(&mut self) {
+        let envelope = self.accepted.pop().expect("something was accepted");
+        let sender = envelope.recover_signer().expect("it was accepted");
+        let (nonce, balance) = self.accounts.get_mut(&sender).expect("it paid");
+        *nonce -= 1;
+        *balance += cost(&envelope).expect("it was paid");
     }
 
     fn answer(&mut self, method: &str, params: &Value) -> Result<Value, String> {
@@ -92,6 +100,12 @@ impl Chain {
             _ => Err(format!("the method {method} does not exist")),
         }
     }
+}
+
+/// What a transaction takes off its sender's balance.
+fn cost(envelope: &TxEnvelope) -> Option<U256> {
+    let gas = U256::from(envelope.gas_limit()) * U256::from(envelope.max_fee_per_gas());
+    gas.checked_add(envelope.value())
 }
 
 /// A node that serves. Dropping it ends it.
@@ -129,6 +143,11 @@ impl EthereumNode {
     /// Changes how it is reached.
     pub fn set_line(&self, line: Line) {
         self.state.lock().unwrap_or_else(PoisonError::into_inner).1 = line;
+    }
+
+    /// Changes what it knows.
+    pub fn change(&self, change: impl FnOnce(&mut Chain)) {
+        change(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner).0);
     }
 
     /// What it accepted so far.

@@ -5,7 +5,7 @@
 use crate::workspace::{cargo, output, root, say, target};
 use anyhow::{Context, Result, bail};
 use serde::Deserialize;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 use std::process::{Command, ExitCode};
@@ -45,7 +45,7 @@ struct Changed {
     skip: Vec<String>,
 }
 
-/// A change that no test notices, and why that is right.
+/// A change that no test notices, or with which a test hangs, and why that is right.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Survivor {
@@ -53,34 +53,84 @@ struct Survivor {
     why: String,
 }
 
-/// Runs them, and fails if one survives that has no reason.
+/// Runs them, and fails if one survives that has no reason, or if a reason is for one that does not.
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     require_tool()?;
     let list: List = toml::from_str(&fs::read_to_string(root().join(LIST))?).context(LIST)?;
-    let (mut caught, mut survived) = (0, BTreeSet::new());
-    for package in &list.package {
-        let wanted = |file: &&String| arguments.files.is_empty() || arguments.files.contains(file);
-        let files: Vec<_> = package.files.iter().filter(wanted).collect();
-        if files.is_empty() {
-            continue;
-        }
-        let folder = target().join("mutants").join(&package.name);
-        let _ = fs::remove_dir_all(&folder);
-        change(package, &files, arguments.jobs, &folder)?;
-        caught += lines_of(&folder, "caught.txt").len() + lines_of(&folder, "timeout.txt").len();
-        survived.extend(lines_of(&folder, "missed.txt").iter().map(|line| without_place(line)));
+    let listed: BTreeSet<_> = list.package.iter().flat_map(|package| &package.files).collect();
+    if let Some(unknown) = arguments.files.iter().find(|file| !listed.contains(file)) {
+        bail!("{unknown} is not in {LIST}");
     }
-    let excused: BTreeSet<_> = list.survivor.iter().map(|survivor| survivor.mutant.clone()).collect();
-    let unexcused: Vec<_> = survived.difference(&excused).collect();
+    if let Some(bare) = list.survivor.iter().find(|survivor| survivor.why.trim().is_empty()) {
+        bail!("{LIST} gives no reason for {}", bare.mutant);
+    }
+    let chosen = |file: &String| arguments.files.is_empty() || arguments.files.contains(file);
+    let mut found = Found::default();
+    for package in &list.package {
+        let files: Vec<_> = package.files.iter().filter(|file| chosen(file)).collect();
+        if !files.is_empty() {
+            let folder = target().join("mutants").join(&package.name);
+            let _ = fs::remove_dir_all(&folder);
+            change(package, &files, arguments.jobs, &folder)?;
+            found.add(&folder)?;
+        }
+    }
+    let reasons = counted(list.survivor.iter().map(|survivor| survivor.mutant.clone()));
+    let of_chosen = |mutant: &str| mutant.split_once(':').is_some_and(|(file, _)| chosen(&file.to_owned()));
+    let unexcused: Vec<_> = beyond(&found.survived, &reasons);
+    let stale: Vec<_> =
+        beyond(&reasons, &found.survived).into_iter().filter(|mutant| of_chosen(mutant)).collect();
+    let survived: usize = found.survived.values().sum();
     say(&format!(
-        "{caught} changes noticed, {} not, of which {} have no reason",
-        survived.len(),
+        "{} changes noticed, {survived} not, of which {} have no reason",
+        found.caught,
         unexcused.len()
     ));
     for mutant in &unexcused {
-        println!("{mutant}");
+        println!("no test notices, and no reason is given: {mutant}");
     }
-    Ok(if unexcused.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    for mutant in &stale {
+        println!("a test notices, and a reason is given: {mutant}");
+    }
+    if found.caught == 0 {
+        bail!("nothing was changed that a test notices: that is no result");
+    }
+    Ok(if unexcused.is_empty() && stale.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// What came of it.
+#[derive(Default)]
+struct Found {
+    caught: usize,
+    /// Also what hung, which the machine may be to blame for; by name, and how often.
+    survived: BTreeMap<String, usize>,
+}
+
+impl Found {
+    fn add(&mut self, folder: &Path) -> Result<()> {
+        self.caught += lines_of(folder, "caught.txt")?.len();
+        for file in ["missed.txt", "timeout.txt"] {
+            for (mutant, count) in counted(lines_of(folder, file)?.iter().map(|line| without_place(line))) {
+                *self.survived.entry(mutant).or_default() += count;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Each, and how often it is there: a function may have several places of one kind.
+fn counted(names: impl Iterator<Item = String>) -> BTreeMap<String, usize> {
+    let mut counts = BTreeMap::new();
+    for name in names {
+        *counts.entry(name).or_default() += 1;
+    }
+    counts
+}
+
+/// What there is more often here than there.
+fn beyond<'a>(here: &'a BTreeMap<String, usize>, there: &BTreeMap<String, usize>) -> Vec<&'a str> {
+    let more = |(name, count): &(&String, &usize)| **count > there.get(*name).copied().unwrap_or(0);
+    here.iter().filter(more).map(|(name, _)| name.as_str()).collect()
 }
 
 fn require_tool() -> Result<()> {
@@ -96,7 +146,7 @@ fn require_tool() -> Result<()> {
 /// Changes the files of a package, one place at a time. Survivors are no failure here.
 fn change(package: &Changed, files: &[&String], jobs: u8, folder: &Path) -> Result<()> {
     let mut mutants: Command = cargo();
-    mutants.current_dir(root()).args(["mutants", "--no-shuffle", "--baseline=skip", "--cargo-arg=--locked"]);
+    mutants.current_dir(root()).args(["mutants", "--no-shuffle", "--cargo-arg=--locked"]);
     mutants.args(["--timeout", "300", "--build-timeout", "1200", "--jobs", &jobs.to_string()]);
     mutants.args(["-p", &package.name, "--test-package", &package.name, "--output"]).arg(folder);
     for file in files {
@@ -110,15 +160,16 @@ fn change(package: &Changed, files: &[&String], jobs: u8, folder: &Path) -> Resu
         mutants.args(["--skip", test]);
     }
     match mutants.status()?.code() {
-        // All noticed; some not; some took too long, which is noticed, too.
+        // All noticed; some not; some took too long.
         Some(0 | 2 | 3) => Ok(()),
         other => bail!("cargo mutants ended with {other:?}"),
     }
 }
 
-fn lines_of(folder: &Path, file: &str) -> Vec<String> {
-    let text = fs::read_to_string(folder.join("mutants.out").join(file)).unwrap_or_default();
-    text.lines().map(str::to_owned).collect()
+fn lines_of(folder: &Path, file: &str) -> Result<Vec<String>> {
+    let path = folder.join("mutants.out").join(file);
+    let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+    Ok(text.lines().map(str::to_owned).collect())
 }
 
 /// `plugin/src/a.rs:12:3: replace …` without the line and the column, which change with every edit.
@@ -144,6 +195,14 @@ mod tests {
             assert!(mutant.contains(": replace") || mutant.contains(": delete"), "{mutant}");
             assert!(why.len() > 20, "{mutant}");
         }
+    }
+
+    #[test]
+    fn a_reason_is_good_for_as_many_as_it_stands_there() {
+        let counts = |names: &[&str]| counted(names.iter().map(|name| (*name).to_owned()));
+        assert_eq!(beyond(&counts(&["a", "a", "b"]), &counts(&["a", "b"])), ["a"]);
+        assert_eq!(beyond(&counts(&["a"]), &counts(&["a", "b"])), [""; 0]);
+        assert_eq!(beyond(&counts(&["a", "b"]), &counts(&["a"])), ["b"]);
     }
 
     #[test]

@@ -14,13 +14,10 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
 	"sync"
-
-	"github.com/miekg/pkcs11"
 )
 
 // number is an integer that is a string in JSON, whose numbers are too short for wei.
@@ -54,11 +51,15 @@ type service struct {
 	signer             *signer
 	node               *node
 	folder, cli, label string
-	all                map[string]*withdrawal
+	chainID, maxFee    *big.Int
+	all                map[string]*withdrawal // what is saved; nothing in it is changed, only replaced
 }
 
 func (s *service) load() error {
 	if err := os.MkdirAll(s.folder, 0o700); err != nil {
+		return err
+	}
+	if err := syncFolder(filepath.Dir(filepath.Clean(s.folder))); err != nil {
 		return err
 	}
 	files, err := filepath.Glob(filepath.Join(s.folder, "*.json"))
@@ -76,28 +77,42 @@ func (s *service) load() error {
 	return err
 }
 
-// save makes it durable before anybody is told.
-func (s *service) save(w *withdrawal) error {
-	data, err := json.Marshal(w)
+// syncFolder makes a new name in a folder outlive a power cut; syncing the file does not.
+func syncFolder(path string) error {
+	folder, err := os.Open(path)
 	if err != nil {
 		return err
 	}
-	path := filepath.Join(s.folder, w.ID+".json")
+	defer folder.Close()
+	return folder.Sync()
+}
+
+// save takes a changed copy. It is durable before anybody is told and before anything here goes by it.
+func (s *service) save(w withdrawal) (*withdrawal, error) {
+	data, err := json.Marshal(&w)
+	if err != nil {
+		return nil, err
+	}
+	path := filepath.Join(s.folder, w.ID)
 	file, err := os.OpenFile(path+".new", os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer file.Close()
 	if _, err = file.Write(data); err == nil {
 		err = file.Sync()
 	}
 	if err == nil {
-		err = os.Rename(path+".new", path)
+		err = os.Rename(path+".new", path+".json")
 	}
 	if err == nil {
-		s.all[w.ID] = w
+		err = syncFolder(s.folder)
 	}
-	return err
+	if err != nil {
+		return nil, err
+	}
+	s.all[w.ID] = &w
+	return &w, nil
 }
 
 type asked struct {
@@ -133,20 +148,23 @@ func (s *service) request(a asked) (*withdrawal, error) {
 	if _, err := rand.Read(id[:]); err != nil {
 		return nil, err
 	}
-	w := &withdrawal{ID: hex.EncodeToString(id[:]), State: "open", From: from, To: a.To, AmountWei: number{amount}}
-	if err := s.price(w); err != nil {
+	w := withdrawal{ID: hex.EncodeToString(id[:]), State: "open", From: from, To: a.To, AmountWei: number{amount}}
+	if err := s.price(&w); err != nil {
 		return nil, err
 	}
-	return w, s.save(w)
+	if w.Nonce.Int, err = s.nextNonce(from); err != nil {
+		return nil, err
+	}
+	return s.save(w)
 }
 
-// price asks the node for chain, nonce and fees.
+// price asks the node for chain and fees. A node may lie, so both have bounds.
 func (s *service) price(w *withdrawal) (err error) {
 	if w.ChainID.Int, err = s.node.quantity("eth_chainId"); err != nil {
 		return err
 	}
-	if w.Nonce.Int, err = s.node.quantity("eth_getTransactionCount", w.From, "pending"); err != nil {
-		return err
+	if w.ChainID.Cmp(s.chainID) != 0 {
+		return &refused{http.StatusBadGateway, "node", "The node serves another chain. Nothing was begun."}
 	}
 	if w.MaxPriorityFeePerGas.Int, err = s.node.quantity("eth_maxPriorityFeePerGas"); err != nil {
 		return err
@@ -159,103 +177,114 @@ func (s *service) price(w *withdrawal) (err error) {
 	if !ok {
 		return errNodeRefused
 	}
+	isNegative := base.Sign() < 0 || w.MaxPriorityFeePerGas.Sign() < 0
 	w.MaxFeePerGas.Int = base.Lsh(base, 1).Add(base, w.MaxPriorityFeePerGas.Int)
+	if isNegative || w.MaxFeePerGas.Cmp(s.maxFee) > 0 {
+		return &refused{http.StatusBadGateway, "node", "The node asks for a higher fee than is allowed here. Nothing was begun."}
+	}
 	return nil
 }
 
-// finish signs under the user's code, or, without one, what he approved on his device; and broadcasts.
-func (s *service) finish(w *withdrawal, code string) error {
-	if w.State != "open" {
-		return &refused{http.StatusConflict, "not-open", "This withdrawal does not wait for the user."}
+// nextNonce does not ask the node alone: with a nonce that it forgot, another withdrawal would take the place of what was sent.
+func (s *service) nextNonce(from string) (*big.Int, error) {
+	next, err := s.node.quantity("eth_getTransactionCount", from, "pending")
+	if err != nil {
+		return nil, err
 	}
+	for _, w := range s.all {
+		isOut := w.State == "signed" || w.State == "sent"
+		if isOut && w.From == from && w.ChainID.Cmp(s.chainID) == 0 && w.Nonce.Cmp(next) >= 0 {
+			next = new(big.Int).Add(w.Nonce.Int, big.NewInt(1))
+		}
+	}
+	return next, nil
+}
+
+// finish signs under the user's code, or, without one, what he approved on his device; and broadcasts.
+func (s *service) finish(w *withdrawal, code string) (*withdrawal, error) {
+	if w.State != "open" {
+		return nil, waitsForNobody
+	}
+	changed := *w
 	signature, err := s.signer.sign(unsigned(w), code)
-	if err == refusals[pkcs11.CKR_FUNCTION_REJECTED] {
-		w.State = "denied"
-		if err := s.save(w); err != nil {
-			return err
+	if err == denied {
+		changed.State = "denied"
+		if _, err := s.save(changed); err != nil {
+			return nil, err
 		}
 	}
 	if err != nil {
-		return err
+		return nil, err
 	}
 	raw, err := finish(w, signature)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	w.State, w.Raw, w.Hash = "signed", "0x"+hex.EncodeToString(raw), "0x"+hex.EncodeToString(keccak256(raw))
-	if err := s.save(w); err != nil {
-		return err
+	changed.State, changed.Raw, changed.Hash = "signed", "0x"+hex.EncodeToString(raw), "0x"+hex.EncodeToString(keccak256(raw))
+	signed, err := s.save(changed)
+	if err != nil {
+		return nil, err
 	}
-	return s.broadcast(w)
+	return s.broadcast(signed)
 }
 
 // broadcast may be repeated: the same transaction is sent, and one that is there already is as good as sent.
-func (s *service) broadcast(w *withdrawal) error {
+func (s *service) broadcast(w *withdrawal) (*withdrawal, error) {
 	if w.State != "signed" && w.State != "sent" {
-		return &refused{http.StatusConflict, "not-signed", "This withdrawal is not signed."}
+		return nil, &refused{http.StatusConflict, "not-signed", "This withdrawal is not signed."}
 	}
 	var found interface{}
 	err := s.node.ask(&found, "eth_sendRawTransaction", w.Raw)
 	if why := err; errors.Is(err, errNodeRefused) {
 		if err = s.node.ask(&found, "eth_getTransactionByHash", w.Hash); err == nil && found == nil {
-			return &refused{http.StatusBadGateway, "node", fmt.Sprintf("The transaction is kept: %v.", why)}
+			return nil, &refused{http.StatusBadGateway, "node", fmt.Sprintf("The transaction is kept: %v.", why)}
 		}
 	}
 	if err != nil {
-		return &refused{http.StatusBadGateway, "node", "The node cannot be reached. The signed transaction is kept; broadcast it again."}
+		return nil, &refused{http.StatusBadGateway, "node", "The node cannot be reached. The signed transaction is kept; broadcast it again."}
 	}
-	w.State = "sent"
-	return s.save(w)
+	changed := *w
+	changed.State = "sent"
+	return s.save(changed)
 }
 
-// stage gives the transaction to the HSM for the user to approve on his device.
-func (s *service) stage(w *withdrawal) error {
+func (s *service) cancel(w *withdrawal) (*withdrawal, error) {
 	if w.State != "open" {
-		return &refused{http.StatusConflict, "not-open", "This withdrawal does not wait for the user."}
+		return nil, &refused{http.StatusConflict, "not-open", "What is signed cannot be cancelled."}
 	}
-	command := exec.Command(s.cli, "intent", "stage", "--json", "--key", s.label, "--ethereum", "-")
-	command.Stdin = bytes.NewReader([]byte(hex.EncodeToString(unsigned(w))))
-	output, err := command.Output()
-	var answer struct{ Intent, Refused string }
-	if decoded := json.Unmarshal(output, &answer); decoded != nil || answer.Intent == "" {
-		log.Printf("staging: %s (%v)", answer.Refused, err)
-		return &refused{http.StatusServiceUnavailable, "hsm", "It could not be staged. The withdrawal is kept."}
-	}
-	w.Intent = answer.Intent
-	return s.save(w)
+	changed := *w
+	changed.State = "cancelled"
+	return s.save(changed)
 }
 
-func (s *service) answer(method string, path []string, a asked) (int, *withdrawal, error) {
+func (s *service) answer(method string, path []string, a asked) (status int, w *withdrawal, err error) {
 	if method == "POST" && len(path) == 1 && path[0] == "withdrawals" {
-		w, err := s.request(a)
+		w, err = s.request(a)
 		return http.StatusCreated, w, err
 	}
 	if len(path) < 2 || len(path) > 3 || path[0] != "withdrawals" || s.all[path[1]] == nil {
 		return 0, nil, &refused{http.StatusNotFound, "unknown", "There is no such withdrawal."}
 	}
-	w := s.all[path[1]]
+	w = s.all[path[1]]
 	switch what := method + " " + strings.Join(path[2:], ""); what {
 	case "GET ":
-		return http.StatusOK, w, nil
 	case "DELETE ":
-		if w.State != "open" {
-			return 0, nil, &refused{http.StatusConflict, "not-open", "What is signed cannot be cancelled."}
-		}
-		w.State = "cancelled"
-		return http.StatusOK, w, s.save(w)
+		w, err = s.cancel(w)
 	case "POST code":
 		if !isCode(a.Code) {
 			return 0, nil, notACode
 		}
-		return http.StatusOK, w, s.finish(w, a.Code)
+		w, err = s.finish(w, a.Code)
 	case "POST broadcast":
-		return http.StatusOK, w, s.broadcast(w)
+		w, err = s.broadcast(w)
 	case "POST stage":
-		return http.StatusOK, w, s.stage(w)
+		w, err = s.stage(w)
 	case "POST approved":
-		return http.StatusOK, w, s.finish(w, "")
+		w, err = s.finish(w, "")
+	default:
+		err = &refused{http.StatusNotFound, "unknown", "There is nothing here."}
 	}
-	return 0, nil, &refused{http.StatusNotFound, "unknown", "There is nothing here."}
+	return http.StatusOK, w, err
 }
 
 func (s *service) ServeHTTP(out http.ResponseWriter, in *http.Request) {
@@ -288,6 +317,19 @@ func (s *service) ServeHTTP(out http.ResponseWriter, in *http.Request) {
 	json.NewEncoder(out).Encode(answer)
 }
 
+// whole reads a whole number from the environment.
+func whole(name, otherwise string) *big.Int {
+	text := os.Getenv(name)
+	if text == "" {
+		text = otherwise
+	}
+	value, ok := new(big.Int).SetString(text, 10)
+	if !ok {
+		log.Fatalf("%s is %q and not a whole number", name, text)
+	}
+	return value
+}
+
 func main() {
 	label := os.Getenv("KEY")
 	signer, err := newSigner(os.Getenv("MODULE"), os.Getenv("COUNTERSIGN_API_KEY"), label)
@@ -296,8 +338,9 @@ func main() {
 	}
 	s := &service{
 		signer: signer, node: newNode(os.Getenv("NODE_URL")), folder: os.Getenv("STORE"), cli: os.Getenv("CLI"),
-		label: label, all: map[string]*withdrawal{},
+		label: label, chainID: whole("CHAIN_ID", ""), all: map[string]*withdrawal{},
 	}
+	s.maxFee = new(big.Int).Mul(whole("MAX_FEE_GWEI", "300"), big.NewInt(1_000_000_000))
 	if err := s.load(); err != nil {
 		log.Fatal(err)
 	}

@@ -20,15 +20,21 @@ type refused struct {
 
 func (r *refused) Error() string { return r.sentence }
 
-var notACode = &refused{http.StatusBadRequest, "not-a-code", "This is not a code. Type the digits that your authenticator shows."}
+var (
+	notACode = &refused{http.StatusBadRequest, "not-a-code", "This is not a code. Type the digits that your authenticator shows."}
+	denied   = &refused{http.StatusForbidden, "policy", "The policy does not permit this withdrawal. It is closed."}
+	// A lock, a budget used up, a freeze: another code helps against none of them.
+	locked = &refused{http.StatusTooManyRequests, "locked", "No code is taken now: too many were wrong, which passes with time, or the user has frozen the account. " +
+		"The withdrawal is kept. If it lasts, look at the account, or ask the custodian."}
+)
 
 // What is answered for a return value. All others are ours to mend.
 var refusals = map[pkcs11.Error]*refused{
 	pkcs11.CKR_PIN_INCORRECT:      {http.StatusForbidden, "wrong-code", "The code is wrong or was used before. Try the next code."},
 	pkcs11.CKR_PIN_INVALID:        notACode,
-	pkcs11.CKR_PIN_LOCKED:         {http.StatusTooManyRequests, "locked", "Too many wrong codes were given. Come back later."},
+	pkcs11.CKR_PIN_LOCKED:         locked,
 	pkcs11.CKR_USER_NOT_LOGGED_IN: {http.StatusConflict, "not-approved", "The user has not approved exactly this on his device, or too long ago."},
-	pkcs11.CKR_FUNCTION_REJECTED:  {http.StatusForbidden, "policy", "The policy does not permit this withdrawal. It is closed."},
+	pkcs11.CKR_FUNCTION_REJECTED:  denied,
 	pkcs11.CKR_DEVICE_ERROR:       {http.StatusServiceUnavailable, "hsm", "The HSM cannot be reached. The withdrawal is kept; try again with the next code."},
 	pkcs11.CKR_DEVICE_REMOVED:     {http.StatusServiceUnavailable, "hsm", "The HSM was restarted. The withdrawal is kept; try again with the next code."},
 	pkcs11.CKR_FUNCTION_FAILED:    {http.StatusServiceUnavailable, "hsm", "The HSM is busy. The withdrawal is kept; try again with the next code."},

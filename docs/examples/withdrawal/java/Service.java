@@ -14,6 +14,7 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.nio.file.StandardCopyOption;
 import java.nio.file.StandardOpenOption;
+import java.nio.file.attribute.PosixFilePermissions;
 import java.security.SecureRandom;
 import java.util.HashMap;
 import java.util.HexFormat;
@@ -28,14 +29,20 @@ public final class Service {
     private final Signer signer;
     private final Ethereum node;
     private final Path folder;
+    private final BigInteger chainId;
+    private final BigInteger maxFee;
     /** The withdrawals of one key, each a file. One is under way at a time, since two would ask for the same nonce. */
     private final Map<String, Withdrawal> all = new HashMap<>();
 
-    private Service(Signer signer, Ethereum node, Path folder) throws IOException {
+    private Service(Signer signer, Ethereum node, Path folder, BigInteger chainId, BigInteger maxFee) throws IOException {
         this.signer = signer;
         this.node = node;
         this.folder = folder;
-        Files.createDirectories(folder);
+        this.chainId = chainId;
+        this.maxFee = maxFee;
+        var forUsAlone = PosixFilePermissions.asFileAttribute(PosixFilePermissions.fromString("rwx------"));
+        Files.createDirectories(folder, forUsAlone);
+        syncFolder(folder.toAbsolutePath().getParent());
         try (var files = Files.newDirectoryStream(folder, "*.json")) {
             for (Path file : files) {
                 Withdrawal w = GSON.fromJson(Files.readString(file), Withdrawal.class);
@@ -44,9 +51,15 @@ public final class Service {
         }
     }
 
-    /** Durable before anybody is told. */
-    private void save(Withdrawal w, String state) throws IOException {
-        w.state = state;
+    /** A new name in a folder outlives a power cut only when the folder is synced, too. */
+    private static void syncFolder(Path folder) throws IOException {
+        try (var opened = FileChannel.open(folder, StandardOpenOption.READ)) {
+            opened.force(true);
+        }
+    }
+
+    /** Takes a changed copy. It is durable before anybody is told and before anything here goes by it. */
+    private Withdrawal save(Withdrawal w) throws IOException {
         Path file = folder.resolve(w.id + ".json");
         Path temporary = folder.resolve(w.id + ".new");
         try (var out = FileChannel.open(temporary, StandardOpenOption.CREATE, StandardOpenOption.WRITE,
@@ -58,7 +71,9 @@ public final class Service {
             out.force(true);
         }
         Files.move(temporary, file, StandardCopyOption.ATOMIC_MOVE);
+        syncFolder(folder);
         all.put(w.id, w);
+        return w;
     }
 
     private static String text(JsonObject asked, String name) {
@@ -84,15 +99,36 @@ public final class Service {
         new SecureRandom().nextBytes(id);
         w.id = HexFormat.of().formatHex(id);
         w.from = signer.address();
+        price(w);
+        w.nonce = nextNonce(w.from).toString();
+        w.state = "open";
+        return new Answer(201, save(w));
+    }
+
+    /** The chain and the fees, as the node has them. A node may lie, so both have bounds. */
+    private void price(Withdrawal w) throws Refused, Ethereum.Unreachable, Ethereum.Declined {
+        if (!node.quantity("eth_chainId").equals(chainId)) {
+            throw new Refused(502, "node", "The node serves another chain. Nothing was begun.");
+        }
         BigInteger tip = node.quantity("eth_maxPriorityFeePerGas");
         var block = node.ask("eth_getBlockByNumber", "latest", false).getAsJsonObject();
         BigInteger base = Ethereum.number(block.get("baseFeePerGas"));
-        w.chain_id = node.quantity("eth_chainId").toString();
-        w.nonce = node.quantity("eth_getTransactionCount", w.from, "pending").toString();
+        BigInteger fee = base.shiftLeft(1).add(tip);
+        if (tip.min(base).signum() < 0 || fee.compareTo(maxFee) > 0) {
+            throw new Refused(502, "node", "The node asks for a higher fee than is allowed here. Nothing was begun.");
+        }
+        w.chain_id = chainId.toString();
         w.max_priority_fee_per_gas = tip.toString();
-        w.max_fee_per_gas = base.shiftLeft(1).add(tip).toString();
-        save(w, "open");
-        return new Answer(201, w);
+        w.max_fee_per_gas = fee.toString();
+    }
+
+    /** A node may have forgotten what was sent: with its nonce, another withdrawal would take its place. */
+    private BigInteger nextNonce(String from) throws Ethereum.Unreachable, Ethereum.Declined {
+        return all.values().stream()
+                .filter(w -> List.of("signed", "sent").contains(w.state))
+                .filter(w -> w.chain_id.equals(chainId.toString()) && w.from.equals(from))
+                .map(w -> new BigInteger(w.nonce).add(BigInteger.ONE))
+                .reduce(node.quantity("eth_getTransactionCount", from, "pending"), BigInteger::max);
     }
 
     private Answer giveCode(Withdrawal w, String code) throws Refused, IOException {
@@ -107,15 +143,15 @@ public final class Service {
             signature = signer.sign(Ethereum.unsigned(w), code);
         } catch (Refused refused) {
             if (refused.word.equals("policy")) {
-                save(w, "denied");
+                save(w.as("denied"));
             }
             throw refused;
         }
         byte[] raw = Ethereum.finish(w, signature);
-        w.raw = Ethereum.hex(raw);
-        w.hash = Ethereum.hex(Ethereum.keccak256(raw));
-        save(w, "signed");
-        return broadcast(w);
+        Withdrawal signed = w.as("signed");
+        signed.raw = Ethereum.hex(raw);
+        signed.hash = Ethereum.hex(Ethereum.keccak256(raw));
+        return broadcast(save(signed));
     }
 
     /** May be repeated: the same transaction is sent, and one that is there already is as good as sent. */
@@ -134,16 +170,14 @@ public final class Service {
         } catch (Ethereum.Unreachable | Ethereum.Declined e) {
             throw new Refused(502, "node", "The node cannot be reached. The signed transaction is kept; broadcast it again.");
         }
-        save(w, "sent");
-        return new Answer(200, w);
+        return new Answer(200, save(w.as("sent")));
     }
 
     private Answer cancel(Withdrawal w) throws Refused, IOException {
         if (!w.state.equals("open")) {
             throw new Refused(409, "not-open", "What is signed cannot be cancelled.");
         }
-        save(w, "cancelled");
-        return new Answer(200, w);
+        return new Answer(200, save(w.as("cancelled")));
     }
 
     private Answer answer(String method, String[] path, JsonObject body)
@@ -198,7 +232,9 @@ public final class Service {
     public static void main(String[] args) throws Exception {
         Map<String, String> env = System.getenv();
         var signer = new Signer(env.get("MODULE"), env.get("COUNTERSIGN_API_KEY"), env.get("KEY"));
-        var service = new Service(signer, new Ethereum(env.get("NODE_URL")), Path.of(env.get("STORE")));
+        var node = new Ethereum(env.get("NODE_URL"));
+        var maxFee = new BigInteger(env.getOrDefault("MAX_FEE_GWEI", "300")).multiply(BigInteger.TEN.pow(9));
+        var service = new Service(signer, node, Path.of(env.get("STORE")), new BigInteger(env.get("CHAIN_ID")), maxFee);
         int port = Integer.parseInt(env.getOrDefault("PORT", "8080"));
         var server = HttpServer.create(new InetSocketAddress(InetAddress.getLoopbackAddress(), port), 0);
         // Without an executor of its own it answers one request after the other, so that nothing here needs a lock.

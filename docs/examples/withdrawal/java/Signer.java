@@ -15,6 +15,11 @@ final class Signer {
     private static final long CKU_CONTEXT_SPECIFIC = 2;
     private static final long CKR_USER_ALREADY_LOGGED_IN = 0x100;
 
+    // A lock, a budget used up, a freeze are one return value: another code helps against none of them.
+    private static final String LOCKED =
+            "No code is taken now: too many were wrong, which passes with time, or the user has frozen the account. "
+                    + "The withdrawal is kept. If it lasts, look at the account, or ask the custodian.";
+
     private interface Act {
         byte[] with(long session, long key) throws PKCS11Exception;
     }
@@ -44,7 +49,7 @@ final class Signer {
         return switch ((int) e.getErrorCode()) {
             case 0xa0 -> new Refused(403, "wrong-code", "The code is wrong or was used before. Try the next code.");
             case 0xa1 -> notACode();
-            case 0xa4 -> new Refused(429, "locked", "Too many wrong codes were given. Come back later.");
+            case 0xa4 -> new Refused(429, "locked", LOCKED);
             case 0x200 -> new Refused(403, "policy", "The policy does not permit this withdrawal. It is closed.");
             case 0x30 -> new Refused(503, "hsm", "The HSM cannot be reached." + again);
             case 0x32 -> new Refused(503, "hsm", "The HSM was restarted." + again);

@@ -1,5 +1,5 @@
 /** A withdrawal as its file has it. Numbers are strings of digits, since JSON's are too short for wei. */
-final class Withdrawal {
+final class Withdrawal implements Cloneable {
     String id;
     /** open, signed, sent; denied, cancelled. */
     String state;
@@ -12,4 +12,15 @@ final class Withdrawal {
     String max_fee_per_gas;
     String raw;
     String hash;
+
+    /** A copy in this state. */
+    Withdrawal as(String state) {
+        try {
+            var copy = (Withdrawal) clone();
+            copy.state = state;
+            return copy;
+        } catch (CloneNotSupportedException e) {
+            throw new AssertionError(e);
+        }
+    }
 }

@@ -9,11 +9,16 @@ import { keccak256, recoverAddress, serializeTransaction } from "viem";
 const CKM_COUNTERSIGN_ETHEREUM = 0xc3530001;
 const CKA_COUNTERSIGN_ETHEREUM_ADDRESS = 0xc3530001;
 
+// A lock, a budget used up, a freeze are one return value: another code helps against none of them.
+const LOCKED =
+  "No code is taken now: too many were wrong, which passes with time, or the user has frozen the account. " +
+  "The withdrawal is kept. If it lasts, look at the account, or ask the custodian.";
+
 // What is answered for a return value: the status, a word for programs, a sentence for the user. All others are ours to mend.
 const REFUSALS = {
   [pkcs11js.CKR_PIN_INCORRECT]: [403, "wrong-code", "The code is wrong or was used before. Try the next code."],
   [pkcs11js.CKR_PIN_INVALID]: [400, "not-a-code", "This is not a code. Type the digits that your authenticator shows."],
-  [pkcs11js.CKR_PIN_LOCKED]: [429, "locked", "Too many wrong codes were given. Come back later."],
+  [pkcs11js.CKR_PIN_LOCKED]: [429, "locked", LOCKED],
   [pkcs11js.CKR_FUNCTION_REJECTED]: [403, "policy", "The policy does not permit this withdrawal. It is closed."],
   [pkcs11js.CKR_DEVICE_ERROR]: [503, "hsm", "The HSM cannot be reached. The withdrawal is kept; try again with the next code."],
   [pkcs11js.CKR_DEVICE_REMOVED]: [503, "hsm", "The HSM was restarted. The withdrawal is kept; try again with the next code."],
@@ -133,23 +138,37 @@ async function finish(w, signature) {
   throw new Error("the signature is not of this address over this transaction");
 }
 
+/** Syncs a file, or a folder: a new name in it outlives a power cut only then. */
+function sync(what) {
+  const descriptor = fs.openSync(what, "r");
+  try {
+    fs.fsyncSync(descriptor);
+  } finally {
+    fs.closeSync(descriptor);
+  }
+}
+
 /** The withdrawals of one key, each a file. One is under way at a time, since two would ask for the same nonce. */
 class Withdrawals {
-  constructor(signer, node, folder) {
-    Object.assign(this, { signer, node, folder });
+  constructor(signer, node, folder, chainId, maxFee) {
+    Object.assign(this, { signer, node, folder, chainId, maxFee });
     fs.mkdirSync(folder, { recursive: true, mode: 0o700 });
+    sync(path.dirname(path.resolve(folder)));
     const files = fs.readdirSync(folder).filter((name) => name.endsWith(".json"));
     const read = files.map((name) => JSON.parse(fs.readFileSync(path.join(folder, name), "utf8")));
     this.all = new Map(read.map((w) => [w.id, w]));
   }
 
-  /** Durable before anybody is told. */
-  save(w, changes) {
-    Object.assign(w, changes);
-    const file = path.join(this.folder, `${w.id}.json`);
-    fs.writeFileSync(`${file}.new`, JSON.stringify(w), { flush: true });
-    fs.renameSync(`${file}.new`, file);
+  /** Gives a changed copy. It is durable before anybody is told and before anything here goes by it. */
+  save(old, changes) {
+    const w = { ...old, ...changes };
+    const temporary = path.join(this.folder, `${w.id}.new`);
+    fs.writeFileSync(temporary, JSON.stringify(w));
+    sync(temporary);
+    fs.renameSync(temporary, path.join(this.folder, `${w.id}.json`));
+    sync(this.folder); // else a power cut may bring back the file before
     this.all.set(w.id, w);
+    return w;
   }
 
   find(id) {
@@ -166,16 +185,37 @@ class Withdrawals {
       throw new Refused(409, "under-way", "Another withdrawal is under way. Finish or cancel it first.");
     }
     const from = this.signer.address();
-    const tip = BigInt(await this.node.ask("eth_maxPriorityFeePerGas"));
-    const base = BigInt((await this.node.ask("eth_getBlockByNumber", "latest", false)).baseFeePerGas);
+    const { tip, fee } = await this.fees();
     const w = {
       id: crypto.randomBytes(16).toString("hex"), state: "open", from, to, amount_wei,
-      chain_id: String(BigInt(await this.node.ask("eth_chainId"))),
-      nonce: String(BigInt(await this.node.ask("eth_getTransactionCount", from, "pending"))),
-      max_priority_fee_per_gas: String(tip), max_fee_per_gas: String(2n * base + tip),
+      chain_id: String(this.chainId), nonce: String(await this.nextNonce(from)),
+      max_priority_fee_per_gas: String(tip), max_fee_per_gas: String(fee),
     };
-    this.save(w);
-    return [201, w];
+    return [201, this.save(w, {})];
+  }
+
+  /** The tip and the most for a unit of gas, as the node has them. A node may lie, so both have bounds. */
+  async fees() {
+    if (BigInt(await this.node.ask("eth_chainId")) !== this.chainId) {
+      throw new Refused(502, "node", "The node serves another chain. Nothing was begun.");
+    }
+    const tip = BigInt(await this.node.ask("eth_maxPriorityFeePerGas"));
+    const base = BigInt((await this.node.ask("eth_getBlockByNumber", "latest", false)).baseFeePerGas);
+    const fee = 2n * base + tip;
+    if (tip < 0n || base < 0n || fee > this.maxFee) {
+      throw new Refused(502, "node", "The node asks for a higher fee than is allowed here. Nothing was begun.");
+    }
+    return { tip, fee };
+  }
+
+  /** A node may have forgotten what was sent: with its nonce, another withdrawal would take its place. */
+  async nextNonce(from) {
+    let next = BigInt(await this.node.ask("eth_getTransactionCount", from, "pending"));
+    for (const w of this.all.values()) {
+      const isOurs = ["signed", "sent"].includes(w.state) && w.chain_id === String(this.chainId) && w.from === from;
+      if (isOurs && BigInt(w.nonce) >= next) next = BigInt(w.nonce) + 1n;
+    }
+    return next;
   }
 
   async giveCode(w, { code }) {
@@ -190,8 +230,7 @@ class Withdrawals {
       throw error;
     }
     const raw = await finish(w, signature);
-    this.save(w, { state: "signed", raw, hash: keccak256(raw) });
-    return this.broadcast(w);
+    return this.broadcast(this.save(w, { state: "signed", raw, hash: keccak256(raw) }));
   }
 
   /** May be repeated: the same transaction is sent, and one that is there already is as good as sent. */
@@ -207,14 +246,12 @@ class Withdrawals {
       if (!(error instanceof NodeUnreachable)) throw error;
       throw new Refused(502, "node", "The node cannot be reached. The signed transaction is kept; broadcast it again.");
     }
-    this.save(w, { state: "sent" });
-    return [200, w];
+    return [200, this.save(w, { state: "sent" })];
   }
 
   cancel(w) {
     if (w.state !== "open") throw new Refused(409, "not-open", "What is signed cannot be cancelled.");
-    this.save(w, { state: "cancelled" });
-    return [200, w];
+    return [200, this.save(w, { state: "cancelled" })];
   }
 
   async answer(method, [what, id, act, ...more], body) {
@@ -252,8 +289,10 @@ async function handle(withdrawals, request, response) {
   response.writeHead(status, { "Content-Type": "application/json" }).end(JSON.stringify(answer));
 }
 
-const { MODULE, COUNTERSIGN_API_KEY, KEY, NODE_URL, STORE, PORT = "8080" } = process.env;
-const withdrawals = new Withdrawals(new Signer(MODULE, COUNTERSIGN_API_KEY, KEY), new Node(NODE_URL), STORE);
+const { MODULE, COUNTERSIGN_API_KEY, KEY, NODE_URL, CHAIN_ID, MAX_FEE_GWEI = "300", STORE, PORT = "8080" } = process.env;
+const signer = new Signer(MODULE, COUNTERSIGN_API_KEY, KEY);
+const maxFee = BigInt(MAX_FEE_GWEI) * 10n ** 9n;
+const withdrawals = new Withdrawals(signer, new Node(NODE_URL), STORE, BigInt(CHAIN_ID), maxFee);
 let last = Promise.resolve();
 const server = http.createServer((request, response) => {
   last = last.then(() => handle(withdrawals, request, response)); // one after the other

@@ -17,11 +17,17 @@ from PyKCS11 import PyKCS11Error, ckbytelist
 CKM_COUNTERSIGN_ETHEREUM = 0xC3530001
 CKA_COUNTERSIGN_ETHEREUM_ADDRESS = 0xC3530001
 
+# A lock, a budget used up, a freeze are one return value: another code helps against none of them.
+LOCKED = (
+    "No code is taken now: too many were wrong, which passes with time, or the user has frozen the account. "
+    "The withdrawal is kept. If it lasts, look at the account, or ask the custodian."
+)
+
 # What is answered for a return value: the status, a word for programs, a sentence for the user. All others are ours to mend.
 REFUSALS = {
     PyKCS11.CKR_PIN_INCORRECT: (403, "wrong-code", "The code is wrong or was used before. Try the next code."),
     PyKCS11.CKR_PIN_INVALID: (400, "not-a-code", "This is not a code. Type the digits that your authenticator shows."),
-    PyKCS11.CKR_PIN_LOCKED: (429, "locked", "Too many wrong codes were given. Come back later."),
+    PyKCS11.CKR_PIN_LOCKED: (429, "locked", LOCKED),
     PyKCS11.CKR_FUNCTION_REJECTED: (403, "policy", "The policy does not permit this withdrawal. It is closed."),
     PyKCS11.CKR_DEVICE_ERROR: (503, "hsm", "The HSM cannot be reached. The withdrawal is kept; try again with the next code."),
     PyKCS11.CKR_DEVICE_REMOVED: (503, "hsm", "The HSM was restarted. The withdrawal is kept; try again with the next code."),
@@ -150,25 +156,38 @@ def finish(w, signature):
     raise ValueError("the signature is not of this address over this transaction")
 
 
+def sync_folder(folder):
+    """A new name in a folder outlives a power cut only when the folder is synced, too."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 class Withdrawals:
     """The withdrawals of one key, each a file. One is under way at a time, since two would ask for the same nonce."""
 
-    def __init__(self, signer, node, folder):
+    def __init__(self, signer, node, folder, chain_id, max_fee):
         self.signer, self.node, self.folder = signer, node, Path(folder)
+        self.chain_id, self.max_fee = chain_id, max_fee
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        sync_folder(self.folder.parent)
         read = (json.loads(file.read_text()) for file in self.folder.glob("*.json"))
         self.all = {w["id"]: w for w in read}
 
     def save(self, w, **changes):
-        """Durable before anybody is told."""
-        w.update(changes)
+        """Gives a changed copy. It is durable before anybody is told and before anything here goes by it."""
+        w = {**w, **changes}
         temporary = self.folder / f"{w['id']}.new"
         with open(temporary, "w") as file:
             json.dump(w, file)
             file.flush()
             os.fsync(file.fileno())
         temporary.rename(self.folder / f"{w['id']}.json")
+        sync_folder(self.folder)
         self.all[w["id"]] = w
+        return w
 
     def find(self, id):
         if id not in self.all:
@@ -184,16 +203,32 @@ class Withdrawals:
         if any(w["state"] in ("open", "signed") for w in self.all.values()):
             raise Refused(409, "under-way", "Another withdrawal is under way. Finish or cancel it first.")
         sender = self.signer.address()
-        tip = self.node.quantity("eth_maxPriorityFeePerGas")
-        base = int(self.node.ask("eth_getBlockByNumber", "latest", False)["baseFeePerGas"], 16)
+        tip, fee = self.fees()
         w = {
             "id": secrets.token_hex(16), "state": "open", "from": sender, "to": to, "amount_wei": amount,
-            "chain_id": str(self.node.quantity("eth_chainId")),
-            "nonce": str(self.node.quantity("eth_getTransactionCount", sender, "pending")),
-            "max_priority_fee_per_gas": str(tip), "max_fee_per_gas": str(2 * base + tip),
+            "chain_id": str(self.chain_id), "nonce": str(self.next_nonce(sender)),
+            "max_priority_fee_per_gas": str(tip), "max_fee_per_gas": str(fee),
         }  # fmt: skip
-        self.save(w)
-        return 201, w
+        return 201, self.save(w)
+
+    def fees(self):
+        """The tip and the most for a unit of gas, as the node has them. A node may lie, so both have bounds."""
+        if self.node.quantity("eth_chainId") != self.chain_id:
+            raise Refused(502, "node", "The node serves another chain. Nothing was begun.")
+        tip = self.node.quantity("eth_maxPriorityFeePerGas")
+        base = int(self.node.ask("eth_getBlockByNumber", "latest", False)["baseFeePerGas"], 16)
+        fee = 2 * base + tip
+        if min(tip, base) < 0 or fee > self.max_fee:
+            raise Refused(502, "node", "The node asks for a higher fee than is allowed here. Nothing was begun.")
+        return tip, fee
+
+    def next_nonce(self, sender):
+        """A node may have forgotten what was sent: with its nonce, another withdrawal would take its place."""
+        ours = (
+            int(w["nonce"]) + 1 for w in self.all.values()
+            if w["state"] in ("signed", "sent") and (w["chain_id"], w["from"]) == (str(self.chain_id), sender)
+        )  # fmt: skip
+        return max([self.node.quantity("eth_getTransactionCount", sender, "pending"), *ours])
 
     def give_code(self, w, asked):
         code = asked.get("code")
@@ -208,8 +243,7 @@ class Withdrawals:
                 self.save(w, state="denied")
             raise
         raw = finish(w, signature)
-        self.save(w, state="signed", raw="0x" + raw.hex(), hash="0x" + keccak256(raw).hex())
-        return self.broadcast(w)
+        return self.broadcast(self.save(w, state="signed", raw="0x" + raw.hex(), hash="0x" + keccak256(raw).hex()))
 
     def broadcast(self, w):
         """May be repeated: the same transaction is sent, and one that is there already is as good as sent."""
@@ -223,14 +257,12 @@ class Withdrawals:
                     raise Refused(502, "node", f"The node refused the transaction: {refused}. It is kept.") from refused
         except NodeUnreachable as error:
             raise Refused(502, "node", "The node cannot be reached. The signed transaction is kept; broadcast it again.") from error
-        self.save(w, state="sent")
-        return 200, w
+        return 200, self.save(w, state="sent")
 
     def cancel(self, w):
         if w["state"] != "open":
             raise Refused(409, "not-open", "What is signed cannot be cancelled.")
-        self.save(w, state="cancelled")
-        return 200, w
+        return 200, self.save(w, state="cancelled")
 
     def answer(self, method, path, body):
         match method, path.strip("/").split("/"):
@@ -281,7 +313,8 @@ def main():
     signer = Signer(env["MODULE"], env["COUNTERSIGN_API_KEY"], env["KEY"])
     # One request after the other, so that nothing below needs a lock.
     server = HTTPServer(("127.0.0.1", int(env.get("PORT", "8080"))), Handler)
-    server.withdrawals = Withdrawals(signer, Node(env["NODE_URL"]), env["STORE"])
+    max_fee = int(env.get("MAX_FEE_GWEI", "300")) * 10**9
+    server.withdrawals = Withdrawals(signer, Node(env["NODE_URL"]), env["STORE"], int(env["CHAIN_ID"]), max_fee)
     print(f"listening on http://127.0.0.1:{server.server_port}", flush=True)
     server.serve_forever()
 

@@ -117,10 +117,10 @@ fn abandon(inherited: &Process) {
 #[unsafe(link_section = ".fini_array")]
 static UNLOADED: extern "C" fn() = unloaded;
 
-/// As after `fork`, nothing is waited for: at the end of a process, other threads may be anywhere.
+/// As after `fork`, nothing is waited for: at the end of a process, other threads may be anywhere. A child lets go of what it inherited.
 extern "C" fn unloaded() {
     // There is nobody left to be told.
-    let _ = std::panic::catch_unwind(|| current().map(abandon));
+    let _ = std::panic::catch_unwind(|| newest().map(abandon));
 }
 
 /// The module, if it is initialised, for one call.
