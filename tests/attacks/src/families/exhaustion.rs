@@ -14,6 +14,7 @@ use countersign_wire::reason::Reason;
 use std::io::{ErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 pub(crate) const FAMILY: Family = Family {
@@ -42,7 +43,7 @@ pub(crate) const FAMILY: Family = Family {
         Attack {
             name: "frames-never-ended",
             had: "the HSM's socket",
-            does: "begins a frame on 700 connections, ends none of them, and begins further ones when the HSM closes some",
+            does: "begins a frame on 700 connections, ends none of them, and goes on with further ones while others ask for a signature",
             guards: &["half-frames"],
             faults: &[],
             on: On::Embedded,
@@ -115,13 +116,28 @@ fn frames_never_ended(keystore: Keystore, tries: &mut Tries) {
         stream
     };
     let mut held: Vec<UnixStream> = (0..700).map(|_| begin()).collect();
-    hsm.client.forget_connections();
-    serves(&hsm, &alice, tries);
-    for _ in 0..4 {
-        held.extend((0..100).map(|_| begin()));
-        hsm.client.forget_connections();
-        serves(&hsm, &alice, tries);
-    }
+    let over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        // He goes on while she signs, with a further frame for each that the HSM gave up.
+        scope.spawn(|| {
+            while !over.load(Ordering::Relaxed) {
+                held.retain(is_open);
+                held.extend((0..20).map(|_| begin()));
+            }
+        });
+        for _ in 0..20 {
+            hsm.client.forget_connections();
+            serves(&hsm, &alice, tries);
+        }
+        over.store(true, Ordering::Relaxed);
+    });
+}
+
+/// Whether the HSM has not ended it.
+fn is_open(stream: &UnixStream) -> bool {
+    stream.set_nonblocking(true).expect("a socket need not block");
+    let mut stream = stream;
+    stream.read(&mut [0; 16]).is_err_and(|error| error.kind() == ErrorKind::WouldBlock)
 }
 
 /// More than he needs to fill his room.
