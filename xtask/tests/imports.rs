@@ -59,7 +59,10 @@ const DIRECTIONS: &[(&str, &[&str])] = &[
         ],
     ),
     ("countersign-pkcs11", &["countersign-client", "countersign-wire"]),
-    ("countersign-tests", &["countersign-client", "countersign-wire"]),
+    // Its people sign images.
+    ("countersign-tests", &["countersign-client", "countersign-release", "countersign-wire"]),
+    // It measures the plugin's own comparisons.
+    ("countersign-timing", &["countersign-plugin", "countersign-wire"]),
     // It owns everything outside: no more than clients and files.
     (
         "countersign-attacks",
@@ -97,6 +100,7 @@ const DIRECTIONS: &[(&str, &[&str])] = &[
             "countersign-plugin",
             "countersign-policy",
             "countersign-release",
+            "countersign-simulation",
             "countersign-simulator",
             "countersign-tlog",
             "countersign-wire",

@@ -30,7 +30,7 @@ pub(crate) const FAMILY: Family = Family {
         Attack {
             name: "every-request-under-failures",
             had: "nothing",
-            does: "makes each of the first seven calls fail, one at a time, in each kind of request that takes the user, with codes, signatures and seals of his own invention",
+            does: "makes each of the first seven calls fail, one at a time, and then every MAC, in each kind of request that takes the user, with codes, signatures and seals of his own invention",
             guards: &["mac-errors"],
             faults: &["fault-hal"],
             on: On::Both,
@@ -61,6 +61,12 @@ impl Plan {
 }
 
 impl Plan {
+    /// Every MAC fails.
+    fn fail_macs(&mut self) {
+        self.1 += 1;
+        fs::write(&self.0, format!("plan {}\nmac\n", self.1)).expect("a file can be written");
+    }
+
     /// Whether a call failed since the plan was made.
     fn has_struck(&self) -> bool {
         fs::remove_file(self.0.with_extension("struck")).is_ok()
@@ -123,7 +129,7 @@ fn every_request_under_failures(keystore: Keystore, tries: &mut Tries) {
     let key = hsm.find_keys(hsm.api_key(), query).expect("listed").keys.remove(0);
     let count = of_the_user(&key, [0; 16], [0; 16], 0).len();
     let mut struck = BTreeSet::new();
-    for (request, call) in (0..count).flat_map(|request| (1..=CALLS).map(move |call| (request, call))) {
+    for (request, call) in (0..count).flat_map(|request| (1..=CALLS + 1).map(move |call| (request, call))) {
         hsm.wait_until_it_answers();
         let now = hsm.advance(86_400);
         let intent = hsm.stage("alice", digest(3)).expect("staged").intent.into_array();
@@ -135,7 +141,12 @@ fn every_request_under_failures(keystore: Keystore, tries: &mut Tries) {
         }
         let act = of_the_user(&key, intent, invitation, now).swap_remove(request);
         let word = word(&act);
-        plan.make(&[call]);
+        // Commits and MACs overtake each other: so the last plan names what fails.
+        if call > CALLS {
+            plan.fail_macs()
+        } else {
+            plan.make(&[call])
+        }
         let answer = if act.is_of_device() { hsm.client.call(None, act) } else { hsm.ask(act) };
         struck.insert((request, plan.has_struck()));
         plan.make(&[]);

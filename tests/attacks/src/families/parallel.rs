@@ -65,17 +65,20 @@ fn number(of: usize) -> u8 {
 
 fn one_code_many_requests(keystore: Keystore, tries: &mut Tries) {
     let hsm = Hsm::start(keystore);
-    let alice = hsm.user("alice", &[Digest]);
-    let code = alice.phone.code(hsm.now());
-    let outcomes = race(MANY, |one| {
-        if one % 2 == 0 {
-            return hsm.sign(&alice, digest(number(one)), &code).map(|_| ());
-        }
-        let operation = operation(&alice.key, Digest);
-        hsm.context_login(&alice, &operation, &code)?;
-        hsm.context_sign(&alice, &operation, digest(number(one))).map(|_| ())
-    });
-    at_most_one(tries, "several signatures for one code", outcomes);
+    // Whether they meet at the same moment is chance: so with several users.
+    for user in 0..4 {
+        let alice = hsm.user(&format!("alice-{user}"), &[Digest]);
+        let code = alice.phone.code(hsm.now());
+        let outcomes = race(MANY, |one| {
+            if one % 2 == 0 {
+                return hsm.sign(&alice, digest(number(one)), &code).map(|_| ());
+            }
+            let operation = operation(&alice.key, Digest);
+            hsm.context_login(&alice, &operation, &code)?;
+            hsm.context_sign(&alice, &operation, digest(number(one))).map(|_| ())
+        });
+        at_most_one(tries, "several signatures for one code", outcomes);
+    }
 }
 
 fn one_grant_many_signs(keystore: Keystore, tries: &mut Tries) {
