@@ -1,7 +1,7 @@
 //! I14 at the socket: whatever comes in, the HSM goes on serving everyone else.
 
 use countersign_tests::backend::{digest, reason};
-use countersign_tests::{Hsm, Keystore, User, on_embedded, seed};
+use countersign_tests::{Hsm, Keystore, User, artefacts, on_embedded, seed};
 use countersign_wire::client::Mechanism::Digest;
 use countersign_wire::client::{Act, Answer, Outcome, Reply, Request};
 use countersign_wire::frame::{self, CLIENT_MAX_BYTES};
@@ -9,6 +9,7 @@ use countersign_wire::reason::Reason;
 use countersign_wire::{decode, encode};
 use std::io::{ErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 on_embedded!(
@@ -20,6 +21,7 @@ on_embedded!(
     i14_a_client_that_never_reads_holds_up_nobody,
     i14_mutated_requests_never_stop_the_hsm,
     i14_requests_have_one_encoding,
+    a_client_of_another_process_namespace_is_known_by_its_user,
 );
 
 fn connect(hsm: &Hsm) -> UnixStream {
@@ -54,6 +56,17 @@ fn is_ended(stream: &mut UnixStream) -> bool {
 
 fn status(id: u8) -> Request {
     Request { id: [id; 16].into(), api_key: None, act: Act::Status }
+}
+
+fn a_client_of_another_process_namespace_is_known_by_its_user(keystore: Keystore) {
+    let hsm = Hsm::start(keystore);
+    let mut client = Command::new("unshare");
+    client.args(["--user", "--map-current-user", "--pid", "--fork"]).arg(artefacts::cli());
+    client.args(["status", "--json"]).env("COUNTERSIGN_CONFIG", hsm.host_toml()).stdin(Stdio::null());
+    let output = client.output().expect("unshare can be started");
+    let (told, log) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{told}{log}");
+    assert!(told.contains("measurement"), "{told}");
 }
 
 #[track_caller]
