@@ -260,7 +260,7 @@ struct RunArguments {
     #[arg(long)]
     kvm: bool,
     /// A further user whose processes may connect; may be repeated
-    #[arg(long, value_name = "UID")]
+    #[arg(long, value_name = "UID", value_parser = further_uid)]
     allow_uid: Vec<u32>,
     #[command(flatten)]
     observe: ObserveArguments,
@@ -566,6 +566,18 @@ fn print_layers(missing: &[sandbox::MissingLayer]) -> ExitCode {
     if missing.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(5) }
 }
 
+/// As this user the kernel shows everybody whom the HSM's user namespace does not know (`/proc/sys/kernel/overflowuid`).
+const OVERFLOW_UID: u32 = 65_534;
+
+/// A user who may be let in: a certain one.
+fn further_uid(text: &str) -> Result<u32, String> {
+    match text.parse() {
+        Ok(OVERFLOW_UID) => Err("as this user the kernel shows everybody whom it cannot name here; give the client a user of its own".into()),
+        Ok(uid) => Ok(uid),
+        Err(_) => Err("not a user's number".into()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -588,6 +600,14 @@ mod tests {
         assert!(refused.to_string().contains("--manual-clock-for-tests"), "{refused}");
         assert_eq!(with(&["--clock", "manual", "--manual-clock-for-tests"]).unwrap(), ClockMode::Manual);
         assert_eq!(clock(&["--development", "--clock", "manual"]).unwrap(), ClockMode::Manual);
+    }
+
+    #[test]
+    fn nobody_in_particular_is_let_in() {
+        assert_eq!(further_uid("1000"), Ok(1000));
+        for bad in ["65534", "-1", "4294967296", "alice", ""] {
+            assert!(further_uid(bad).is_err(), "{bad}");
+        }
     }
 
     #[test]

@@ -36,10 +36,6 @@ const LOG_INTERVAL: Duration = Duration::from_mins(1);
 
 const READ_BYTES: usize = 8 * 1024;
 
-/// As this user the kernel shows everybody whom the HSM's user namespace does not know (`/proc/sys/kernel/overflowuid`). So he is
-/// nobody in particular, and never admitted as a further user.
-const OVERFLOW_UID: u32 = 65_534;
-
 /// Whose processes may connect.
 #[derive(Clone, Debug)]
 pub struct Admission {
@@ -50,8 +46,7 @@ pub struct Admission {
 impl Admission {
     /// The user that runs the HSM, root, and these.
     pub fn of(further_uids: &[u32]) -> Self {
-        let mut uids: BTreeSet<u32> =
-            further_uids.iter().copied().filter(|uid| *uid != OVERFLOW_UID).collect();
+        let mut uids: BTreeSet<u32> = further_uids.iter().copied().collect();
         uids.extend([0, rustix::process::geteuid().as_raw()]);
         Self { uids, opened: !further_uids.is_empty() }
     }
@@ -391,10 +386,6 @@ mod tests {
         strangers.uids = BTreeSet::from([u32::MAX - 1]);
         assert_eq!(strangers.admitted(&stream), None);
         assert!(Admission::of(&[u32::MAX - 1]).uids.contains(&(u32::MAX - 1)));
-        assert!(
-            !Admission::of(&[OVERFLOW_UID]).uids.contains(&OVERFLOW_UID),
-            "he is everybody whom nobody knows"
-        );
         assert_eq!(Admission::owner_only().uids, BTreeSet::from([own]));
         assert_eq!(Admission::owner_only().admitted(&stream), Some(own));
     }

@@ -591,7 +591,7 @@ fn everything_in_the_home_is_for_its_owner_alone() {
 #[test]
 fn further_users_reach_the_socket_for_clients_and_not_the_control_channel() {
     let mut hsm = Hsm::init(&["--clock", "manual"]);
-    let serving = hsm.run(&["--allow-uid", "65534"]);
+    let serving = hsm.run(&["--allow-uid", "65533"]);
     let mode =
         |name: &str| std::fs::metadata(serving[name].as_str().unwrap()).unwrap().permissions().mode() & 0o777;
     assert_eq!((mode("socket"), mode("control")), (0o666, 0o600));

@@ -60,7 +60,7 @@ pub(crate) fn key_sharing(tenant: &Tenant, bytes: usize, seed: u64) -> countersi
     }
 }
 
-/// The case of this name, with the right answer's bytes at another place each time it is asked with another seed.
+/// The case of this name.
 fn input(name: &str) -> Option<Input> {
     let (check, how) = name.split_once('/')?;
     let (what, count) = how.rsplit_once('-')?;

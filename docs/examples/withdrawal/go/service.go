@@ -200,6 +200,18 @@ func (s *service) nextNonce(from string) (*big.Int, error) {
 	return next, nil
 }
 
+// refused closes the withdrawal where policy denied it, durably, before anybody is told why.
+func (s *service) refused(w *withdrawal, why error) error {
+	if why == denied {
+		changed := *w
+		changed.State = "denied"
+		if _, err := s.save(changed); err != nil {
+			return err
+		}
+	}
+	return why
+}
+
 // finish signs under the user's code, or, without one, what he approved on his device; and broadcasts.
 func (s *service) finish(w *withdrawal, code string) (*withdrawal, error) {
 	if w.State != "open" {
@@ -207,14 +219,8 @@ func (s *service) finish(w *withdrawal, code string) (*withdrawal, error) {
 	}
 	changed := *w
 	signature, err := s.signer.sign(unsigned(w), code)
-	if err == denied {
-		changed.State = "denied"
-		if _, err := s.save(changed); err != nil {
-			return nil, err
-		}
-	}
 	if err != nil {
-		return nil, err
+		return nil, s.refused(w, err)
 	}
 	raw, err := finish(w, signature)
 	if err != nil {

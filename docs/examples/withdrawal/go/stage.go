@@ -45,16 +45,10 @@ func (s *service) stage(w *withdrawal) (*withdrawal, error) {
 	if w.State != "open" {
 		return nil, waitsForNobody
 	}
-	changed := *w
-	if err == denied {
-		changed.State = "denied"
-		if _, err := s.save(changed); err != nil {
-			return nil, err
-		}
-	}
 	if err != nil {
-		return nil, err
+		return nil, s.refused(w, err)
 	}
+	changed := *w
 	changed.Intent = intent
 	return s.save(changed)
 }

@@ -52,19 +52,30 @@ pub(crate) const FAMILY: Family = Family {
 struct Plan(PathBuf, u64);
 
 impl Plan {
-    fn make(&mut self, calls: &[u64]) {
-        self.1 += 1;
-        let numbers: Vec<String> = calls.iter().map(u64::to_string).collect();
-        fs::write(&self.0, format!("plan {}\n{}\n", self.1, numbers.join("\n")))
-            .expect("a file can be written");
+    /// An HSM that runs and follows plans, and its first one: nothing fails.
+    fn followed_by_an_hsm(keystore: Keystore, tries: &mut Tries) -> (Hsm, Self) {
+        let mut hsm = Hsm::init(keystore, &["default"]);
+        let file = hsm.folder().join("plan");
+        countersign_tests::raw::set_variable("COUNTERSIGN_TEST_HAL", &file);
+        tries.may_be_down = true;
+        hsm.run();
+        (hsm, Self(file, 0))
     }
-}
 
-impl Plan {
+    /// The calls of these numbers fail.
+    fn make(&mut self, calls: &[u64]) {
+        let numbers: Vec<String> = calls.iter().map(u64::to_string).collect();
+        self.write(&numbers.join("\n"));
+    }
+
     /// Every MAC fails.
     fn fail_macs(&mut self) {
+        self.write("mac");
+    }
+
+    fn write(&mut self, what: &str) {
         self.1 += 1;
-        fs::write(&self.0, format!("plan {}\nmac\n", self.1)).expect("a file can be written");
+        fs::write(&self.0, format!("plan {}\n{what}\n", self.1)).expect("a file can be written");
     }
 
     /// Whether a call failed since the plan was made.
@@ -77,12 +88,7 @@ impl Plan {
 const CALLS: u64 = 7;
 
 fn every_call_fails(keystore: Keystore, tries: &mut Tries) {
-    let mut hsm = Hsm::init(keystore, &["default"]);
-    let file = hsm.folder().join("plan");
-    countersign_tests::raw::set_variable("COUNTERSIGN_TEST_HAL", &file);
-    let mut plan = Plan(file, 0);
-    tries.may_be_down = true;
-    hsm.run();
+    let (mut hsm, mut plan) = Plan::followed_by_an_hsm(keystore, tries);
     let users: Vec<User> = (0..4).map(|one| hsm.user(&format!("user-{one}"), &[Digest])).collect();
     let pairs = (1..=CALLS).flat_map(|first| (first..=CALLS).map(move |second| [first, second]));
     for (round, calls) in pairs.enumerate() {
@@ -117,12 +123,7 @@ fn every_call_fails(keystore: Keystore, tries: &mut Tries) {
 }
 
 fn every_request_under_failures(keystore: Keystore, tries: &mut Tries) {
-    let mut hsm = Hsm::init(keystore, &["default"]);
-    let file = hsm.folder().join("plan");
-    countersign_tests::raw::set_variable("COUNTERSIGN_TEST_HAL", &file);
-    let mut plan = Plan(file, 0);
-    tries.may_be_down = true;
-    hsm.run();
+    let (mut hsm, mut plan) = Plan::followed_by_an_hsm(keystore, tries);
     let owner = device(&hsm, &hsm.client, "alice", SECRET).expect("the device meets its HSM");
     let phone = enrol(&hsm, &owner, "alice", plan_with_floor(&[Digest], ApprovalKind::Code));
     let query = KeyQuery::Label(owned_key("alice"));
@@ -143,9 +144,9 @@ fn every_request_under_failures(keystore: Keystore, tries: &mut Tries) {
         let word = word(&act);
         // Commits and MACs overtake each other: so the last plan names what fails.
         if call > CALLS {
-            plan.fail_macs()
+            plan.fail_macs();
         } else {
-            plan.make(&[call])
+            plan.make(&[call]);
         }
         let answer = if act.is_of_device() { hsm.client.call(None, act) } else { hsm.ask(act) };
         struck.insert((request, plan.has_struck()));

@@ -161,6 +161,12 @@ fn i2_no_act_of_a_device_has_a_nonce_that_another_one_had() {
     let mut nonces = vec![owner.act_nonce];
     device.advance(90);
     let now = device.time.unix_secs;
+    let wrong = owner.act(&device, DevicePurpose::Confirm, Some(&["000000", "000001"]));
+    assert_eq!(device.ask_plainly(wrong.clone()).unwrap_err(), Reason::WrongCode);
+    assert_eq!(device.ask_plainly(wrong).unwrap_err(), Reason::WrongDeviceSignature, "no second guess");
+    owner.account(&mut device).unwrap();
+    assert!(!nonces.contains(&owner.act_nonce));
+    nonces.push(owner.act_nonce);
     let codes = [owner.code(now - 60), owner.code(now - 30)];
     let confirm = owner.act(&device, DevicePurpose::Confirm, Some(&[&codes[0], &codes[1]]));
     assert_eq!(device.ask_plainly(confirm), Ok(Answer::CarriedOut));
