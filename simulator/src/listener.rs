@@ -12,6 +12,7 @@ use countersign_wire::frame::{self, CLIENT_MAX_BYTES};
 use countersign_wire::reason::Reason;
 use nix::sys::socket::getsockopt;
 use nix::sys::socket::sockopt::PeerCredentials;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::SendFlags;
 use std::collections::BTreeSet;
@@ -257,6 +258,13 @@ impl Connection {
     /// Since when it could be given up: it is idle, or has begun a frame of which nothing has gone to the plugin.
     pub(crate) fn spare_since(&self) -> Option<Instant> {
         self.state().spare_since()
+    }
+
+    /// Whether the client has closed its end.
+    pub(crate) fn is_left(&self) -> bool {
+        let mut state = [PollFd::new(&self.socket, PollFlags::RDHUP)];
+        let left = PollFlags::HUP | PollFlags::RDHUP;
+        poll(&mut state, Some(&Timespec::default())).is_ok() && state[0].revents().intersects(left)
     }
 
     /// Ends the connection if no request of it is under way.

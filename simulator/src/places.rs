@@ -1,8 +1,8 @@
 //! The places for connections, shared fairly among the users of the machine who connect.
 //!
-//! Whoever takes many places makes room for others first, with the connection that has been idle longest or began a frame before all
-//! others and did not end it: an honest one is neither for long when places are short. A request under way is never given up, and nobody
-//! makes room for a user who has more.
+//! Whoever takes many places makes room for others first: with a connection that its client has closed, or else with the one that has
+//! been idle longest or began a frame before all others and did not end it. An honest one is neither for long when places are short. A
+//! request under way is never given up, and nobody makes room for a user who has more.
 
 use crate::listener::Connection;
 use crate::observe::Observer;
@@ -94,10 +94,11 @@ impl Open {
         users.into_iter().any(|(one, _)| self.end_one_of(one))
     }
 
-    /// Ends the connection of a user that has been spare longest.
+    /// Ends the connection of a user that nobody is at the other end of any more, or else the one that has been spare longest.
     fn end_one_of(&self, uid: u32) -> bool {
         let mut spare: Vec<_> = self.of(uid).filter_map(|one| Some((one.spare_since()?, one))).collect();
-        spare.sort_by_key(|(since, _)| *since);
+        // A busy machine may not yet have come to end those that their clients closed.
+        spare.sort_by_cached_key(|(since, one)| (!one.is_left(), *since));
         // It may have come to have a request under way since it was looked at; then it is the next one's turn.
         spare.into_iter().any(|(_, connection)| connection.end_if_spare())
     }
@@ -193,6 +194,28 @@ mod tests {
         assert!(is_closed(&mut clients[1].1));
         let mut others = clients.iter().filter_map(|(place, _)| place.as_ref());
         assert!(others.all(|place| !place.connection.is_dropped()));
+    }
+
+    #[test]
+    fn a_connection_that_its_client_closed_makes_room_before_one_that_is_idle() {
+        let places = Arc::new(Places::default());
+        let (_, mut idle) = served(&places, BACKEND);
+        let (place, client) = admitted(&places, BACKEND).unwrap();
+        drop(client);
+        let others: Vec<_> =
+            (2..CONNECTIONS_OF_ONE_MAX).map(|_| admitted(&places, BACKEND).unwrap()).collect();
+        others.iter().for_each(work);
+        // Its thread comes to see that only now.
+        std::thread::spawn(move || {
+            while !place.connection.is_dropped() {
+                std::thread::yield_now();
+            }
+            serve(place);
+        });
+        assert!(admitted(&places, BACKEND).is_some());
+        idle.set_nonblocking(true).unwrap();
+        let still_open = idle.read(&mut [0]).unwrap_err();
+        assert_eq!(still_open.kind(), std::io::ErrorKind::WouldBlock);
     }
 
     #[test]
