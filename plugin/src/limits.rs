@@ -250,6 +250,28 @@ mod tests {
     }
 
     #[test]
+    fn a_days_lock_is_the_longest_and_a_day_without_one_halves_the_next() {
+        let lock = |guard: &mut Guard, now: u64| {
+            (0..5).for_each(|_| guard.count_failure(now));
+            guard.locked_for_secs(now)
+        };
+        let (mut guard, mut now) = (Guard::default(), 1_000);
+        let locks = [(); 11].map(|()| {
+            let secs = lock(&mut guard, now);
+            now += secs;
+            secs
+        });
+        assert_eq!(locks[7..], [38_400, 76_800, 86_400, 86_400]);
+        for (quiet_secs, secs) in [(86_399, 2_400), (86_400, 1_200), (2 * 86_400, 600), (9 * 86_400, 300)] {
+            let (mut guard, mut now) = (Guard::default(), 1_000);
+            for _ in 0..3 {
+                now += lock(&mut guard, now);
+            }
+            assert_eq!(lock(&mut guard, now + quiet_secs), secs, "after {quiet_secs} s");
+        }
+    }
+
+    #[test]
     fn five_failures_lock_for_five_minutes_and_each_further_lock_doubles() {
         let (mut guard, mut now) = (Guard::default(), 1_000);
         // Budgets aside, to see the locks alone.
@@ -392,13 +414,13 @@ mod tests {
             let (mut bucket, mut now, mut failed) = (Bucket::default(), 0u64, 0u64);
             for gap in gaps {
                 now += gap;
+                // A full bucket, what leaked out since, and the part of a portion lost to rounding.
+                let most = (size.capacity_ms + now * 1000) / size.portion_ms;
                 while bucket.wait_secs(size, now) == 0 {
                     bucket.add(size, now);
                     failed += 1;
+                    prop_assert!(failed <= most);
                 }
-                // A full bucket, what leaked out since, and the part of a portion lost to rounding.
-                let most = (size.capacity_ms + now * 1000) / size.portion_ms;
-                prop_assert!(failed <= most);
             }
         }
 

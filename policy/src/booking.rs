@@ -35,11 +35,6 @@ impl Booking {
         Self { limits, entries }
     }
 
-    /// Whether the account's ledger changes.
-    pub fn touches_account(&self) -> bool {
-        self.of(Per::Account).next().is_some()
-    }
-
     /// Whether the tenant's ledger changes.
     pub fn touches_tenant(&self) -> bool {
         self.of(Per::Tenant).next().is_some()

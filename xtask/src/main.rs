@@ -102,7 +102,7 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Test => suite::test(),
         Command::Attack(arguments) => attack::run_attacks(&arguments),
         Command::Bench(arguments) => suite::bench(&arguments),
-        Command::Mutants(arguments) => mutants::run(&arguments),
+        Command::Mutants(arguments) => mutants::run_mutants(&arguments),
         Command::Timing(arguments) => timing::run(&arguments),
         Command::Simulate(arguments) => simulate::run(&arguments),
         Command::Tidy => tidy::run(),

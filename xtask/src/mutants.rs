@@ -2,7 +2,7 @@
 //!
 //! What survives must stand in `tests/mutants.toml` with a reason. It takes hours; CI does not run it.
 
-use crate::workspace::{cargo, output, root, say, target};
+use crate::workspace::{cargo, output, root, run, say, target};
 use anyhow::{Context, Result, bail};
 use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet};
@@ -21,9 +21,6 @@ pub(crate) struct Arguments {
     /// Files to change [default: all in tests/mutants.toml]
     #[arg(value_name = "FILE")]
     files: Vec<String>,
-    /// How many at once; each builds and runs tests in a copy of its own
-    #[arg(long, value_name = "N", default_value_t = 1)]
-    jobs: u8,
 }
 
 #[derive(Deserialize)]
@@ -54,7 +51,7 @@ struct Survivor {
 }
 
 /// Runs them, and fails if one survives that has no reason, or if a reason is for one that does not.
-pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
+pub(crate) fn run_mutants(arguments: &Arguments) -> Result<ExitCode> {
     require_tool()?;
     let list: List = toml::from_str(&fs::read_to_string(root().join(LIST))?).context(LIST)?;
     let listed: BTreeSet<_> = list.package.iter().flat_map(|package| &package.files).collect();
@@ -71,7 +68,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
         if !files.is_empty() {
             let folder = target().join("mutants").join(&package.name);
             let _ = fs::remove_dir_all(&folder);
-            change(package, &files, arguments.jobs, &folder)?;
+            change(package, &files, &folder)?;
             found.add(&folder)?;
         }
     }
@@ -144,17 +141,23 @@ fn require_tool() -> Result<()> {
 }
 
 /// Changes the files of a package, one place at a time. Survivors are no failure here.
-fn change(package: &Changed, files: &[&String], jobs: u8, folder: &Path) -> Result<()> {
+fn change(package: &Changed, files: &[&String], folder: &Path) -> Result<()> {
+    let built = target().join("mutants/target");
+    // What an earlier run left is not what the sources say, and its times can be later than theirs.
+    run(cargo()
+        .current_dir(root())
+        .args(["clean", "--locked", "-p", &package.name, "--target-dir"])
+        .arg(&built))?;
     let mut mutants: Command = cargo();
     mutants.current_dir(root()).args(["mutants", "--no-shuffle", "--cargo-arg=--locked"]);
-    mutants.args(["--timeout", "300", "--build-timeout", "1200", "--jobs", &jobs.to_string()]);
+    mutants.args(["--timeout", "100", "--build-timeout", "1200"]);
     mutants.args(["-p", &package.name, "--test-package", &package.name, "--output"]).arg(folder);
     for file in files {
         mutants.args(["-f", file]);
     }
     // What a property shows it shows with few cases, and there are hundreds of runs.
     mutants.env("PROPTEST_CASES", "16").env("CARGO_PROFILE_DEV_DEBUG", "0");
-    mutants.env("CARGO_TARGET_DIR", target().join("mutants/target"));
+    mutants.env("CARGO_TARGET_DIR", built);
     mutants.args(["--", "--tests", "--"]);
     for test in &package.skip {
         mutants.args(["--skip", test]);

@@ -7,6 +7,7 @@ mod calls;
 mod cleaning;
 mod device;
 mod faults;
+mod gate;
 mod large;
 mod log;
 mod phone;

@@ -102,6 +102,24 @@ fn prior_art_the_window_is_three_steps_not_eleven() {
 }
 
 #[test]
+fn a_factor_has_six_or_eight_digits_and_half_a_minute_or_a_whole_one() {
+    for hash in [TotpHash::Sha1, TotpHash::Sha256, TotpHash::Sha512] {
+        for digits in 0..=u8::MAX {
+            for period_secs in 0..=u8::MAX {
+                let supported = [6, 8].contains(&digits) && [30, 60].contains(&period_secs);
+                assert_eq!(is_supported(&TotpParameters { hash, digits, period_secs }), supported);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_code_has_no_more_digits_than_a_number_holds() {
+    assert_eq!(Code::parse("123456789", 9).map(|code| code.value), Ok(123_456_789));
+    assert!(Code::parse("0123456789", 10).is_err());
+}
+
+#[test]
 fn a_code_is_exactly_its_digits() {
     for bad in
         ["", "12345", "1234567", " 12345", "12345 ", "+12345", "-12345", "12345a", "１２３４５６", "12345\0"]

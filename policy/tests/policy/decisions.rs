@@ -196,6 +196,18 @@ fn an_allowance_counts_at_its_maximum_and_a_sum_beyond_256_bits_is_refused() {
 }
 
 #[test]
+fn what_moves_more_than_anybody_could_look_at_is_refused() {
+    let ask = |moves: usize| {
+        let moves = vec![moved(1, Asset::Native, 1); moves];
+        told(&World::new().ask(&rules(ANY_TRANSFER), &transfer(moves)))
+    };
+    assert_eq!(ask(8 * 1024), "any");
+    for moves in [8 * 1024 + 1, 9_000] {
+        assert_eq!(ask(moves), "too-large");
+    }
+}
+
+#[test]
 fn fee_limits_count_fees_alone() {
     let mut fee = limit("fee", "eth", Per::Transaction, 0, 5);
     fee.counts = Counts::Fee;
@@ -229,19 +241,21 @@ fn limited_means_that_all_that_leaves_is_limited() {
 
 #[test]
 fn a_soft_limit_tells_who_asks_when_to_come_back() {
-    let text = "@id(\"small\") permit (principal, action, resource) when { context.within.contains(Limit::\"day\") };";
-    let mut soft = limit("day", "eth", Per::Account, 86_400, 100);
-    soft.hard = false;
-    let policy = load(document(text, vec![soft]));
-    let mut world = World::new();
-    world.sign(&policy, &wei(60));
-    let decision = world.ask(&policy, &wei(60));
-    assert!(
-        matches!(&decision, Decision::Deny { why: Why::Limit(name), .. } if name == "day"),
-        "{decision:?}"
-    );
-    world.elapsed_secs += retry(&decision).unwrap();
-    assert_eq!(told(&world.ask(&policy, &wei(60))), "small");
+    for asks in ["context.within.contains(Limit::\"day\")", "context.limited"] {
+        let text = format!("@id(\"small\") permit (principal, action, resource) when {{ {asks} }};");
+        let mut soft = limit("day", "eth", Per::Account, 86_400, 100);
+        soft.hard = false;
+        let policy = load(document(&text, vec![soft]));
+        let mut world = World::new();
+        world.sign(&policy, &wei(60));
+        let decision = world.ask(&policy, &wei(60));
+        assert!(
+            matches!(&decision, Decision::Deny { why: Why::Limit(name), .. } if name == "day"),
+            "{decision:?}"
+        );
+        world.elapsed_secs += retry(&decision).unwrap();
+        assert_eq!(told(&world.ask(&policy, &wei(60))), "small");
+    }
 }
 
 #[test]
@@ -285,7 +299,7 @@ fn a_booking_that_fits_no_more_changes_nothing() {
     let policy = load(document(ANY_TRANSFER, limits));
     let mut world = World::new();
     let Decision::Permit { booking, .. } = world.ask(&policy, &wei(60)) else { panic!("denied") };
-    assert!(booking.touches_account() && booking.touches_tenant());
+    assert!(booking.touches_tenant());
     // Another account of the tenant was quicker.
     let (mut other, now) = (Ledger::default(), world.elapsed_secs);
     booking.clone().apply(&mut other, &mut world.tenant, now).unwrap();
@@ -298,7 +312,20 @@ fn a_booking_that_fits_no_more_changes_nothing() {
 fn a_tenant_without_limits_of_its_own_has_no_ledger_to_change() {
     let policy = load(document(ANY_TRANSFER, vec![limit("mine", "eth", Per::Account, 86_400, 100)]));
     let Decision::Permit { booking, .. } = World::new().ask(&policy, &wei(60)) else { panic!("denied") };
-    assert!(booking.touches_account() && !booking.touches_tenant());
+    assert!(!booking.touches_tenant());
+    let (mut account, mut tenant) = (Ledger::default(), Ledger::default());
+    booking.apply(&mut account, &mut tenant, 1_000_000).unwrap();
+    assert!(account != Ledger::default() && tenant == Ledger::default());
+}
+
+#[test]
+fn nothing_is_booked_for_what_moves_nothing_of_an_asset() {
+    let policy = load(document(ANY_TRANSFER, vec![limit("all", "usdc", Per::Tenant, 86_400, 100)]));
+    for (amount, books) in [(0, false), (1, true)] {
+        let decision = World::new().ask(&policy, &transfer(vec![moved(1, usdc(), amount)]));
+        let Decision::Permit { booking, .. } = decision else { panic!("denied") };
+        assert_eq!(booking.touches_tenant(), books, "{amount}");
+    }
 }
 
 #[test]

@@ -426,3 +426,24 @@ fn an_approval_from_before_a_restart_is_seen_and_can_be_taken_back() {
     assert_eq!(c_sign(&mut device, &owner, 1).unwrap_err(), Reason::ApprovalMissing);
     assert_eq!(device.ask_plainly(owner.decline(&view)).unwrap_err(), Reason::UnknownIntent);
 }
+
+#[test]
+fn i1_without_an_approval_nothing_is_said_of_what_was_to_be_signed() {
+    let mut device = Device::ready();
+    let plan = plan(&[Mechanism::Digest, Mechanism::Ethereum], ApprovalKind::SealedCode);
+    let mut owner = Owner::enrolled(&mut device, "alice", 11, plan);
+    let digest = operation(&mut device, &owner, 99);
+    let ethereum = Operation { mechanism: Mechanism::Ethereum, ..digest.clone() };
+    let sign = |device: &mut Device, operation: &Operation| {
+        let payload = Payload::Ethereum(vec![0xff; 9].into());
+        device.ask(Act::ContextSign(ContextSign { operation: operation.clone(), payload })).unwrap_err()
+    };
+    assert_eq!(sign(&mut device, &ethereum), Reason::ApprovalMissing);
+    assert_eq!(sign(&mut device, &digest), Reason::ApprovalMissing);
+    let (intent, view) = seen(&mut device, &mut owner, 1);
+    let act = owner.approve(intent, by_code(&device, &owner, &view));
+    assert_eq!(device.ask_plainly(act), Ok(Answer::Approved));
+    // Something waits: what is wrong with the data is told, but not of data of another kind than the operation's.
+    assert_eq!(sign(&mut device, &ethereum), Reason::MalformedTransaction);
+    assert_eq!(sign(&mut device, &digest), Reason::ApprovalMissing);
+}

@@ -53,7 +53,7 @@ fn entries(device: &mut Device, whose: &str) -> Vec<Vec<u8>> {
     }
 }
 
-fn texts(device: &mut Device, whose: &str) -> Vec<String> {
+pub(super) fn texts(device: &mut Device, whose: &str) -> Vec<String> {
     entries(device, whose).into_iter().map(|entry| String::from_utf8(entry).unwrap()).collect()
 }
 
