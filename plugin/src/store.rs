@@ -30,7 +30,7 @@ pub mod properties;
 mod reading;
 mod regions;
 pub mod seal;
-mod table;
+pub(crate) mod table;
 pub mod trail;
 mod trees;
 

@@ -4,16 +4,16 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use ciborium::Value;
 use countersign_client::Client;
 use countersign_client::device::{Carrier, Device, DeviceError, Distrust};
 use countersign_tests::backend::{digest, reason};
+use countersign_tests::changes::{WAYS, changed, leaves};
 use countersign_tests::owner::{codes_before, device, enrol, owned_key, plan_with_floor};
 use countersign_tests::phone::Phone;
 use countersign_tests::{Hsm, Keystore, on_embedded};
 use countersign_wire::client::{Act, Answer, ApprovalKind, Mechanism};
+use countersign_wire::encode;
 use countersign_wire::reason::{Reason, Refusal};
-use countersign_wire::{decode, encode};
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 
@@ -116,70 +116,6 @@ impl Carrier for Relay<'_> {
             (_, answer) => answer,
         }
     }
-}
-
-/// How many ways there are to change a leaf.
-const WAYS: usize = 4;
-
-/// A message with one of its leaves changed, where that gives another message of the same kind.
-fn changed<T>(message: &T, leaf: usize, way: usize) -> Option<T>
-where
-    T: serde::Serialize + serde::de::DeserializeOwned + PartialEq,
-{
-    let mut value: Value = ciborium::from_reader(&encode(message)[..]).expect("messages are CBOR");
-    let mut at = leaf;
-    let mut seen = 0;
-    change(&mut value, &mut at, &mut seen, way).then_some(())?;
-    let mut bytes = Vec::new();
-    ciborium::into_writer(&value, &mut bytes).expect("a Vec takes every write");
-    decode::<T>(&bytes).ok().filter(|other| other != message)
-}
-
-/// Changes the leaf of this number; whether there was one.
-fn change(value: &mut Value, at: &mut usize, seen: &mut usize, way: usize) -> bool {
-    match value {
-        Value::Array(items) => items.iter_mut().any(|item| change(item, at, seen, way)),
-        Value::Map(pairs) => pairs.iter_mut().any(|(_, item)| change(item, at, seen, way)),
-        leaf => {
-            *seen += 1;
-            if *seen - 1 != *at {
-                return false;
-            }
-            alter(leaf, way);
-            true
-        }
-    }
-}
-
-fn alter(leaf: &mut Value, way: usize) {
-    match leaf {
-        Value::Bytes(bytes) if !bytes.is_empty() => {
-            let end = bytes.len() - 1;
-            match way {
-                0 => bytes[0] ^= 1,
-                1 => bytes[end / 2] ^= 0x80,
-                2 => bytes[end] ^= 1,
-                _ => bytes.truncate(end),
-            }
-        }
-        Value::Text(text) => *text = format!("{text}{}", ["x", "0", "-", ""][way]),
-        Value::Integer(number) => {
-            let number_now = i128::from(*number);
-            let other = number_now + [1, -1, 600, 100_000][way];
-            *leaf = Value::Integer(ciborium::value::Integer::try_from(other.max(0)).expect("it is small"));
-        }
-        Value::Bool(truth) => *truth = !*truth,
-        Value::Null => *leaf = Value::Bytes(vec![0; 64]),
-        _ => {}
-    }
-}
-
-/// How many leaves a message has.
-fn leaves<T: serde::Serialize>(message: &T) -> usize {
-    let mut value: Value = ciborium::from_reader(&encode(message)[..]).expect("messages are CBOR");
-    let mut seen = 0;
-    change(&mut value, &mut usize::MAX.clone(), &mut seen, 0);
-    seen
 }
 
 /// The stable word of what a device says when something is wrong.

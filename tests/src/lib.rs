@@ -15,6 +15,8 @@
 //! | [`backend`] | what a backend asks an HSM natively |
 //! | [`bitcoin`] | a Bitcoin wallet as another library sees it |
 //! | [`phone`] | the user's authenticator app |
+//! | [`owner`] | a user with a device of his own |
+//! | [`changes`] | a message with one of its fields changed |
 //! | [`cli`] | the command line |
 //! | [`module`] | the PKCS#11 module through the `cryptoki` crate |
 //! | [`racing`] | many who ask at once |
@@ -40,6 +42,7 @@
 pub mod artefacts;
 pub mod backend;
 pub mod bitcoin;
+pub mod changes;
 pub mod cli;
 pub mod disk;
 pub mod ethereum_node;

@@ -1,6 +1,6 @@
 //! What is compared with what. All inputs are wrong: that a right one is told apart is what the answer says anyway.
 
-use countersign_plugin::timing::{Factor, Tenant};
+use countersign_plugin::timing::{Factor, Lookup, Tenant};
 use std::hint::black_box;
 
 /// Who is compared.
@@ -8,17 +8,26 @@ use std::hint::black_box;
 pub(crate) enum Check {
     /// A code with those of its factor.
     Code,
+    /// The same with codes of eight digits.
+    LongCode,
     /// An API key with its tenant's.
     ApiKey,
+    /// An account's name with those that there are.
+    Account,
+    /// A key's id with those that there are.
+    Key,
 }
 
 impl Check {
-    pub(crate) const ALL: [Self; 2] = [Self::Code, Self::ApiKey];
+    pub(crate) const ALL: [Self; 5] = [Self::Code, Self::LongCode, Self::ApiKey, Self::Account, Self::Key];
 
     pub(crate) fn word(self) -> &'static str {
         match self {
             Self::Code => "code",
+            Self::LongCode => "long-code",
             Self::ApiKey => "api-key",
+            Self::Account => "account",
+            Self::Key => "key",
         }
     }
 }
@@ -27,6 +36,8 @@ impl Check {
 pub(crate) enum Input {
     Code(Factor, String),
     ApiKey(Tenant, countersign_wire::names::ApiKey),
+    Account(Lookup, String),
+    Key(Lookup, [u8; 16]),
 }
 
 impl Input {
@@ -35,6 +46,8 @@ impl Input {
         match self {
             Self::Code(factor, typed) => factor.takes(black_box(typed)),
             Self::ApiKey(tenant, key) => tenant.takes(black_box(key)),
+            Self::Account(accounts, name) => accounts.finds_name(black_box(name)),
+            Self::Key(accounts, id) => accounts.finds_key(black_box(id)),
         }
     }
 }
@@ -60,17 +73,33 @@ pub(crate) fn key_sharing(tenant: &Tenant, bytes: usize, seed: u64) -> countersi
     }
 }
 
+/// The accounts of the other tenant.
+pub(crate) const ACCOUNTS: u32 = 100;
+
 /// The case of this name.
 fn input(name: &str) -> Option<Input> {
     let (check, how) = name.split_once('/')?;
     let (what, count) = how.rsplit_once('-')?;
     let count: usize = count.parse().ok()?;
     match (check, what) {
-        ("code", "present-digits" | "previous-digits") => {
-            let factor = Factor::of(1);
-            let at = usize::from(what == "present-digits");
+        ("code" | "long-code", _) => {
+            let factor = Factor::of(1, if check == "code" { 6 } else { 8 });
+            let at =
+                ["previous-digits", "present-digits", "next-digits"].iter().position(|step| *step == what)?;
             let typed = code_sharing(&factor, at, count);
             Some(Input::Code(factor, typed))
+        }
+        ("account" | "key", "another-tenants" | "nobodys") => {
+            let accounts = Lookup::among(ACCOUNTS);
+            // Both tell of the same tree: who is there and who is not is all the difference.
+            let number = u32::try_from(count).ok()? + if what == "nobodys" { ACCOUNTS } else { 0 };
+            Some(match check {
+                "account" => Input::Account(accounts, Lookup::name(number)),
+                _ => {
+                    let id = accounts.key_of(number);
+                    Input::Key(accounts, id)
+                }
+            })
         }
         ("api-key", "hash-bytes") => {
             let tenant = Tenant::of(&Tenant::key([1; 32]));
@@ -92,8 +121,20 @@ pub(crate) fn names(check: Check) -> Vec<String> {
         counts.iter().map(|count| format!("{}/{what}-{count}", check.word())).collect()
     };
     match check {
-        Check::Code => {
-            [counted("present-digits", &[0, 1, 2, 3, 4, 5]), counted("previous-digits", &[3, 5])].concat()
+        Check::Code => [
+            counted("present-digits", &[0, 1, 2, 3, 4, 5]),
+            counted("previous-digits", &[3, 5]),
+            counted("next-digits", &[3, 5]),
+        ]
+        .concat(),
+        Check::LongCode => [
+            counted("present-digits", &[0, 3, 7]),
+            counted("previous-digits", &[3, 7]),
+            counted("next-digits", &[3, 7]),
+        ]
+        .concat(),
+        Check::Account | Check::Key => {
+            [counted("another-tenants", &[0, 40, 99]), counted("nobodys", &[0, 40, 99])].concat()
         }
         Check::ApiKey => [counted("hash-bytes", &[0, 1]), counted("digits", &[0, 63])].concat(),
     }

@@ -6,9 +6,13 @@ use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-/// The functions whose instructions are counted, with all that they call: what the plugin does with a code, and with a key.
-const COUNTED: [&str; 2] =
-    ["countersign_plugin::timing::Factor::takes", "countersign_plugin::timing::Tenant::takes"];
+/// The functions whose instructions are counted, with all that they call: what the plugin does with what it is given.
+const COUNTED: [&str; 4] = [
+    "countersign_plugin::timing::Factor::takes",
+    "countersign_plugin::timing::Tenant::takes",
+    "countersign_plugin::timing::Lookup::finds_name",
+    "countersign_plugin::timing::Lookup::finds_key",
+];
 
 /// Prints the counts of every case, by check.
 pub(crate) fn print() -> Result<(), String> {

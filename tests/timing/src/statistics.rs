@@ -1,7 +1,7 @@
 //! Whether two classes of inputs can be told apart by the clock.
 
-use crate::cases::{Check, key_sharing};
-use countersign_plugin::timing::{Factor, Tenant};
+use crate::cases::{ACCOUNTS, Check, key_sharing};
+use countersign_plugin::timing::{Factor, Lookup, Tenant};
 use std::hint::black_box;
 use std::time::Instant;
 
@@ -29,7 +29,14 @@ struct Row {
 
 /// Prints the table; fails when a comparison leaks, or the control does not.
 pub(crate) fn print(measurements: usize) -> Result<(), String> {
-    let rows = [code(measurements), api_key(measurements), control(measurements)];
+    let rows = [
+        code(measurements, Check::Code, 6),
+        code(measurements, Check::LongCode, 8),
+        api_key(measurements),
+        account(measurements),
+        key(measurements),
+        control(measurements),
+    ];
     println!("| comparison | classes | mean of each, ns | t | |");
     println!("| --- | --- | --- | --- | --- |");
     for Row { name, classes: [one, other], is_control, t, means_ns: [mean, other_mean] } in &rows {
@@ -47,15 +54,15 @@ pub(crate) fn print(measurements: usize) -> Result<(), String> {
     }
 }
 
-/// Codes that share five digits with a right one, and codes drawn at random, all for one factor.
-fn code(measurements: usize) -> Row {
-    let factor = Factor::of(1);
+/// Codes that share all digits but one with a right one, and codes drawn at random, all for one factor.
+fn code(measurements: usize, check: Check, digits: u8) -> Row {
+    let factor = Factor::of(1, digits);
     let (t, means_ns) = measure(measurements, &codes(&factor), |typed| factor.takes(typed));
-    Row { name: Check::Code.word(), classes: CODES, is_control: false, t, means_ns }
+    Row { name: check.word(), classes: CODES, is_control: false, t, means_ns }
 }
 
 /// What [`codes`] are.
-const CODES: [&str; 2] = ["five digits right", "drawn at random"];
+const CODES: [&str; 2] = ["one digit wrong", "drawn at random"];
 
 /// Wrong codes of both classes.
 fn codes(factor: &Factor) -> [Vec<String>; 2] {
@@ -67,7 +74,8 @@ fn codes(factor: &Factor) -> [Vec<String>; 2] {
         *last = b'0' + (*last - b'0' + 1 + number % 9) % 10;
         String::from_utf8(digits).expect("digits")
     });
-    let others = std::iter::repeat_with(|| format!("{:06}", random.u32(..1_000_000)));
+    let digits = right.len();
+    let others = std::iter::repeat_with(|| (0..digits).map(|_| random.digit(10)).collect::<String>());
     let is_far = |code: &String| (0..3).all(|at| code.as_bytes()[0] != factor.code(at).as_bytes()[0]);
     let almost = almost.filter(|code| (0..3).all(|at| *code != factor.code(at))).collect();
     [almost, others.filter(is_far).take(INPUTS.into()).collect()]
@@ -82,9 +90,28 @@ fn api_key(measurements: usize) -> Row {
     Row { name: Check::ApiKey.word(), classes, is_control: false, t, means_ns }
 }
 
+/// Names of another tenant's accounts, and names of nobody's.
+fn account(measurements: usize) -> Row {
+    let accounts = Lookup::among(ACCOUNTS);
+    let named = |from: u32| (from..from + u32::from(INPUTS)).map(Lookup::name).collect();
+    let (t, means_ns) = measure(measurements, &[named(0), named(ACCOUNTS)], |name| accounts.finds_name(name));
+    Row { name: Check::Account.word(), classes: THERE, is_control: false, t, means_ns }
+}
+
+/// Ids of another tenant's keys, and ids of nobody's.
+fn key(measurements: usize) -> Row {
+    let accounts = Lookup::among(ACCOUNTS);
+    let ids = |from: u32| (from..from + u32::from(INPUTS)).map(|number| accounts.key_of(number)).collect();
+    let (t, means_ns) = measure(measurements, &[ids(0), ids(ACCOUNTS)], |id| accounts.finds_key(id));
+    Row { name: Check::Key.word(), classes: THERE, is_control: false, t, means_ns }
+}
+
+/// What is looked for by a tenant that has none of it.
+const THERE: [&str; 2] = ["another tenant's", "nobody's"];
+
 /// The same codes, compared digit by digit until one differs.
 fn control(measurements: usize) -> Row {
-    let factor = Factor::of(1);
+    let factor = Factor::of(1, 6);
     let right = factor.code(1);
     let until_one_differs = |typed: &String| {
         black_box(right.bytes()).zip(black_box(typed.bytes())).all(|(one, other)| black_box(one == other))

@@ -13,6 +13,7 @@ mod log;
 mod parallel;
 mod pkcs11;
 mod policy;
+mod relay;
 mod replay;
 mod requests;
 mod secrets;
@@ -39,6 +40,7 @@ const ALL: &[Family] = &[
     requests::FAMILY,
     wire::FAMILY,
     approvals::FAMILY,
+    relay::FAMILY,
     blind::FAMILY,
     bitcoin::FAMILY,
     policy::FAMILY,

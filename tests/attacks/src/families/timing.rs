@@ -8,16 +8,19 @@ use std::process::Command;
 pub(crate) const FAMILY: Family = Family {
     name: "timing",
     title: "The attacker measures how long the plugin takes to refuse, and learns how much of his guess was right",
-    invariants: &["I1", "I4"],
+    invariants: &["I1", "I4", "I9"],
     attacks: &[
         Attack {
             name: "code-digit-by-digit",
             had: "a meter that counts the plugin's instructions",
-            does: "counts them for wrong codes that share no digit to five digits with the present code, and with the one before it",
+            does: "counts them for wrong codes of six and of eight digits that share none to all but one with the present code, the one before it and the one after it",
             guards: &["constant-time-code"],
             faults: &[],
             on: On::Embedded,
-            play: |_: Keystore, tries| count("code", "how many digits of a wrong code are right", tries),
+            play: |_: Keystore, tries| {
+                count("code", "how many digits of a wrong code are right", tries);
+                count("long-code", "how many of eight digits are right", tries);
+            },
         },
         Attack {
             name: "api-key-byte-by-byte",
@@ -27,6 +30,18 @@ pub(crate) const FAMILY: Family = Family {
             faults: &[],
             on: On::Embedded,
             play: |_: Keystore, tries| count("api-key", "how much of a wrong API key's hash is right", tries),
+        },
+        Attack {
+            name: "whose-it-is",
+            had: "a meter that counts the plugin's instructions",
+            does: "counts them while his tenant looks for names and key ids of another tenant, and for some that nobody has",
+            guards: &["same-miss"],
+            faults: &[],
+            on: On::Embedded,
+            play: |_: Keystore, tries| {
+                count("account", "whether another tenant has an account", tries);
+                count("key", "whether another tenant has a key", tries);
+            },
         },
     ],
 };
