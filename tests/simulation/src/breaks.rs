@@ -18,6 +18,9 @@ pub struct Break {
     pub name: String,
     /// It is found within so many seeds.
     pub within: u64,
+    /// In histories in which some users have devices.
+    #[serde(default)]
+    pub devices: bool,
     /// By a checker of one of these invariants.
     pub found_by: Vec<String>,
     /// How the sources are changed.
@@ -63,7 +66,7 @@ impl Bench {
     /// Makes a break and runs histories until it is found. `Ok(None)`: it was not.
     pub fn try_out(&self, broken: &Break) -> Result<Option<Found>, String> {
         let made = broken.edit.iter().try_for_each(|edit| make(&self.copy, edit));
-        let found = made.and_then(|()| self.search(broken.within));
+        let found = made.and_then(|()| self.search(broken));
         for edit in &broken.edit {
             let original = fs::read(self.root.join(&edit.file)).map_err(|error| error.to_string())?;
             fs::write(self.copy.join(&edit.file), original).map_err(|error| error.to_string())?;
@@ -71,7 +74,7 @@ impl Bench {
         found
     }
 
-    fn search(&self, seeds: u64) -> Result<Option<Found>, String> {
+    fn search(&self, broken: &Break) -> Result<Option<Found>, String> {
         let built = Command::new(&self.cargo)
             .current_dir(&self.copy)
             .args(["build", "--locked", "--quiet", "-p", "countersign-simulation"])
@@ -87,7 +90,8 @@ impl Bench {
         }
         let program = self.copy.with_file_name("target").join("debug/countersign-simulate");
         let ran = Command::new(program)
-            .args(["--seeds", &seeds.to_string()])
+            .args(["--seeds", &broken.within.to_string()])
+            .args(broken.devices.then_some("--devices"))
             .output()
             .map_err(|error| format!("cannot run: {error}"))?;
         if ran.status.success() {

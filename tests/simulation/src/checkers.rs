@@ -2,6 +2,7 @@
 //! traffic between plugin and firmware and what the sealed records in it hold, and judges nothing else.
 //!
 //! * [`approvals`]: grants and signatures (I1, I2, I3, I11);
+//! * [`devices`]: what users approve, refuse and freeze on devices of their own (I1, I2);
 //! * [`guessing`]: failures, locks and budgets (I4);
 //! * [`limits`]: what policy lets be spent;
 //! * [`log`]: the tenants' audit logs (I13);
@@ -9,12 +10,14 @@
 //! * [`store`]: what is written, and when it opens (I6).
 
 mod approvals;
+mod devices;
 mod guessing;
 mod limits;
 mod log;
 mod replies;
 mod store;
 
+use crate::clients::TENANTS;
 use crate::history::{Event, Moment};
 use countersign_plugin::record::{Account, Key, Source};
 use countersign_plugin::store::trail::{Content, Event as AuditEvent, Opened, Reader};
@@ -58,6 +61,10 @@ impl Ask {
             Act::Sign(sign) => named(sign.key.account.as_str()),
             Act::ContextLogin(login) => facts.keys.get(&*login.operation.key).map(|key| key.who.clone()),
             Act::ContextSign(sign) => facts.keys.get(&*sign.operation.key).map(|key| key.who.clone()),
+            Act::Approve(approve) => named(approve.account.as_str()),
+            Act::Decline(decline) => named(decline.account.as_str()),
+            Act::EnrollSealed(enroll) => named(enroll.account.as_str()),
+            Act::DeviceAct(act) => named(act.account.as_str()),
             _ => None,
         }
         .filter(|who| who.0 == self.tenant)
@@ -75,6 +82,18 @@ impl Ask {
             Approval::Intent(_) | Approval::Prior => None,
         })
     }
+}
+
+/// The tenant that a device names.
+fn tenant_of(act: &Act) -> Option<&'static str> {
+    let name = match act {
+        Act::Approve(approve) => &approve.tenant,
+        Act::Decline(decline) => &decline.tenant,
+        Act::EnrollSealed(enroll) => &enroll.tenant,
+        Act::DeviceAct(act) => &act.tenant,
+        _ => return None,
+    };
+    TENANTS.into_iter().find(|tenant| *tenant == name.as_str())
 }
 
 /// A key that was durably made.
@@ -95,18 +114,29 @@ pub(crate) struct Facts {
     /// Key ids by wrapped private key.
     pub(crate) wrapped: BTreeMap<Vec<u8>, [u8; 16]>,
     pub(crate) asks: BTreeMap<u64, Ask>,
+    /// Those that carry no API key: what devices say.
+    pub(crate) device_asks: BTreeMap<u64, Ask>,
 }
 
 impl Facts {
     fn before(&mut self, moment: &Moment) {
         self.at += 1;
-        for ask in self.asks.values_mut() {
+        for ask in self.asks.values_mut().chain(self.device_asks.values_mut()) {
             ask.unix_secs.0 = ask.unix_secs.0.min(moment.unix_secs);
             ask.unix_secs.1 = ask.unix_secs.1.max(moment.unix_secs);
         }
         match &moment.event {
-            Event::Boot(_) => self.asks.clear(),
-            Event::Asked { ticket, tenant: Some(tenant), request: Some(request) } => {
+            Event::Boot(_) => {
+                self.asks.clear();
+                self.device_asks.clear();
+            }
+            Event::Asked { ticket, tenant, request: Some(request) } => {
+                let asks = match tenant {
+                    Some(_) => &mut self.asks,
+                    None if request.api_key.is_none() => &mut self.device_asks,
+                    None => return,
+                };
+                let Some(tenant) = tenant.or_else(|| tenant_of(&request.act)) else { return };
                 let ask = Ask {
                     tenant,
                     request: (**request).clone(),
@@ -114,9 +144,17 @@ impl Facts {
                     powered_secs: moment.powered_secs,
                     unix_secs: (moment.unix_secs, moment.unix_secs),
                 };
-                self.asks.insert(*ticket, ask);
+                asks.insert(*ticket, ask);
             }
             _ => {}
+        }
+    }
+
+    /// Takes the request out that is answered.
+    fn answer(&mut self, event: &Event) -> [Option<Ask>; 2] {
+        match event {
+            Event::Answered { ticket, .. } => [self.asks.remove(ticket), self.device_asks.remove(ticket)],
+            _ => [None, None],
         }
     }
 
@@ -147,6 +185,8 @@ pub(crate) struct Seen<'a> {
     pub(crate) records: &'a [Opened],
     /// The request that is answered.
     pub(crate) answered: Option<(&'a Ask, &'a Reply)>,
+    /// What a device said, that is answered.
+    pub(crate) device: Option<&'a Ask>,
 }
 
 impl Seen<'_> {
@@ -232,6 +272,9 @@ checkers! {
     signing: approvals::NoGrantNoSignature,
     released: approvals::OneSignaturePerGrant,
     time: approvals::CodesAreOfThePresent,
+    devices: devices::ApprovedByItsDevice,
+    frozen: devices::FrozenStaysFrozen,
+    told: devices::DevicesAreToldWhatIsDurable,
     counted: guessing::CountedBeforeTold,
     budgets: guessing::BudgetsHold,
     locks: guessing::LockedStaysLocked,
@@ -300,10 +343,7 @@ impl Judge {
             }
             _ => {}
         }
-        let ask = match &moment.event {
-            Event::Answered { ticket, .. } => facts.asks.remove(ticket),
-            _ => None,
-        };
+        let [ask, device] = facts.answer(&moment.event);
         let answered = match (&ask, &moment.event) {
             (Some(ask), Event::Answered { reply, .. }) => Some((ask, &**reply)),
             _ => None,
@@ -312,7 +352,8 @@ impl Judge {
             Event::Called { op: Op::Commit { .. }, .. } | Event::Durable { .. } => self.writing.as_slice(),
             _ => archived.as_slice(),
         };
-        let seen = Seen { moment, event: &moment.event, facts, records, answered };
+        let device = device.as_ref();
+        let seen = Seen { moment, event: &moment.event, facts, records, answered, device };
         self.knowledge.checkers.see(&seen)?;
         if let Event::Durable { .. } = moment.event {
             facts.durable(&self.writing);

@@ -70,6 +70,8 @@ pub struct Ask {
     pub tenant: Option<&'static str>,
     /// The request; `None`: bytes that are none.
     pub request: Option<Request>,
+    /// Which of the users with a device it is about.
+    pub owner: Option<usize>,
 }
 
 fn typed(code: &str) -> TypedCode {
@@ -98,7 +100,7 @@ impl Clients {
 
     /// Notes what was sent.
     pub fn sent(&mut self, ticket: u64, ask: &Ask) {
-        if let (Some(tenant), Some(request)) = (ask.tenant, &ask.request) {
+        if let (Some(tenant), Some(request), None) = (ask.tenant, &ask.request, ask.owner) {
             self.asked.insert(ticket, (tenant, request.act.clone()));
         }
     }
@@ -161,11 +163,11 @@ impl Clients {
         let name = account(NAMES[rng.usize(..NAMES.len())]);
         let id = ByteArray::new(rng.unguessable().to_be_bytes());
         match rng.u8(..100) {
-            0 => return Ask { tenant: None, request: None },
+            0 => return Ask { tenant: None, request: None, owner: None },
             1 => {
                 let stranger = api_key(if rng.bool() { "c" } else { "b.c" });
                 let request = Request { id, api_key: Some(stranger), act: Act::Login };
-                return Ask { tenant: None, request: Some(request) };
+                return Ask { tenant: None, request: Some(request), owner: None };
             }
             2 => {
                 let from = if rng.bool() { LogStart::Beginning } else { LogStart::Recent };
@@ -197,10 +199,14 @@ impl Clients {
 }
 
 fn request(tenant: &'static str, id: RequestId, act: Act) -> Ask {
-    Ask { tenant: Some(tenant), request: Some(Request { id, api_key: Some(api_key(tenant)), act }) }
+    Ask {
+        tenant: Some(tenant),
+        request: Some(Request { id, api_key: Some(api_key(tenant)), act }),
+        owner: None,
+    }
 }
 
-fn secret_of(otpauth: &str) -> Vec<u8> {
+pub(crate) fn secret_of(otpauth: &str) -> Vec<u8> {
     let rest = otpauth.split_once("?secret=").map_or("", |(_, rest)| rest);
     let text = rest.split('&').next().unwrap_or_default();
     data_encoding::BASE32_NOPAD.decode(text.as_bytes()).expect("a secret is base32")
@@ -215,7 +221,7 @@ fn parameters(rng: &mut Choices) -> TotpParameters {
     }
 }
 
-fn mechanisms(rng: &mut Choices) -> Vec<Mechanism> {
+pub(crate) fn mechanisms(rng: &mut Choices) -> Vec<Mechanism> {
     match rng.u8(..30) {
         0 => vec![],
         1..8 => vec![Mechanism::Ethereum],
@@ -234,7 +240,7 @@ fn some_mechanism(rng: &mut Choices, key: &KeyInfo) -> Mechanism {
 }
 
 /// A digest, or a transfer.
-fn payload(rng: &mut Choices, mechanism: Mechanism) -> Payload {
+pub(crate) fn payload(rng: &mut Choices, mechanism: Mechanism) -> Payload {
     if mechanism == Mechanism::Ethereum {
         return money::transfer(rng);
     }
@@ -413,7 +419,7 @@ impl User {
             }
         }
         last.api_key = Some(api_key(asker));
-        Ask { tenant: Some(asker), request: Some(last) }
+        Ask { tenant: Some(asker), request: Some(last), owner: None }
     }
 
     fn login(&mut self, rng: &mut Choices, unix_secs: u64) -> Act {

@@ -12,6 +12,7 @@
 //! | [`firmware`], [`disk`], [`keystore`], [`clock`] | the hardware, step by step |
 //! | [`damage`] | the attacker at the disk |
 //! | [`clients`] | the workload |
+//! | [`owners`] | users with devices of their own, in histories that have such |
 //! | [`history`] | what happened; its hash; how often what |
 //! | [`checkers`] | the invariants, one checker each |
 //! | [`seeds`] | many histories on all cores |
@@ -30,6 +31,7 @@ pub mod firmware;
 pub mod history;
 pub mod keystore;
 pub mod money;
+pub mod owners;
 pub mod seeds;
 pub mod weather;
 pub mod world;

@@ -17,14 +17,17 @@ struct Arguments {
     /// The first seed
     #[arg(long, default_value_t = 0, value_name = "S")]
     from: u64,
+    /// Histories in which some users have devices of their own
+    #[arg(long)]
+    devices: bool,
     /// Replay this one seed
-    #[arg(long, value_name = "S", conflicts_with_all = ["seeds", "from"])]
+    #[arg(long, value_name = "S", conflicts_with_all = ["seeds", "from", "devices"])]
     seed: Option<u64>,
     /// Threads [default: as many as there are cores]
     #[arg(long, value_name = "N")]
     threads: Option<usize>,
     /// Break the plugin in every way of the table, and see that each is found
-    #[arg(long, conflicts_with_all = ["seeds", "from", "seed"])]
+    #[arg(long, conflicts_with_all = ["seeds", "from", "seed", "devices"])]
     breaks: bool,
     /// Only the breaks whose name contains this
     #[arg(long, value_name = "TEXT", requires = "breaks")]
@@ -55,10 +58,8 @@ fn main() -> ExitCode {
     if arguments.breaks {
         return try_breaks(arguments.only.as_deref());
     }
-    let range = match arguments.seed {
-        Some(seed) => seed..seed + 1,
-        None => arguments.from..arguments.from + arguments.seeds,
-    };
+    let from = arguments.from + if arguments.devices { seeds::WITH_DEVICES } else { 0 };
+    let range = arguments.seed.map_or(from..from + arguments.seeds, |seed| seed..seed + 1);
     let threads =
         arguments.threads.or_else(|| std::thread::available_parallelism().ok().map(usize::from)).unwrap_or(1);
     let began = Instant::now();

@@ -15,6 +15,9 @@ use std::thread;
 /// One history in so many begins with an HSM that was in use for long.
 const AGED_EVERY: u64 = 5;
 
+/// From this seed on, some users have devices of their own.
+pub const WITH_DEVICES: u64 = 1 << 32;
+
 /// Steps of a history: some are short, few are long.
 const STEPS: [u64; 4] = [150, 300, 300, 700];
 
@@ -45,12 +48,14 @@ fn run_uncaught(seed: u64) -> Result<Ran, Failure> {
     } else {
         Beginning::default()
     };
-    World::new(Choices::of_seed(seed), beginning, None).run(steps)
+    let world = World::new(Choices::of_seed(seed), beginning, None);
+    let world = if seed >= WITH_DEVICES { world.with_devices() } else { world };
+    world.run(steps)
 }
 
-/// Runs the history that a script tells, of an HSM that is new.
+/// Runs the history that a script tells, of an HSM that is new. Some users have devices.
 pub fn run_script(script: &[u8]) -> Result<Ran, Failure> {
-    World::new(Choices::of_script(script), Beginning::default(), None).run_script()
+    World::new(Choices::of_script(script), Beginning::default(), None).with_devices().run_script()
 }
 
 /// What came of many histories.

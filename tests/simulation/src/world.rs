@@ -17,6 +17,7 @@
 //! * **Slow calls**, which finish in any order; at most one commit and one append to the archive are under way.
 //! * **Clock jumps** of the real-time clock, back and forth, while it runs and while it is off.
 //! * **Clients** that send anything at any time, with the right or a wrong API key.
+//! * **Devices** of users, in histories that have such, and somebody on their way who changes and repeats what they say.
 //!
 //! When the disk does not hold what NVRAM names, the plugin must refuse; then the operator puts the replica back, and
 //! the history goes on. At the end the faults stop, all must be answered, and a right code must sign.
@@ -33,6 +34,7 @@ use crate::disk::Disk;
 use crate::firmware::{Call, Done, Hardware};
 use crate::history::{BootFacts, Condition, Coverage, Event, History, Moment};
 use crate::money::{self, LIMITED_TENANT};
+use crate::owners::Owners;
 use crate::weather::{Weather, strikes};
 use countersign_plugin::machine::Plugin;
 use countersign_plugin::store::nvram::Nvram;
@@ -114,6 +116,7 @@ pub struct World {
     nvram: Option<Vec<u8>>,
     clock: Clock,
     clients: Clients,
+    owners: Option<Owners>,
     judge: Judge,
     history: History,
     coverage: Coverage,
@@ -148,6 +151,7 @@ impl World {
             nvram,
             clock,
             clients,
+            owners: None,
             judge: Judge::new(&SEALING_KEY, HSM_ID, knowledge),
             history: History::new(),
             coverage: Coverage::default(),
@@ -163,6 +167,13 @@ impl World {
             step: 0,
             room_at: 0,
         }
+    }
+
+    /// Some users have devices.
+    #[must_use]
+    pub fn with_devices(mut self) -> Self {
+        self.owners = Some(Owners::default());
+        self
     }
 
     /// Runs a whole history of so many steps.
@@ -259,7 +270,11 @@ impl World {
 
     /// A client asks something.
     fn request(&mut self) -> Checked {
-        let ask = self.clients.ask(&mut self.rng, self.clock.unix_secs);
+        let now = self.clock.unix_secs;
+        let ask = match &mut self.owners {
+            Some(owners) if self.rng.u8(..3) > 0 => owners.ask(&mut self.rng, now),
+            _ => self.clients.ask(&mut self.rng, now),
+        };
         let twice = self.rng.u8(..25) == 0;
         if twice {
             self.send(&ask)?;
@@ -272,6 +287,9 @@ impl World {
         let ticket = self.last_ticket;
         self.open.insert(ticket);
         self.clients.sent(ticket, ask);
+        if let Some(owners) = &mut self.owners {
+            owners.sent(ticket, ask);
+        }
         let request = ask.request.clone().map(Box::new);
         let payload = match &ask.request {
             Some(request) => encode(request),
@@ -382,6 +400,9 @@ impl World {
                 })?;
                 self.open.remove(&ticket);
                 self.clients.answered(ticket, &reply);
+                if let Some(owners) = &mut self.owners {
+                    owners.answered(ticket, &reply);
+                }
                 match &reply.outcome {
                     Outcome::Done(answer) => self.coverage.count(format!("answered: {}", word(answer))),
                     Outcome::Refused(refusal) => {
@@ -425,6 +446,9 @@ impl World {
         self.calls.clear();
         self.open.clear();
         self.clients.forget_asked();
+        if let Some(owners) = &mut self.owners {
+            owners.forget_asked();
+        }
         self.note(Event::Crashed)?;
         self.coverage.count(if power { "crash: power cut" } else { "crash: killed" });
         if power && self.disk.power_cut(&mut self.rng) {
@@ -497,6 +521,7 @@ impl World {
             || self.weather.flipped_read > 0
             || self.weather.write_fault > 0
             || self.weather.rng_fault > 0
+            || self.weather.keystore_fault > 0
             || self.weather.full_disk > 0
             || self.weather.tampering_while_running > 0
             || self.disk.full;
@@ -540,6 +565,14 @@ fn word(answer: &Answer) -> &'static str {
         Answer::Ended => "ended",
         Answer::LogCheckpoint(_) => "log-checkpoint",
         Answer::LogPage(_) => "log-page",
-        _ => "of a device, or for one",
+        Answer::Identity(_) => "identity",
+        Answer::Invited(_) => "invited",
+        Answer::EnrolledSealed(_) => "enrolled-sealed",
+        Answer::Staged(_) => "staged",
+        Answer::View(_) => "view",
+        Answer::Approved => "approved",
+        Answer::Declined => "declined",
+        Answer::CarriedOut => "carried-out",
+        _ => "something else",
     }
 }

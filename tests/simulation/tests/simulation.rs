@@ -2,13 +2,37 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+use countersign_simulation::seeds::WITH_DEVICES;
 use countersign_simulation::{breaks, checkers, damage, seeds};
 use std::collections::BTreeSet;
 use std::fs;
+use std::ops::Range;
 use std::path::Path;
 
 /// Enough for every fault and every refusal to occur.
 const SEEDS: u64 = 1200;
+
+/// The same of histories in which users have devices.
+const DEVICE_SEEDS: u64 = 300;
+
+/// What must occur within these, besides.
+const MUST_OCCUR_TO_DEVICES: &[&str] = &[
+    "an owner signs at the end",
+    "answered: approved",
+    "answered: carried-out",
+    "answered: declined",
+    "answered: enrolled-sealed",
+    "answered: staged",
+    "answered: view",
+    "refused: account-frozen",
+    "refused: approval-expired",
+    "refused: approval-missing",
+    "refused: intent-not-open",
+    "refused: too-many-intents",
+    "refused: unknown-intent",
+    "refused: unknown-invitation",
+    "refused: wrong-device-signature",
+];
 
 /// What must occur within these seeds, besides each kind of damage.
 const MUST_OCCUR: &[&str] = &[
@@ -98,24 +122,35 @@ const MUST_OCCUR: &[&str] = &[
 
 #[test]
 fn no_history_violates_an_invariant_and_every_fault_and_refusal_occurs() {
+    let must_occur: Vec<&str> = MUST_OCCUR.iter().chain(damage::KINDS).copied().collect();
+    assert_none_violates(0..SEEDS, &must_occur);
+}
+
+#[test]
+fn no_history_of_devices_violates_an_invariant() {
+    assert_none_violates(WITH_DEVICES..WITH_DEVICES + DEVICE_SEEDS, MUST_OCCUR_TO_DEVICES);
+}
+
+fn assert_none_violates(range: Range<u64>, must_occur: &[&str]) {
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    let summary = match seeds::run_all(0..SEEDS, threads, |_| {}) {
+    let histories = range.end - range.start;
+    let summary = match seeds::run_all(range, threads, |_| {}) {
         Ok(summary) => summary,
         Err((seed, failure)) => panic!(
             "violated: {}\n{}\n{}\nreplay: cargo xtask simulate --seed {seed}",
             failure.violation.invariant, failure.violation.seen, failure.tail
         ),
     };
-    assert_eq!(summary.histories, SEEDS);
+    assert_eq!(summary.histories, histories);
     let occurred =
         |what: &str| summary.coverage.iter().any(|(name, count)| name.starts_with(what) && count > 0);
-    let missing: Vec<_> = MUST_OCCUR.iter().chain(damage::KINDS).filter(|what| !occurred(what)).collect();
+    let missing: Vec<_> = must_occur.iter().filter(|what| !occurred(what)).collect();
     assert!(missing.is_empty(), "these never occurred: {missing:#?}");
 }
 
 #[test]
 fn the_same_seed_is_the_same_history() {
-    for seed in [0, 1, 2, 3, 4, 5] {
+    for seed in [0, 1, 2, 3, 4, 5, WITH_DEVICES, WITH_DEVICES + 1] {
         let (one, other) = (seeds::run(seed).unwrap(), seeds::run(seed).unwrap());
         assert_eq!(one.hash, other.hash, "seed {seed}");
         assert_eq!(one.coverage, other.coverage, "seed {seed}");

@@ -35,6 +35,17 @@ fn spends(seen: &Seen<'_>) -> Vec<Spend> {
     seen.durable_events().filter_map(spend).collect()
 }
 
+/// The steps that an entry spends by codes that were sealed on a device.
+fn sealed(seen: &Seen<'_>) -> Vec<(Who, [u8; 16], u64)> {
+    let one = |event: &countersign_plugin::store::trail::Event| match &event.what {
+        What::Approved { intent, used: Used::Step(step), .. } => {
+            Some((seen.who(event, None)?, intent.into_array(), *step))
+        }
+        _ => None,
+    };
+    seen.durable_events().filter_map(one).collect()
+}
+
 /// The steps that an entry spends by two codes together.
 fn pairs(seen: &Seen<'_>) -> Vec<(Who, u64)> {
     let two = |event: &countersign_plugin::store::trail::Event| {
@@ -45,13 +56,18 @@ fn pairs(seen: &Seen<'_>) -> Vec<(Who, u64)> {
     seen.durable_events().filter_map(two).collect()
 }
 
-fn is(account: &Account, who: &Who) -> bool {
+pub(super) fn is(account: &Account, who: &Who) -> bool {
     account.tenant.as_str() == who.0 && account.name.as_str() == who.1
 }
 
 fn code_of(account: &Account, step: u64) -> Option<String> {
     let secret = keystore::unwrap(&account.totp.wrapped).ok()?;
     Some(keystore::code(secret, account.totp.parameters.hash, account.totp.parameters.digits, step))
+}
+
+/// Every digest of an intent.
+pub(super) fn digests(signs: &Signs) -> Vec<[u8; 32]> {
+    signs.digests.iter().map(|digest| digest.into_array()).collect()
 }
 
 /// The digest of an intent that signs one: the clients here ask for no other.
@@ -123,6 +139,9 @@ impl Checker for OneGrantPerApproval {
         for (who, step) in pairs(seen) {
             self.spend(seen, &who, step)?;
         }
+        for (who, _, step) in sealed(seen) {
+            self.spend(seen, &who, step)?;
+        }
         Ok(())
     }
 }
@@ -145,10 +164,11 @@ impl Checker for StepsOnlyRise {
                 }
             }
         }
-        for spend in spends(seen) {
-            let highest = before(&spend.who).map_or(0, |account| account.totp.highest_used_step);
-            if spend.step <= highest {
-                return Err(format!("step {} of {:?} was accepted after {highest}", spend.step, spend.who));
+        let typed = spends(seen).into_iter().map(|spend| (spend.who, spend.step));
+        for (who, step) in typed.chain(sealed(seen).into_iter().map(|(who, _, step)| (who, step))) {
+            let highest = before(&who).map_or(0, |account| account.totp.highest_used_step);
+            if step <= highest {
+                return Err(format!("step {step} of {who:?} was accepted after {highest}"));
             }
         }
         Ok(())
@@ -283,18 +303,23 @@ impl CodesAreOfThePresent {
     fn check(&self, seen: &Seen<'_>, spend: &Spend) -> Result<(), String> {
         let Some((_, account)) = seen.facts.accounts.get(&spend.who) else { return Ok(()) };
         let Some(code) = code_of(account, spend.step) else { return Ok(()) };
-        let period = u64::from(account.totp.parameters.period_secs);
-        let begins = spend.step * period;
         let asks: Vec<&Ask> = asked_for(seen.facts, spend, &code).map(|(_, ask)| ask).collect();
+        self.check_asks(seen, &spend.who, spend.step, &asks)
+    }
+
+    fn check_asks(&self, seen: &Seen<'_>, who: &Who, step: u64, asks: &[&Ask]) -> Result<(), String> {
+        let Some((_, account)) = seen.facts.accounts.get(who) else { return Ok(()) };
+        let period = u64::from(account.totp.parameters.period_secs);
+        let begins = step * period;
         let near = |ask: &&Ask| {
             let (earliest, latest) = ask.unix_secs;
             begins + 2 * period > earliest && begins <= latest + JITTER_SECS + period
         };
         if !asks.iter().any(near) {
-            return Err(format!("step {} of {:?} was accepted when it was not near", spend.step, spend.who));
+            return Err(format!("step {step} of {who:?} was accepted when it was not near"));
         }
         if !asks.iter().any(|ask| self.is_sure(ask, seen.moment.powered_secs)) {
-            return Err(format!("a code of {:?} was accepted while time was unsure", spend.who));
+            return Err(format!("a code of {who:?} was accepted while time was unsure"));
         }
         Ok(())
     }
@@ -306,6 +331,11 @@ impl Checker for CodesAreOfThePresent {
     fn see(&mut self, seen: &Seen<'_>) -> Result<(), String> {
         for spend in spends(seen) {
             self.check(seen, &spend)?;
+        }
+        for (who, intent, step) in sealed(seen) {
+            let is_it = |ask: &&Ask| matches!(&ask.request.act, Act::Approve(ask) if *ask.intent == intent);
+            let asks: Vec<&Ask> = seen.facts.device_asks.values().filter(is_it).collect();
+            self.check_asks(seen, &who, step, &asks)?;
         }
         match seen.event {
             Event::Boot(_) => {

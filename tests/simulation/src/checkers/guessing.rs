@@ -9,8 +9,9 @@ use crate::world::tenant_failures_per_hour;
 use countersign_plugin::limits::{
     ACCOUNT_BUDGET_FAILURES, ACCOUNT_FORGIVE_MS, PAIR_INTERVAL_SECS, TENANT_BUDGET_MS,
 };
-use countersign_plugin::store::trail::What;
+use countersign_plugin::store::trail::{Used, What};
 use countersign_wire::client::{Act, Answer, Outcome};
+use countersign_wire::device::{Approve, Evidence};
 use countersign_wire::hal::Op;
 use countersign_wire::reason::Reason;
 use std::collections::BTreeMap;
@@ -23,6 +24,26 @@ fn is_failure(reason: Option<Reason>) -> bool {
 #[derive(Clone, Default)]
 pub(crate) struct CountedBeforeTold {
     counted: BTreeMap<Who, u64>,
+    /// How often each approval of a device was said since the start.
+    said: BTreeMap<Vec<u8>, u64>,
+}
+
+impl CountedBeforeTold {
+    /// Whether what was refused may be a sealed code that was said before: that is refused without a look at it.
+    fn is_repeated(&self, seen: &Seen<'_>, who: &Who) -> bool {
+        let asks = seen.facts.device_asks.values().filter(|ask| ask.who(seen.facts).as_ref() == Some(who));
+        asks.filter_map(sealed_code).any(|code| self.said.get(&code).is_some_and(|count| *count > 1))
+    }
+}
+
+/// The sealed code that an approval of a device carries.
+fn sealed_code(ask: &Ask) -> Option<Vec<u8>> {
+    match &ask.request.act {
+        Act::Approve(Approve { evidence: Evidence::SealedCode(sealed), .. }) => {
+            Some(sealed.ciphertext.to_vec())
+        }
+        _ => None,
+    }
 }
 
 impl Checker for CountedBeforeTold {
@@ -31,11 +52,21 @@ impl Checker for CountedBeforeTold {
     fn see(&mut self, seen: &Seen<'_>) -> Result<(), String> {
         if seen.is_boot() {
             self.counted.clear();
+            self.said.clear();
+        }
+        if let Event::Asked { ticket, .. } = seen.event
+            && let Some(code) = seen.facts.device_asks.get(ticket).and_then(sealed_code)
+        {
+            *self.said.entry(code).or_default() += 1;
         }
         if let Event::Called { op: Op::Commit { .. }, .. } = seen.event {
             for event in seen.events() {
                 let key = match &event.what {
-                    What::Granted { key, .. } | What::LoggedIn { key, .. } => Some(key.into_array()),
+                    // What was approved before was counted then.
+                    What::Granted { used: Used::Prior(_), .. } => continue,
+                    What::Granted { key, .. } | What::LoggedIn { key, .. } | What::Approved { key, .. } => {
+                        Some(key.into_array())
+                    }
                     What::Refused { key, reason, .. } if is_failure(Some(*reason)) => {
                         key.map(serde_bytes::ByteArray::into_array)
                     }
@@ -43,6 +74,10 @@ impl Checker for CountedBeforeTold {
                     _ => continue,
                 };
                 let Some(who) = seen.who(event, key.as_ref()) else { continue };
+                let of_device = matches!(&event.what, What::Refused { act, reason: Reason::CodeUsed, .. } if act == "approve");
+                if of_device && self.is_repeated(seen, &who) {
+                    continue;
+                }
                 let counted = self.counted.get_mut(&who).filter(|count| **count > 0);
                 *counted
                     .ok_or_else(|| format!("{:?} of {who:?} without a count before it", event.what))? -= 1;
@@ -169,7 +204,10 @@ impl Checker for LockedStaysLocked {
     fn see(&mut self, seen: &Seen<'_>) -> Result<(), String> {
         for event in seen.durable_events() {
             let key = match &event.what {
-                What::Granted { key, .. } | What::LoggedIn { key, .. } => Some(key.into_array()),
+                What::Granted { used: Used::Prior(_), .. } => None,
+                What::Granted { key, .. } | What::LoggedIn { key, .. } | What::Approved { key, .. } => {
+                    Some(key.into_array())
+                }
                 _ => None,
             };
             let Some(who) = seen.who(event, key.as_ref()) else { continue };

@@ -45,6 +45,7 @@ impl World {
             let act = user.sign_now([self.rng.u8(..); 32], self.clock.unix_secs);
             self.must(user.tenant, act, "a right code signs")?;
         }
+        self.owners_sign()?;
         self.start_again()?;
         for user in &users {
             self.must(user.tenant, Act::ShowAccount(user.name.clone()), "a confirmed account is shown")?;
@@ -103,7 +104,11 @@ impl World {
     pub(super) fn must(&mut self, tenant: &'static str, act: Act, what: &str) -> Checked<Answer> {
         let id = ByteArray::new(self.rng.unguessable().to_be_bytes());
         let request = Request { id, api_key: Some(clients::api_key(tenant)), act };
-        self.send(&Ask { tenant: Some(tenant), request: Some(request) })?;
+        self.must_be_done(&Ask { tenant: Some(tenant), request: Some(request), owner: None }, what)
+    }
+
+    fn must_be_done(&mut self, ask: &Ask, what: &str) -> Checked<Answer> {
+        self.send(ask)?;
         self.settle()?;
         match self.last_reply.take() {
             Some((ticket, Reply { outcome: Outcome::Done(answer), .. })) if ticket == self.last_ticket => {
@@ -114,6 +119,26 @@ impl World {
             }
             _ => Err(liveness(format!("{what}: no answer"))),
         }
+    }
+
+    /// Each whose device can approve does so once, from staging to the signature.
+    fn owners_sign(&mut self) -> Checked {
+        let Some(owners) = &self.owners else { return Ok(()) };
+        for at in owners.able().collect::<Vec<_>>() {
+            self.clock.advance(60);
+            for what in ["something is staged", "it is shown", "it is approved", "it is signed"] {
+                let id = ByteArray::new(self.rng.unguessable().to_be_bytes());
+                let now = self.clock.unix_secs;
+                let owners = self.owners.as_mut().ok_or_else(|| liveness("nobody has a device"))?;
+                if what == "something is staged" {
+                    owners.begin_anew(at);
+                }
+                let ask = owners.next_step(at, &mut self.rng, now, id);
+                self.must_be_done(&ask, what)?;
+            }
+            self.coverage.count("an owner signs at the end");
+        }
+        Ok(())
     }
 
     fn a_newcomer_signs(&mut self) -> Checked {
