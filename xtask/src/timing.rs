@@ -62,7 +62,7 @@ fn document(measurements: usize, table: &str, counts: &str) -> Result<String> {
     let model = processor.lines().find_map(|line| line.strip_prefix("model name")).unwrap_or_default();
     let model = model.trim_start_matches([' ', '\t', ':']).to_owned();
     Ok(format!(
-        "# The time that comparisons take
+        "# The time that comparisons and lookups take
 `cargo xtask timing --record` wrote this page. All inputs are wrong: that a right one is told apart is what the answer says anyway.
 
 ## By the clock

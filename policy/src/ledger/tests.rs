@@ -52,6 +52,38 @@ fn what_was_booked_counts_for_a_window_and_at_most_a_sixteenth_more() {
 }
 
 #[test]
+fn memory_is_told_for_each_limit_and_each_slice() {
+    let (day, week) = (limit("day", 86_400, 100), limit("week", 604_800, 100));
+    let mut ledger = Ledger::default();
+    assert_eq!(ledger.memory_bytes(), 0);
+    for (limit, at, windows, slices) in [(&day, 0, 1, 1), (&day, 40_000, 1, 2), (&week, 40_000, 2, 3)] {
+        ledger.book(limit, amount(1), at);
+        let bytes = windows * size_of::<Window>() + slices * size_of::<Slice>();
+        assert_eq!(ledger.memory_bytes(), bytes, "{windows} {slices}");
+    }
+}
+
+#[test]
+fn nothing_and_what_a_limit_of_one_transaction_counts_is_not_kept() {
+    let day = limit("day", 86_400, 100);
+    let once = Limit { per: Per::Transaction, ..day.clone() };
+    let mut ledger = Ledger::default();
+    ledger.book(&day, Amount::ZERO, 1);
+    ledger.book(&once, amount(1), 1);
+    assert_eq!(ledger, Ledger::default());
+}
+
+#[test]
+fn what_was_booked_for_a_limit_that_is_no_more_is_forgotten() {
+    let (day, week) = (limit("day", 86_400, 100), limit("week", 604_800, 100));
+    let mut ledger = Ledger::default();
+    ledger.book(&day, amount(1), 1);
+    ledger.book(&week, amount(2), 1);
+    ledger.forget_all_but(std::slice::from_ref(&week));
+    assert_eq!((ledger.booked(&day, 1), ledger.booked(&week, 1)), (Amount::ZERO, amount(2)));
+}
+
+#[test]
 fn exactly_the_most_fits_and_one_more_does_not() {
     let daily = limit("daily", 86_400, 10);
     let mut ledger = Ledger::default();
