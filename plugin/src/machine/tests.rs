@@ -6,6 +6,7 @@ mod attestation;
 mod calls;
 mod cleaning;
 mod device;
+mod enrolment;
 mod faults;
 mod gate;
 mod large;
