@@ -35,6 +35,8 @@ pub(super) struct Device {
     /// After so many more reads the store is this one.
     pub(super) exchange: Option<(usize, Vec<u8>)>,
     pub(super) corrupt_signatures: bool,
+    /// The keystore's public keys are no points of the curve.
+    pub(super) corrupt_points: bool,
     /// The keystore's MACs for wallets are of another key.
     pub(super) wrong_roots: bool,
     /// Every second of them is.
@@ -99,6 +101,7 @@ impl Device {
             made_for: Vec::new(),
             fail_next: BTreeMap::new(),
             corrupt_signatures: false,
+            corrupt_points: false,
             wrong_roots: false,
             flaky_roots: false,
             roots: 0,
@@ -324,8 +327,9 @@ impl Device {
             Op::GenerateKeyPair => {
                 let wrapped = self.random(32);
                 let key = SigningKey::from_slice(&wrapped).unwrap();
-                let public_key: [u8; 65] =
+                let mut public_key: [u8; 65] =
                     key.verifying_key().to_sec1_point(false).as_bytes().try_into().unwrap();
+                public_key[64] ^= u8::from(self.corrupt_points);
                 Ok(Value::KeyPair { wrapped: wrapped.into(), public_key: public_key.into() })
             }
             Op::SignDigest { wrapped, digest } => {

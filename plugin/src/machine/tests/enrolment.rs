@@ -45,3 +45,18 @@ fn an_open_enrolment_stands_for_half_an_hour() {
     let again = enroll_act("alice", &[Mechanism::Digest]);
     assert_eq!(device.ask(again).unwrap_err(), Reason::AccountExists);
 }
+
+#[test]
+fn i5_a_public_key_that_is_no_point_makes_no_account_and_no_key() {
+    let mut device = Device::ready();
+    let alice = enroll(&mut device, "alice");
+    device.corrupt_points = true;
+    let plan = KeyPlan::of(vec![Mechanism::Digest]);
+    let create = Act::CreateKey(CreateKey { label: "alice/second".parse().unwrap(), plan });
+    let bob = || enroll_act("bob", &[Mechanism::Digest]);
+    assert_eq!(device.ask(bob()).unwrap_err(), Reason::KeystoreFailed);
+    assert_eq!(device.ask(create).unwrap_err(), Reason::KeystoreFailed);
+    assert_eq!(show(&mut device, &alice).keys.len(), 1);
+    device.corrupt_points = false;
+    device.ask(bob()).unwrap();
+}

@@ -35,7 +35,7 @@ impl Authenticator {
             .into_bytes()
     }
 
-    fn register(&self, challenge: &[u8; 32]) -> Registration {
+    pub(super) fn register(&self, challenge: &[u8; 32]) -> Registration {
         let mut data = Sha256::digest(RP_ID).to_vec();
         data.push(0x45);
         data.extend_from_slice(&[0; 4 + 16]);

@@ -1,6 +1,7 @@
 //! Sealed enrolment: an invitation, a device, a receipt that says everything; and which floors there can be.
 
 use super::*;
+use countersign_approvals::digest::registration_challenge;
 
 #[test]
 fn a_device_enrols_and_its_receipt_says_all_that_was_made() {
@@ -71,6 +72,29 @@ fn i8_an_invitation_is_good_for_one_device_and_the_account_it_names() {
     device.advance(1801);
     let late = alice.request(invitation, false);
     assert_eq!(refused(&mut device, late), Reason::UnknownInvitation);
+}
+
+#[test]
+fn four_passkeys_can_be_enrolled_and_no_fifth() {
+    let mut device = Device::ready();
+    let plan = || KeyPlan::of(vec![Mechanism::Digest]);
+    let invitation = invite(&mut device, "alice", plan()).unwrap();
+    let mut alice = Owner::meets(&mut device, "alice", 11);
+    let mut request = alice.request(invitation, false);
+    let device_key = request.device_key.into_array();
+    let challenge =
+        registration_challenge(&alice.identity.hsm, "a", "alice", &invitation.into_array(), &device_key);
+    request.passkeys = (40..45).map(|seed| Authenticator::new(seed).register(&challenge)).collect();
+    alice.sign_request(&mut request);
+    let five = device.ask_plainly(Act::EnrollSealed(Box::new(request.clone())));
+    assert_eq!(five.unwrap_err(), Reason::TooManyPasskeys);
+    request.passkeys.pop();
+    alice.sign_request(&mut request);
+    device.ask_plainly(Act::EnrollSealed(Box::new(request))).unwrap();
+    let Answer::Account(info) = device.ask(Act::ShowAccount("alice".parse().unwrap())).unwrap() else {
+        panic!("no account")
+    };
+    assert_eq!((info.devices, info.passkeys), (1, 4));
 }
 
 #[test]
