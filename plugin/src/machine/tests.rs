@@ -9,6 +9,7 @@ mod device;
 mod enrolment;
 mod faults;
 mod gate;
+mod keys;
 mod large;
 mod log;
 mod phone;
