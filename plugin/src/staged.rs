@@ -267,3 +267,125 @@ impl StagedIntents {
 fn sum<'a>(intents: impl Iterator<Item = &'a (StagedIntent, usize)>) -> usize {
     intents.map(|(_, bytes)| bytes).sum()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use countersign_wire::client::{Payload, StagePayee, StageSign};
+
+    const MIB: usize = 1024 * 1024;
+
+    fn intent(tenant: &str, account: &str, payload_bytes: usize) -> StagedIntent {
+        let label: KeyLabel = format!("{account}/main").parse().unwrap();
+        let payload = Payload::Message(vec![b'x'; payload_bytes].into());
+        StagedIntent {
+            tenant: tenant.parse().unwrap(),
+            account: account.parse().unwrap(),
+            subject: Subject::Sign(StageSign { key: label.clone(), payload }),
+            key: Some(StagedKey { label, id: [1; 16] }),
+            floor: ApprovalKind::Code,
+            mechanism: "message",
+            digests: Vec::new(),
+            summary: String::new(),
+            hash: [2; 32],
+            nonce: [3; 32],
+            expires_unix_secs: 600,
+            state: IntentState::Open,
+            by: None,
+            receipt: None,
+            until_elapsed_secs: 600,
+        }
+    }
+
+    #[test]
+    fn i14_an_intent_counts_for_all_that_it_holds() {
+        let plain = || intent("a", "alice", 100);
+        let least = plain().memory_bytes();
+        assert!(
+            (size_of::<StagedIntent>() + 356..size_of::<StagedIntent>() + 456).contains(&least),
+            "{least}"
+        );
+        let longer = intent("a", "alice", 10_100).memory_bytes();
+        assert!((least + 10_000..least + 10_010).contains(&longer));
+        // Kept, and once more in what is signed of it.
+        let told = StagedIntent { summary: "x".repeat(1_000), ..plain() };
+        assert_eq!(told.memory_bytes(), least + 2_000);
+        let many = StagedIntent { digests: vec![[1; 32]; 10], ..plain() };
+        assert_eq!(many.memory_bytes(), least + 640);
+        let payee = |address: &str| {
+            let address = address.to_owned();
+            Subject::Payee(StagePayee { account: "alice".parse().unwrap(), address, known: true })
+        };
+        let bytes = |address| StagedIntent { subject: payee(address), ..plain() }.memory_bytes();
+        assert_eq!(bytes("0x12345"), bytes("") + 7);
+    }
+
+    #[test]
+    fn i14_each_tenant_has_its_share_of_eight_mebibytes_for_as_long_as_its_intents_last() {
+        for (tenants, share) in [(1, 8 * MIB), (2, 4 * MIB), (4, 2 * MIB)] {
+            let mut staged = StagedIntents::default();
+            let mut number = 0_u64;
+            let mut put = |staged: &mut StagedIntents, tenant: &str, now: u64| {
+                number += 1;
+                let mut id = [0; 16];
+                id[..8].copy_from_slice(&number.to_be_bytes());
+                let account = format!("user-{}", number / 4);
+                let held = StagedIntent { until_elapsed_secs: now + 600, ..intent(tenant, &account, 16_000) };
+                let bytes = held.memory_bytes();
+                staged.put(id, held, now, tenants).map(|()| bytes)
+            };
+            let mut held = 0;
+            let full = loop {
+                match put(&mut staged, "a", 0) {
+                    Ok(bytes) => held += bytes,
+                    Err(reason) => break reason,
+                }
+                assert!(held <= share, "{held} of {share} for one of {tenants}");
+            };
+            assert_eq!(full, Reason::Busy);
+            assert!(held + 20_000 > share, "{held} of {share} for one of {tenants}");
+            assert!(put(&mut staged, "b", 599).is_ok(), "another tenant's share is its own");
+            assert_eq!(put(&mut staged, "a", 599), Err(Reason::Busy));
+            assert!(put(&mut staged, "a", 600).is_ok(), "those before have ended");
+        }
+    }
+
+    #[test]
+    fn i14_each_tenant_has_its_share_of_invitations_for_half_an_hour_each() {
+        let (ours, other): (TenantName, TenantName) = ("a".parse().unwrap(), "b".parse().unwrap());
+        let enroll = Enroll {
+            account: "alice".parse().unwrap(),
+            totp: countersign_wire::client::TotpParameters::default(),
+            key: "main".parse().unwrap(),
+            plan: countersign_wire::client::KeyPlan::of(Vec::new()),
+        };
+        let mut staged = StagedIntents::default();
+        let mut number = 0_u128;
+        let mut invite = |staged: &mut StagedIntents, tenant: &TenantName, now: u64| {
+            number += 1;
+            staged.invite(number.to_be_bytes(), tenant, &enroll, now, 2)
+        };
+        for _ in 0..2048 {
+            assert_eq!(invite(&mut staged, &ours, 0), Ok(()));
+        }
+        assert_eq!(invite(&mut staged, &ours, 0), Err(Reason::Busy));
+        assert_eq!(invite(&mut staged, &other, 0), Ok(()));
+        let first = || IntentId::new(1_u128.to_be_bytes());
+        let (alice, bob): (AccountName, AccountName) = ("alice".parse().unwrap(), "bob".parse().unwrap());
+        assert!(staged.invitation(&ours, &alice, &first(), 1_799).is_ok());
+        for (tenant, account, id, now) in [
+            (&ours, &alice, first(), 1_800),
+            (&other, &alice, first(), 0),
+            (&ours, &bob, first(), 0),
+            (&ours, &alice, IntentId::new([9; 16]), 0),
+        ] {
+            let missed = staged.invitation(tenant, account, &id, now);
+            assert_eq!(missed.err(), Some(Reason::UnknownInvitation));
+        }
+        assert_eq!(invite(&mut staged, &ours, 1_799), Err(Reason::Busy));
+        assert_eq!(invite(&mut staged, &ours, 1_800), Ok(()), "those before have ended");
+        staged.use_invitation(&IntentId::new(number.to_be_bytes()));
+        let used = staged.invitation(&ours, &alice, &IntentId::new(number.to_be_bytes()), 1_800);
+        assert_eq!(used.err(), Some(Reason::UnknownInvitation));
+    }
+}
