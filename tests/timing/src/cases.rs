@@ -93,12 +93,11 @@ fn input(name: &str) -> Option<Input> {
             let accounts = Lookup::among(ACCOUNTS);
             // Both tell of the same tree: who is there and who is not is all the difference.
             let number = u32::try_from(count).ok()? + if what == "nobodys" { ACCOUNTS } else { 0 };
-            Some(match check {
-                "account" => Input::Account(accounts, Lookup::name(number)),
-                _ => {
-                    let id = accounts.key_of(number);
-                    Input::Key(accounts, id)
-                }
+            let key = accounts.key_of(number);
+            Some(if check == "account" {
+                Input::Account(accounts, Lookup::name(number))
+            } else {
+                Input::Key(accounts, key)
             })
         }
         ("api-key", "hash-bytes") => {
