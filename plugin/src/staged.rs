@@ -351,6 +351,13 @@ mod tests {
     }
 
     #[test]
+    fn i14_exactly_its_share_is_a_tenants_and_not_a_byte_more() {
+        let exact = (0..2_000).find(|length| intent("a", "alice", *length).memory_bytes() == 2_048).unwrap();
+        let put = |length| StagedIntents::default().put([1; 16], intent("a", "alice", length), 0, 4 * 1_024);
+        assert_eq!((put(exact), put(exact + 1)), (Ok(()), Err(Reason::Busy)));
+    }
+
+    #[test]
     fn i14_each_tenant_has_its_share_of_invitations_for_half_an_hour_each() {
         let (ours, other): (TenantName, TenantName) = ("a".parse().unwrap(), "b".parse().unwrap());
         let enroll = Enroll {
