@@ -351,6 +351,36 @@ mod tests {
     }
 
     #[test]
+    fn i9_an_intent_is_found_by_its_tenant_and_its_account_until_its_end() {
+        let mut staged = StagedIntents::default();
+        for (id, tenant, account) in [(1, "a", "alice"), (2, "a", "bob"), (3, "b", "alice")] {
+            assert_eq!(staged.put([id; 16], intent(tenant, account, 1), 0, 2), Ok(()));
+        }
+        let tenant = |name: &str| name.parse::<TenantName>().unwrap();
+        let account = |name: &str| name.parse::<AccountName>().unwrap();
+        for (id, whose, name, now, found) in [
+            (1, "a", "alice", 599, true),
+            (1, "a", "alice", 600, false),
+            (1, "a", "bob", 0, false),
+            (1, "b", "alice", 0, false),
+            (3, "b", "alice", 0, true),
+        ] {
+            let got = staged.get(&tenant(whose), &account(name), &IntentId::new([id; 16]), now);
+            assert_eq!(got.is_ok(), found, "{id} of {whose}/{name} at {now}");
+        }
+        assert!(staged.of_tenant(&tenant("a"), &IntentId::new([2; 16]), 599).is_ok());
+        assert!(staged.of_tenant(&tenant("a"), &IntentId::new([2; 16]), 600).is_err());
+        assert!(staged.of_tenant(&tenant("b"), &IntentId::new([2; 16]), 0).is_err());
+        for (whose, name, now, expected) in
+            [("a", "alice", 599, vec![[1; 16]]), ("a", "alice", 600, vec![]), ("b", "bob", 0, vec![])]
+        {
+            let (tenant, account) = (tenant(whose), account(name));
+            let found: Vec<_> = staged.of_account(&tenant, &account, now).map(|(id, _)| id).collect();
+            assert_eq!(found, expected, "{whose}/{name} at {now}");
+        }
+    }
+
+    #[test]
     fn i14_exactly_its_share_is_a_tenants_and_not_a_byte_more() {
         let exact = (0..2_000).find(|length| intent("a", "alice", *length).memory_bytes() == 2_048).unwrap();
         let put = |length| StagedIntents::default().put([1; 16], intent("a", "alice", length), 0, 4 * 1_024);
