@@ -381,6 +381,50 @@ mod tests {
     }
 
     #[test]
+    fn what_was_approved_waits_five_minutes_and_what_became_of_the_rest_is_known_for_ten() {
+        let (tenant, account) = ("a".parse().unwrap(), "alice".parse().unwrap());
+        for (state, secs) in
+            [(IntentState::Approved, 300), (IntentState::Signed, 600), (IntentState::Declined, 600)]
+        {
+            let (mut staged, id) = (StagedIntents::default(), IntentId::new([1; 16]));
+            assert_eq!(staged.put([1; 16], intent("a", "alice", 1), 0, 1), Ok(()));
+            staged.become_of(&id, state, None, None, 100);
+            let found = |now| staged.get(&tenant, &account, &id, now).map(|held| held.state);
+            assert_eq!(found(100 + secs - 1), Ok(state));
+            assert_eq!(found(100 + secs), Err(Reason::UnknownIntent));
+        }
+    }
+
+    #[test]
+    fn i4_sixteen_sealed_messages_are_tried_for_an_intent_and_each_once() {
+        let (mut staged, id) = (StagedIntents::default(), IntentId::new([1; 16]));
+        for message in 0..16 {
+            assert!(staged.try_once(&id, [message; 32]));
+            assert!(!staged.try_once(&id, [message; 32]));
+        }
+        assert!(!staged.try_once(&id, [16; 32]));
+        assert!(staged.try_once(&IntentId::new([2; 16]), [16; 32]), "another one has its own");
+    }
+
+    #[test]
+    fn a_freeze_refuses_what_waits_in_that_account_and_nothing_else() {
+        let mut staged = StagedIntents::default();
+        for (id, tenant, account) in
+            [(1, "a", "alice"), (2, "a", "alice"), (3, "a", "bob"), (4, "b", "alice")]
+        {
+            assert_eq!(staged.put([id; 16], intent(tenant, account, 1), 0, 2), Ok(()));
+        }
+        staged.become_of(&IntentId::new([2; 16]), IntentState::Signed, None, None, 0);
+        staged.decline_all(&"a".parse().unwrap(), &"alice".parse().unwrap(), 0);
+        let state = |tenant: &str, id| {
+            staged.of_tenant(&tenant.parse().unwrap(), &IntentId::new([id; 16]), 0).unwrap().state
+        };
+        let states = [state("a", 1), state("a", 2), state("a", 3), state("b", 4)];
+        let expected = [IntentState::Declined, IntentState::Signed, IntentState::Open, IntentState::Open];
+        assert_eq!(states, expected);
+    }
+
+    #[test]
     fn i14_exactly_its_share_is_a_tenants_and_not_a_byte_more() {
         let exact = (0..2_000).find(|length| intent("a", "alice", *length).memory_bytes() == 2_048).unwrap();
         let put = |length| StagedIntents::default().put([1; 16], intent("a", "alice", length), 0, 4 * 1_024);
