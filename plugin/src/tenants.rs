@@ -304,3 +304,96 @@ impl Drop for Attempt {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn name(tenant: &str) -> TenantName {
+        tenant.parse().unwrap()
+    }
+
+    fn settings(tenant: &str) -> Tenant {
+        Tenant {
+            name: name(tenant),
+            api_key_sha256: [1; 32].into(),
+            plain_enrolment: true,
+            failures_per_hour: None,
+            accounts_max: None,
+            policy: None,
+            lifted: Vec::new(),
+            log_names: LogNames::Plain,
+        }
+    }
+
+    fn tenants(all: Vec<Tenant>) -> Tenants {
+        let policy = Rc::new(Policy::development());
+        let with_state = |settings: Tenant| {
+            let state = TenantState::new(settings.name.clone());
+            (settings, state, Rc::clone(&policy))
+        };
+        Tenants::new(all.into_iter().map(with_state).collect())
+    }
+
+    #[test]
+    fn a_tenant_has_room_for_as_many_accounts_as_its_operator_says() {
+        let tenants = tenants(vec![Tenant { accounts_max: Some(3), ..settings("a") }, settings("b")]);
+        let most = usize::try_from(ACCOUNTS_MAX_DEFAULT).unwrap();
+        for (tenant, accounts, room) in [
+            ("a", 0, true),
+            ("a", 2, true),
+            ("a", 3, false),
+            ("a", 4, false),
+            ("a", usize::MAX, false),
+            ("b", most - 1, true),
+            ("b", most, false),
+            ("c", 0, false),
+        ] {
+            assert_eq!(tenants.has_room(&name(tenant), accounts), room, "{tenant}: {accounts}");
+        }
+    }
+
+    #[test]
+    fn i9_three_quarters_of_all_places_are_the_most_for_one_tenant() {
+        let tenants = tenants(vec![settings("a"), settings("b")]);
+        let mut places: Vec<Place> = (0..768).map(|_| tenants.place(&name("a")).unwrap()).collect();
+        assert!(tenants.place(&name("a")).is_none());
+        assert!(tenants.place(&name("b")).is_some());
+        assert!(tenants.place(&name("c")).is_none());
+        places.pop();
+        assert!(tenants.place(&name("a")).is_some(), "a place was given back");
+    }
+
+    #[test]
+    fn i9_devices_have_few_places_and_freezes_some_of_their_own() {
+        let tenants = tenants(["a", "b", "c", "d"].map(settings).to_vec());
+        let ask = |tenant: &str, asks| tenants.place_of_device(&name(tenant), asks);
+        let (freeze, other) = (DeviceAsks::ToFreeze, DeviceAsks::Else);
+        let mut held = Vec::new();
+        for tenant in ["a", "b", "c"] {
+            held.extend((0..64).map(|_| ask(tenant, other).unwrap()));
+            assert!(ask(tenant, other).is_none(), "{tenant} has all of its own");
+        }
+        assert!(ask("d", other).is_none(), "all together have no more");
+        for tenant in ["a", "d"] {
+            let freezes: Vec<_> = (0..16).map(|_| ask(tenant, freeze).unwrap()).collect();
+            assert!(ask(tenant, freeze).is_none());
+            drop(freezes);
+            assert!(ask(tenant, freeze).is_some());
+        }
+        assert!(ask("e", freeze).is_none() && ask("e", other).is_none());
+        held.pop();
+        assert!(ask("d", other).is_some(), "a place was given back");
+    }
+
+    #[test]
+    fn a_tenants_failures_an_hour_grow_with_its_accounts_unless_its_operator_says_otherwise() {
+        let tenants = tenants(vec![settings("a"), Tenant { failures_per_hour: Some(5), ..settings("b") }]);
+        let all = tenants.0.borrow();
+        let size = |tenant: &str, accounts| all[&name(tenant)].size(accounts);
+        for (accounts, failures) in [(0, 100), (10_000, 100), (10_100, 101), (1_000_000, 10_000)] {
+            assert_eq!(size("a", accounts), BucketSize::per_hour(failures), "{accounts}");
+            assert_eq!(size("b", accounts), BucketSize::per_hour(5));
+        }
+    }
+}
