@@ -390,3 +390,25 @@ fn told(device: &Device) -> (usize, u64) {
     }
     (refused, not_recorded)
 }
+
+#[test]
+fn what_a_device_signs_for_its_account_is_good_for_ten_minutes() {
+    for (later_secs, expected) in
+        [(0, Ok(Answer::CarriedOut)), (600, Ok(Answer::CarriedOut)), (601, Err(Reason::ApprovalExpired))]
+    {
+        let mut device = Device::ready();
+        let mut owner = owner(&mut device, ApprovalKind::Code);
+        owner.account(&mut device).unwrap();
+        let freeze = owner.act(&device, DevicePurpose::Freeze, None);
+        device.advance(later_secs);
+        assert_eq!(device.ask_plainly(freeze), expected, "{later_secs} s later");
+    }
+    // It names a second more than it may.
+    let mut device = Device::ready();
+    let mut owner = owner(&mut device, ApprovalKind::Code);
+    owner.account(&mut device).unwrap();
+    device.time.unix_secs += 1;
+    let freeze = owner.act(&device, DevicePurpose::Freeze, None);
+    device.time.unix_secs -= 1;
+    assert_eq!(device.ask_plainly(freeze), Err(Reason::ApprovalExpired));
+}
