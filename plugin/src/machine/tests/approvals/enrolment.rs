@@ -75,6 +75,21 @@ fn i8_an_invitation_is_good_for_one_device_and_the_account_it_names() {
 }
 
 #[test]
+fn i2_what_was_signed_for_an_enrolment_that_is_void_is_void_with_it() {
+    let mut device = Device::ready();
+    let mut alice = Owner::meets(&mut device, "alice", 11);
+    let mut nonces = std::collections::BTreeSet::new();
+    for _ in 0..3 {
+        let invitation = invite(&mut device, "alice", KeyPlan::of(vec![Mechanism::Digest])).unwrap();
+        let request = alice.request(invitation, false);
+        let answer = device.ask_plainly(Act::EnrollSealed(Box::new(request))).unwrap();
+        alice.take(answer);
+        assert!(nonces.insert(alice.act_nonce), "an act that was signed before would be good again");
+        device.advance(1_800);
+    }
+}
+
+#[test]
 fn four_passkeys_can_be_enrolled_and_no_fifth() {
     let mut device = Device::ready();
     let plan = || KeyPlan::of(vec![Mechanism::Digest]);
