@@ -354,6 +354,13 @@ mod tests {
     }
 
     #[test]
+    fn a_tenants_operator_forbids_plain_enrolment() {
+        let tenants = tenants(vec![settings("a"), Tenant { plain_enrolment: false, ..settings("b") }]);
+        let allows = |tenant| tenants.allows_plain_enrolment(&name(tenant));
+        assert_eq!([allows("a"), allows("b"), allows("c")], [true, false, false]);
+    }
+
+    #[test]
     fn i9_three_quarters_of_all_places_are_the_most_for_one_tenant() {
         let tenants = tenants(vec![settings("a"), settings("b")]);
         let mut places: Vec<Place> = (0..768).map(|_| tenants.place(&name("a")).unwrap()).collect();

@@ -447,3 +447,32 @@ fn i1_without_an_approval_nothing_is_said_of_what_was_to_be_signed() {
     assert_eq!(sign(&mut device, &ethereum), Reason::MalformedTransaction);
     assert_eq!(sign(&mut device, &digest), Reason::ApprovalMissing);
 }
+
+#[test]
+fn an_intent_can_be_approved_until_the_second_that_it_names() {
+    for (late_secs, expected) in [(0, Ok(Answer::Approved)), (1, Err(Reason::ApprovalExpired))] {
+        let mut device = Device::ready();
+        let mut owner = owner(&mut device, ApprovalKind::SealedCode);
+        let (intent, view) = seen(&mut device, &mut owner, 1);
+        // Real time goes ahead a little: by the time that it runs it is forgotten at the same moment.
+        device.advance(300);
+        device.time.unix_secs = view.expires_unix_secs + late_secs;
+        let act = owner.approve(intent, by_code(&device, &owner, &view));
+        assert_eq!(device.ask_plainly(act), expected, "{late_secs} s late");
+    }
+}
+
+#[test]
+fn after_a_restart_only_what_was_approved_can_still_be_refused() {
+    let mut device = Device::ready();
+    let mut owner = owner(&mut device, ApprovalKind::SealedCode);
+    let (_, open) = seen(&mut device, &mut owner, 2);
+    let (intent, view) = seen(&mut device, &mut owner, 1);
+    let act = owner.approve(intent, by_code(&device, &owner, &view));
+    assert_eq!(device.ask_plainly(act), Ok(Answer::Approved));
+    assert!(device.boot());
+    assert_eq!(device.ask_plainly(owner.decline(&open)), Err(Reason::UnknownIntent));
+    assert_eq!(device.ask_plainly(owner.decline(&view)), Ok(Answer::Declined));
+    assert_eq!(c_sign(&mut device, &owner, 1).unwrap_err(), Reason::ApprovalMissing);
+    assert_eq!(device.ask_plainly(owner.decline(&view)), Err(Reason::UnknownIntent));
+}
