@@ -335,14 +335,15 @@ mod tests {
                 staged.put(id, held, now, tenants).map(|()| bytes)
             };
             let mut held = 0;
-            let full = loop {
-                match put(&mut staged, "a", 0) {
-                    Ok(bytes) => held += bytes,
-                    Err(reason) => break reason,
+            let full = (0..1_000).find_map(|_| match put(&mut staged, "a", 0) {
+                Ok(bytes) => {
+                    held += bytes;
+                    None
                 }
-                assert!(held <= share, "{held} of {share} for one of {tenants}");
-            };
-            assert_eq!(full, Reason::Busy);
+                Err(reason) => Some(reason),
+            });
+            assert_eq!(full, Some(Reason::Busy));
+            assert!(held <= share, "{held} of {share} for one of {tenants}");
             assert!(held + 20_000 > share, "{held} of {share} for one of {tenants}");
             assert!(put(&mut staged, "b", 599).is_ok(), "another tenant's share is its own");
             assert_eq!(put(&mut staged, "a", 599), Err(Reason::Busy));
