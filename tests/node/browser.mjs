@@ -155,4 +155,4 @@ await serve({
     await browser.close();
     return complaints;
   },
-});
+}, () => browser?.close());

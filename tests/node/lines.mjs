@@ -1,5 +1,6 @@
 // One JSON object a line in, one out: `{"ask": NAME, …}` is answered with `{"ok": …}` or, where the library refuses,
-// `{"failed": WHY}`. Numbers beyond 2^53 are decimal text, bytes are hex text beginning with 0x.
+// `{"failed": WHY}`. Numbers beyond 2^53 are decimal text, bytes are hex text beginning with 0x. When the questions end, the
+// script ends, whatever is still open in it.
 
 import { createInterface } from 'node:readline';
 
@@ -17,7 +18,8 @@ export function bytes(text) {
   return new Uint8Array(Buffer.from(text.slice(2), 'hex'));
 }
 
-export async function serve(questions) {
+/// `ending` closes what the script has opened, whether or not anybody asked for that.
+export async function serve(questions, ending = () => {}) {
   for await (const line of createInterface({ input: process.stdin })) {
     const { ask, ...given } = JSON.parse(line);
     let answer;
@@ -29,4 +31,6 @@ export async function serve(questions) {
     }
     process.stdout.write(`${JSON.stringify(answer, plain)}\n`);
   }
+  await ending();
+  process.exit();
 }

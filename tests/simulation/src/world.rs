@@ -521,7 +521,6 @@ impl World {
             || self.weather.flipped_read > 0
             || self.weather.write_fault > 0
             || self.weather.rng_fault > 0
-            || self.weather.keystore_fault > 0
             || self.weather.full_disk > 0
             || self.weather.tampering_while_running > 0
             || self.disk.full;

@@ -17,7 +17,7 @@ use std::os::unix::fs::PermissionsExt;
 pub(crate) const FAMILY: Family = Family {
     name: "relay",
     title: "The attacker is the relay between the user's device and the HSM",
-    invariants: &["I1", "I2", "I14"],
+    invariants: &["I1", "I2"],
     attacks: &[
         Attack {
             name: "every-field-changed",

@@ -5,7 +5,7 @@ use crate::history::{BootFacts, Condition, Event};
 use countersign_plugin::store::nvram::Nvram;
 use countersign_plugin::store::trail::Reader;
 use countersign_wire::encode_packed;
-use countersign_wire::hal::Op;
+use countersign_wire::hal::{Fault, Op};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 
@@ -42,6 +42,8 @@ impl Checker for NoNonceRepeats {
 #[derive(Clone, Default)]
 pub(crate) struct OpensExactlyWhenWhole {
     boot: Option<BootFacts>,
+    /// The keystore failed since, which is asked to endorse the plugin's keys.
+    keystore_failed: bool,
 }
 
 impl Checker for OpensExactlyWhenWhole {
@@ -50,11 +52,12 @@ impl Checker for OpensExactlyWhenWhole {
     fn see(&mut self, seen: &Seen<'_>) -> Result<(), String> {
         match seen.event {
             Event::Boot(facts) => {
-                self.boot = Some(*facts);
+                (self.boot, self.keystore_failed) = (Some(*facts), false);
                 if facts.disk == Condition::Broken && !facts.tampered {
                     return Err("NVRAM names what a disk that only crashed does not hold".to_owned());
                 }
             }
+            Event::Finished { result: Err(Fault::Keystore), .. } => self.keystore_failed = true,
             Event::Ready => {
                 let boot = self.boot.take().ok_or("ready twice")?;
                 if boot.disk == Condition::Broken || boot.foreign {
@@ -66,6 +69,7 @@ impl Checker for OpensExactlyWhenWhole {
                     && boot.disk == Condition::Whole
                     && !boot.foreign
                     && !boot.faulty
+                    && !self.keystore_failed
                 {
                     return Err(format!("the plugin refused a good store: {why}"));
                 }
