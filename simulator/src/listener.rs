@@ -12,9 +12,8 @@ use countersign_wire::frame::{self, CLIENT_MAX_BYTES};
 use countersign_wire::reason::Reason;
 use nix::sys::socket::getsockopt;
 use nix::sys::socket::sockopt::PeerCredentials;
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
-use rustix::net::SendFlags;
+use rustix::net::{RecvFlags, SendFlags};
 use std::collections::BTreeSet;
 use std::fs::Permissions;
 use std::io::{self, Read};
@@ -260,11 +259,10 @@ impl Connection {
         self.state().spare_since()
     }
 
-    /// Whether the client has closed its end.
+    /// Whether the client has closed its end, and nothing of what it wrote is still to be read.
     pub(crate) fn is_left(&self) -> bool {
-        let mut state = [PollFd::new(&self.socket, PollFlags::RDHUP)];
-        let left = PollFlags::HUP | PollFlags::RDHUP;
-        poll(&mut state, Some(&Timespec::default())).is_ok() && state[0].revents().intersects(left)
+        let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
+        rustix::net::recv(&self.socket, &mut [0; 1], flags).is_ok_and(|(_, received)| received == 0)
     }
 
     /// Ends the connection if no request of it is under way.

@@ -219,6 +219,19 @@ mod tests {
     }
 
     #[test]
+    fn a_client_that_has_asked_and_writes_no_more_has_not_left() {
+        let places = Arc::new(Places::default());
+        let (place, mut client) = admitted(&places, BACKEND).unwrap();
+        assert!(!place.connection.is_left());
+        client.write_all(&[0]).unwrap();
+        client.shutdown(std::net::Shutdown::Write).unwrap();
+        assert!(!place.connection.is_left(), "what it asked is still to be read");
+        let (gone, client) = admitted(&places, BACKEND).unwrap();
+        drop(client);
+        assert!(gone.connection.is_left());
+    }
+
+    #[test]
     fn a_frame_that_was_begun_and_not_ended_makes_room() {
         let places = Arc::new(Places::default());
         let (place, mut client) = admitted(&places, BACKEND).unwrap();

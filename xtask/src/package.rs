@@ -197,6 +197,9 @@ fn documents(package: &str, pages: &[&str], files: &mut Vec<Placed>) {
     for page in pages {
         files.push(placed(format!("docs/{page}.md"), format!("{folder}/{page}.md"), 0o644));
     }
+    // Where the page on operations links to it.
+    let capacity = "manual/custodians/capacity.md";
+    files.push(placed(format!("docs/{capacity}"), format!("{folder}/{capacity}"), 0o644));
     files.push(placed("SECURITY.md", format!("{folder}/SECURITY.md"), 0o644));
     files.push(placed("packaging/debian/copyright", format!("{folder}/copyright"), 0o644));
     let overrides = format!("packaging/debian/{package}/lintian-overrides");

@@ -57,7 +57,9 @@ struct Account {
     /// Not yet shown.
     staged: Vec<(IntentId, Payload)>,
     seen: Vec<(View, Payload)>,
-    approved: Vec<Payload>,
+    approved: Vec<(View, Payload)>,
+    /// What he refused.
+    refused: Vec<Payload>,
     /// What the device said, for whoever carries it to say again.
     said: Vec<Act>,
 }
@@ -133,8 +135,9 @@ impl Owners {
     pub fn next_step(&mut self, at: usize, rng: &mut Choices, unix_secs: u64, id: IntentId) -> Ask {
         let owner = &mut self.all[at];
         let code = owner.code(unix_secs);
-        let act =
-            owner.towards_a_signature(rng, &code).unwrap_or_else(|| owner.stage(rng, Mechanism::Digest));
+        let act = owner
+            .towards_a_signature(rng, &code, false)
+            .unwrap_or_else(|| owner.stage(rng, Mechanism::Digest));
         owner.ask(at, id, act)
     }
 
@@ -210,6 +213,7 @@ impl Owner {
                     staged: Vec::new(),
                     seen: Vec::new(),
                     approved: Vec::new(),
+                    refused: Vec::new(),
                     said: Vec::new(),
                 });
             }
@@ -237,8 +241,8 @@ impl Owner {
                 let Some(account) = &mut self.account else { return };
                 let is_it = |(view, _): &(View, Payload)| approve.intent == view.intent;
                 if let Some(at) = account.seen.iter().position(is_it) {
-                    let (_, payload) = account.seen.remove(at);
-                    keep(&mut account.approved, payload);
+                    let seen = account.seen.remove(at);
+                    keep(&mut account.approved, seen);
                 }
             }
             (Act::DeviceAct(act), Answer::CarriedOut) => {
@@ -301,19 +305,22 @@ impl Owner {
                 _ => self.two_codes(rng, DevicePurpose::Confirm, unix_secs - 30, unix_secs),
             };
         }
+        let has_approved = self.account.as_ref().is_some_and(|account| !account.approved.is_empty());
         match rng.u8(..100) {
-            0..62 => {
+            0..20 if has_approved => self.decline(rng),
+            0..56 => {
                 let code = self.some_code(rng, unix_secs);
-                self.towards_a_signature(rng, &code).unwrap_or_else(|| self.stage_something(rng))
+                let changed = rng.u8(..4) == 0;
+                self.towards_a_signature(rng, &code, changed).unwrap_or_else(|| self.stage_something(rng))
             }
-            62..66 => self.sign_something(rng),
-            66..78 => self.said_again(rng),
-            78..82 => {
+            56..65 => self.sign_something(rng),
+            65..73 => self.said_again(rng),
+            73..81 => {
                 let code = self.some_code(rng, unix_secs);
                 self.approve(rng, &code, true)
             }
-            82..87 => self.decline(),
-            87..92 => self.view_account(),
+            81..89 => self.decline(rng),
+            89..92 => self.view_account(),
             92..96 => self.two_codes(rng, DevicePurpose::Unlock, unix_secs - 30, unix_secs),
             96 | 97 => self.freeze(unix_secs),
             _ => self.stage_something(rng),
@@ -328,13 +335,13 @@ impl Owner {
     }
 
     /// `None`: nothing is staged.
-    fn towards_a_signature(&mut self, rng: &mut Choices, code: &str) -> Option<Act> {
+    fn towards_a_signature(&mut self, rng: &mut Choices, code: &str, changed: bool) -> Option<Act> {
         let account = self.account.as_mut()?;
-        if let Some(payload) = account.approved.pop() {
+        if let Some((_, payload)) = account.approved.pop() {
             return Some(self.sign(payload));
         }
         if !account.seen.is_empty() {
-            return Some(self.approve(rng, code, false));
+            return Some(self.approve(rng, code, changed));
         }
         let (intent, _) = account.staged.last()?;
         Some(Act::ViewIntent(ViewIntent {
@@ -364,10 +371,15 @@ impl Owner {
 
     /// The backend asks for a signature of what may not be approved.
     fn sign_something(&self, rng: &mut Choices) -> Act {
-        let account = self.account.as_ref();
-        let shown = account.and_then(|account| account.seen.last().map(|(_, payload)| payload.clone()));
-        let staged = account.and_then(|account| account.staged.last().map(|(_, payload)| payload.clone()));
-        self.sign(shown.or(staged).unwrap_or_else(|| payload(rng, Mechanism::Digest)))
+        let account = self.account.as_ref().expect("it is confirmed");
+        let refused = account.refused.last();
+        let shown = account.seen.last().map(|(_, payload)| payload);
+        let staged = account.staged.last().map(|(_, payload)| payload);
+        let known: Vec<&Payload> = [refused, shown, staged].into_iter().flatten().collect();
+        match rng.usize(..=known.len()) {
+            none if none == known.len() => self.sign(payload(rng, Mechanism::Digest)),
+            one => self.sign(known[one].clone()),
+        }
     }
 
     fn enroll(&self, rng: &mut Choices, invitation: IntentId) -> Act {
@@ -435,10 +447,10 @@ impl Owner {
         let (mut sealed, mut signature) = self.seal(rng, &view.approval_digest(), &[code]);
         let mut intent = view.intent;
         if changed {
-            match rng.u8(..4) {
-                0 => signature[3] ^= 1,
-                1 => sealed.ciphertext[7] ^= 1,
-                2 => sealed.encapsulated = ByteArray::new(*self.sealing_key().public_key().as_bytes()),
+            match rng.u8(..6) {
+                0..3 => signature[3] ^= 1,
+                3 => sealed.ciphertext[7] ^= 1,
+                4 => sealed.encapsulated = ByteArray::new(*self.sealing_key().public_key().as_bytes()),
                 _ => {
                     let staged = self.account.as_ref().and_then(|account| account.staged.last());
                     intent = staged.map_or([9; 16], |(intent, _)| intent.into_array());
@@ -460,10 +472,13 @@ impl Owner {
         self.said(act)
     }
 
-    fn decline(&mut self) -> Act {
-        let Some((view, _)) = self.account.as_mut().and_then(|account| account.seen.pop()) else {
-            return self.view_account();
-        };
+    /// Refuses what he saw last, or what he approved last.
+    fn decline(&mut self, rng: &mut Choices) -> Act {
+        let account = self.account.as_mut().expect("it is confirmed");
+        let approved = account.seen.is_empty() || rng.u8(..4) > 0;
+        let last = if approved { account.approved.pop() } else { None };
+        let Some((view, payload)) = last.or_else(|| account.seen.pop()) else { return self.view_account() };
+        keep(&mut account.refused, payload);
         let key = self.signing_key();
         let act = Act::Decline(Decline {
             tenant: self.tenant(),

@@ -52,7 +52,7 @@ fn unknown_attacks(sources: &[Source], page: &Source) -> Vec<Finding> {
     for (line, text) in (1..).zip(page.text.lines()) {
         let families =
             text.starts_with("| I").then(|| text.trim_end_matches(" |").rsplit(" | ").next()).flatten();
-        let families = families.into_iter().flat_map(|cell| cell.split(", "));
+        let families = families.into_iter().flat_map(|cell| cell.split(", ")).map(text_of_link);
         let is_attack = |word: &&str| {
             let is_name = |part: &str| part.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-');
             word.split_once('/').is_some_and(|(family, attack)| {
@@ -65,6 +65,11 @@ fn unknown_attacks(sources: &[Source], page: &Source) -> Vec<Finding> {
         }
     }
     findings
+}
+
+/// What a link is called; a word that is none is itself.
+fn text_of_link(word: &str) -> &str {
+    word.strip_prefix('[').and_then(|rest| rest.split_once("](")).map_or(word, |(text, _)| text)
 }
 
 /// The names of families, and of attacks as `FAMILY/ATTACK`.
@@ -82,12 +87,28 @@ fn known_attacks(page: &Source) -> BTreeSet<String> {
     known
 }
 
-/// The functions of files with tests; macros make tests of some of them.
+/// Macros that make tests of the functions that they name.
+const MAKES_TESTS: &[&str] = &["on_both_keystores!(", "on_embedded!("];
+
+/// The functions that are run as tests: those under `#[test]`, and those that a macro makes tests of.
 fn names_of_tests(sources: &[Source]) -> BTreeSet<&str> {
-    let with_tests =
-        |source: &&Source| source.is_rust() && (source.is_test() || source.text.contains("#[cfg(test)]"));
-    let lines = sources.iter().filter(with_tests).flat_map(|source| source.text.lines());
-    lines.filter_map(|line| line.trim_start().strip_prefix("fn ")?.split(['(', '<']).next()).collect()
+    let mut names = BTreeSet::new();
+    for source in sources.iter().filter(|source| source.is_rust()) {
+        let mut under_test = false;
+        for line in source.text.lines().map(str::trim_start) {
+            if let Some(function) = line.strip_prefix("fn ") {
+                let name = function.split(['(', '<']).next().filter(|_| under_test);
+                names.extend(name);
+            }
+            under_test =
+                line == "#[test]" || under_test && (line.starts_with("#[") || line.starts_with("//"));
+        }
+        for of_macro in MAKES_TESTS.iter().flat_map(|start| source.text.split(start).skip(1)) {
+            let list = of_macro.split(')').next().unwrap_or_default();
+            names.extend(list.split(',').map(str::trim).filter(|name| !name.is_empty()));
+        }
+    }
+    names
 }
 
 #[cfg(test)]
@@ -102,10 +123,19 @@ mod tests {
 
     #[test]
     fn a_row_without_tests_or_with_one_that_is_not_there_is_found() {
-        let tests = source("tests/it/a.rs", "fn lets() {}\nfn refuses(keystore: Keystore) {}\n");
+        let tests = source(
+            "tests/it/a.rs",
+            "on_both_keystores!(\n    refuses,\n);\n#[test]\nfn lets() {}\nfn refuses(keystore: Keystore) {}\nfn helps() {}\n",
+        );
         let whole = rows(|number| format!("| I{number} | words | `lets` | `refuses` |"));
         assert_eq!(untested(&[whole, source("tests/it/a.rs", &tests.text)]), []);
-        for row in ["| I3 | words | `lets` | |", "| I3 | words | `lets` | `nobody` |", "| I3 | words |", ""] {
+        for row in [
+            "| I3 | words | `lets` | |",
+            "| I3 | words | `lets` | `nobody` |",
+            "| I3 | words | `lets` | `helps` |",
+            "| I3 | words |",
+            "",
+        ] {
             let lacking = rows(|number| match number {
                 3 => row.to_owned(),
                 _ => format!("| I{number} | words | `lets` | `refuses` |"),
@@ -125,6 +155,8 @@ mod tests {
         };
         assert_eq!(found("`store/cut` and `tests/it`, the folder `store/`, `store/log.rs`"), 0);
         assert_eq!(found("`store/cut`, `tests/it`\n| I6 | words | `a` | `b` | `i6_…` | store |"), 0);
+        assert_eq!(found("| I6 | words | `a` | `b` | `i6_…` | [store](docs/attacks.md#store) |"), 0);
+        assert_eq!(found("| I6 | words | `a` | `b` | `i6_…` | [time](docs/attacks.md#time) |"), 1);
         assert_eq!(found("`store/mixed`"), 1);
         assert_eq!(found("| I6 | words | `a` | `b` | `i6_…` | store, time |"), 1);
     }

@@ -237,7 +237,7 @@ fn clock_agrees(mode: ClockMode, hsm_secs: u64, own_secs: u64) -> Verdict {
 }
 
 fn store_room(room_bytes: Option<u64>, refused: u64) -> Verdict {
-    let mend = "Make room on the disk of the HSM's store, or move the HSM to a larger one; docs/operations.md says how much it needs.";
+    let mend = "Make room on the disk of the HSM's store, or move the HSM to a larger one; docs/manual/custodians/capacity.md says how much it needs.";
     let mib = room_bytes.map(|bytes| bytes / (1024 * 1024));
     match (room_bytes, mib) {
         (Some(..ROOM_MIN_BYTES), Some(mib)) => Verdict::problem(

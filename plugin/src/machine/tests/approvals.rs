@@ -110,6 +110,38 @@ fn i1_what_was_approved_is_signed_once_and_nothing_else_is() {
 }
 
 #[test]
+fn i1_an_intent_that_means_something_else_by_now_is_not_approved() {
+    use crate::staged::{StagedIntent, StagedKey};
+    type Changes = fn(&mut StagedIntent);
+    let changes: [Changes; 3] = [
+        |held| held.hash = [9; 32],
+        |held| held.key = held.key.take().map(|key| StagedKey { id: [9; 16], ..key }),
+        |held| {
+            held.subject =
+                Subject::Sign(StageSign { key: "alice/main".parse().unwrap(), payload: payload(2) });
+        },
+    ];
+    for (number, change) in changes.into_iter().enumerate() {
+        let mut device = Device::ready();
+        let mut owner = owner(&mut device, ApprovalKind::SealedCode);
+        let intent = stage_digest(&mut device, &owner, 1).unwrap().intent;
+        let core = std::rc::Rc::clone(&device.plugin.core);
+        let core = core.get().unwrap();
+        let held = core.staged.borrow().of_tenant(&"a".parse().unwrap(), &intent, 0).cloned();
+        let mut held = held.unwrap();
+        core.staged.borrow_mut().remove(&intent);
+        change(&mut held);
+        core.staged.borrow_mut().put(intent.into_array(), held, 0, 2).unwrap();
+        let view = owner.view(&mut device, intent).unwrap();
+        let approve = owner.approve(intent, by_code(&device, &owner, &view));
+        assert_eq!(device.ask_plainly(approve).unwrap_err(), Reason::ApprovalForOther, "{number}");
+        for byte in [1, 2] {
+            assert_eq!(c_sign(&mut device, &owner, byte).unwrap_err(), Reason::ApprovalMissing);
+        }
+    }
+}
+
+#[test]
 fn i2_of_several_approvals_a_signature_uses_its_own() {
     let mut device = Device::ready();
     let mut owner = owner(&mut device, ApprovalKind::SealedCode);

@@ -1,15 +1,14 @@
 //! What the user's own device approves, on its way through the attacker's relay and backend.
 
 use crate::attack::{Attack, Family, On, Tries};
+use crate::relay::{Relay, owner, transfer};
 use countersign_client::device::{Carrier, Device, DeviceError};
-use countersign_tests::owner::{device, enrol, owned_key, plan_with_floor};
+use countersign_tests::owner::owned_key;
 use countersign_tests::phone::Phone;
-use countersign_tests::{Hsm, Keystore, transactions};
+use countersign_tests::{Hsm, Keystore};
 use countersign_wire::client::Mechanism::Ethereum;
-use countersign_wire::client::{Act, Answer, ApprovalKind, Payload};
+use countersign_wire::client::{Act, Answer};
 use countersign_wire::device::{Approve, Evidence};
-use countersign_wire::reason::Refusal;
-use std::cell::RefCell;
 
 pub(crate) const FAMILY: Family = Family {
     name: "approvals",
@@ -55,42 +54,6 @@ pub(crate) const FAMILY: Family = Family {
     ],
 };
 
-/// Writes down what passes.
-struct Relay<'a> {
-    hsm: &'a Hsm,
-    approvals: RefCell<Vec<Approve>>,
-    withhold: RefCell<bool>,
-}
-
-impl<'a> Relay<'a> {
-    fn to(hsm: &'a Hsm) -> Self {
-        Self { hsm, approvals: RefCell::default(), withhold: RefCell::new(false) }
-    }
-}
-
-impl Carrier for Relay<'_> {
-    fn carry(&self, act: Act) -> Result<Answer, Refusal> {
-        if let Act::Approve(approve) = &act {
-            self.approvals.borrow_mut().push(approve.clone());
-            if *self.withhold.borrow() {
-                return Err(countersign_wire::reason::Reason::HsmUnreachable.into());
-            }
-        }
-        self.hsm.client.carry(act)
-    }
-}
-
-fn transfer(nonce: u64) -> Payload {
-    transactions::payload(&transactions::transfer(nonce))
-}
-
-fn owner<'a>(hsm: &Hsm, relay: &'a Relay<'_>) -> (Device<'a>, Phone) {
-    let owner = device(hsm, relay, "alice", 1).expect("the device meets its HSM");
-    let phone = enrol(hsm, &owner, "alice", plan_with_floor(&[Ethereum], ApprovalKind::SealedCode));
-    hsm.advance(60);
-    (owner, phone)
-}
-
 fn approve(hsm: &Hsm, owner: &Device<'_>, phone: &Phone, nonce: u64) -> Result<(), DeviceError> {
     let intent = hsm.stage("alice", transfer(nonce)).expect("staged").intent.into_array();
     let seen = owner.view(intent).expect("shown");
@@ -123,9 +86,7 @@ fn approval_for_another_intent(keystore: Keystore, tries: &mut Tries) {
     let relay = Relay::to(&hsm);
     let (owner, phone) = owner(&hsm, &relay);
     let other = hsm.stage("alice", transfer(2)).expect("staged").intent;
-    *relay.withhold.borrow_mut() = true;
-    let _ = approve(&hsm, &owner, &phone, 1);
-    let held = relay.approvals.borrow().last().expect("it passed").clone();
+    let Act::Approve(held) = relay.keep(|| approve(&hsm, &owner, &phone, 1)) else { panic!("an approval") };
     let Evidence::SealedCode(_) = held.evidence else { panic!("a sealed code") };
     tries.ask(
         "an approval of another intent",
@@ -145,7 +106,8 @@ fn approved_once_signed_twice(keystore: Keystore, tries: &mut Tries) {
         let (owner, phone) = owner(&hsm, &relay);
         approve(&hsm, &owner, &phone, 1).expect("she approves it");
         hsm.sign_approved("alice", transfer(1)).expect("it is signed, once");
-        relay.approvals.borrow().last().expect("it passed").clone()
+        let Act::Approve(held) = relay.kept() else { panic!("an approval") };
+        held
     };
     tries.ask("a second signature", hsm.sign_approved("alice", transfer(1)));
     tries.ask("the approval a second time", hsm.client.carry(Act::Approve(held.clone())));

@@ -21,7 +21,7 @@ pub(crate) const FAMILY: Family = Family {
         Attack {
             name: "every-call-fails",
             had: "a wrong code",
-            does: "makes the first seven calls of the plugin to its keystore, store and randomness fail, one at a time and in pairs, while he signs with a wrong code or logs in with it",
+            does: "makes the first seven calls of the plugin to its keystore, store and randomness fail, one at a time and in pairs, each while he signs with a wrong code and while he logs in with it",
             guards: &["mac-errors"],
             faults: &["fault-hal"],
             on: On::Both,
@@ -84,31 +84,35 @@ impl Plan {
     }
 }
 
-/// More calls than one request makes.
+/// More calls than a request with a wrong code makes.
 const CALLS: u64 = 7;
 
 fn every_call_fails(keystore: Keystore, tries: &mut Tries) {
     let (mut hsm, mut plan) = Plan::followed_by_an_hsm(keystore, tries);
     let users: Vec<User> = (0..4).map(|one| hsm.user(&format!("user-{one}"), &[Digest])).collect();
     let pairs = (1..=CALLS).flat_map(|first| (first..=CALLS).map(move |second| [first, second]));
-    for (round, calls) in pairs.enumerate() {
+    let rounds = pairs.flat_map(|calls| [false, true].map(|by_login| (calls, by_login)));
+    let mut struck = BTreeSet::new();
+    for (round, (calls, by_login)) in rounds.enumerate() {
         // A store that failed makes the plugin start again. And not the budgets are under attack here: they are waited for.
         hsm.wait_until_it_answers();
         hsm.advance(86_400);
         let user = &users[round % users.len()];
         let wrong = user.phone.wrong_code(hsm.now());
+        let granted = operation(&user.key, Digest);
         plan.make(&calls);
-        if round % 2 == 0 {
-            tries.ask("a signature with a wrong code", hsm.sign(user, digest(1), &wrong));
+        if by_login {
+            tries.ask("a login with a wrong code", hsm.context_login(user, &granted, &wrong));
         } else {
-            let granted = operation(&user.key, Digest);
-            let login = hsm.context_login(user, &granted, &wrong);
-            tries.ask("a login with a wrong code", login);
+            tries.ask("a signature with a wrong code", hsm.sign(user, digest(1), &wrong));
+        }
+        struck.extend(plan.has_struck().then_some((calls, by_login)));
+        if by_login {
             tries.ask("a signature of no login", hsm.context_sign(user, &granted, digest(1)));
         }
         plan.make(&[]);
         if !tries.got.is_empty() {
-            break;
+            return;
         }
         // Where the store failed the plugin stops believing itself; where that was no end of it, the HSM is started again.
         hsm.wait_until_it_answers();
@@ -116,9 +120,16 @@ fn every_call_fails(keystore: Keystore, tries: &mut Tries) {
             hsm.kill_and_run();
         }
     }
+    for by_login in [false, true] {
+        assert!(struck.contains(&([1, 1], by_login)), "the first call fails");
+        assert!(!struck.contains(&([CALLS, CALLS], by_login)), "there are no calls after the last");
+    }
     // The words depend on which call it was; what counts is that there was a refusal each time.
     let words: BTreeSet<String> = std::mem::take(&mut tries.refused).into_keys().collect();
-    tries.note(format!("{} plans of which calls fail, a refusal each time", CALLS * (CALLS + 1) / 2));
+    tries.note(format!(
+        "{} plans of which calls fail, each for a signature and for a login: a refusal each time",
+        CALLS * (CALLS + 1) / 2
+    ));
     tries.expect("nothing was ever refused", "refused", !words.is_empty());
 }
 

@@ -2,15 +2,13 @@
 //! puts another HSM at its end.
 
 use crate::attack::{Attack, Family, On, Tries};
-use countersign_client::device::{Carrier, Device, DeviceError};
+use crate::relay::{Relay, owner, transfer};
+use countersign_client::device::Carrier;
 use countersign_tests::changes::{WAYS, changed, leaves};
-use countersign_tests::owner::{device, enrol, plan_with_floor, root_of};
-use countersign_tests::phone::Phone;
-use countersign_tests::{Hsm, Keystore, cli, transactions};
+use countersign_tests::owner::{device, plan_with_floor, root_of};
+use countersign_tests::{Hsm, Keystore, cli};
+use countersign_wire::client::ApprovalKind;
 use countersign_wire::client::Mechanism::Ethereum;
-use countersign_wire::client::{Act, Answer, ApprovalKind, Payload};
-use countersign_wire::reason::{Reason, Refusal};
-use std::cell::{Cell, RefCell};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
@@ -31,11 +29,20 @@ pub(crate) const FAMILY: Family = Family {
         Attack {
             name: "approval-after-the-refusal",
             had: "an approval that he kept, of which the user believes that it failed, so that she refuses the intent",
-            does: "delivers it after the refusal, and another one after its intent has ended, and asks for the signatures",
-            guards: &["intent-ends"],
+            does: "delivers it after the refusal, and asks for the signature",
+            guards: &["intent-refused"],
             faults: &[],
             on: On::Both,
             play: approval_after_the_refusal,
+        },
+        Attack {
+            name: "approval-after-the-end",
+            had: "an approval that he kept, of which the user believes that it failed",
+            does: "delivers it when its intent has ended, while its code is not yet old, and asks for the signature",
+            guards: &["intent-ends"],
+            faults: &[],
+            on: On::Embedded,
+            play: approval_after_the_end,
         },
         Attack {
             name: "freeze-played-again",
@@ -57,54 +64,6 @@ pub(crate) const FAMILY: Family = Family {
         },
     ],
 };
-
-/// Keeps what the device does, and lets it pass or not.
-struct Relay<'a> {
-    hsm: &'a Hsm,
-    kept: RefCell<Vec<Act>>,
-    withholds: Cell<bool>,
-}
-
-impl<'a> Relay<'a> {
-    fn to(hsm: &'a Hsm) -> Self {
-        Self { hsm, kept: RefCell::default(), withholds: Cell::new(false) }
-    }
-
-    fn kept(&self) -> Act {
-        self.kept.borrow().last().expect("something passed").clone()
-    }
-
-    /// What the device does in this step, of which nothing reaches the HSM.
-    fn keep(&self, step: impl FnOnce() -> Result<(), DeviceError>) -> Act {
-        self.withholds.set(true);
-        step().expect_err("nothing came back");
-        self.withholds.set(false);
-        self.kept()
-    }
-}
-
-impl Carrier for Relay<'_> {
-    fn carry(&self, act: Act) -> Result<Answer, Refusal> {
-        if matches!(act, Act::Approve(_) | Act::Decline(_) | Act::DeviceAct(_)) {
-            self.kept.borrow_mut().push(act.clone());
-            if self.withholds.get() {
-                return Err(Reason::HsmUnreachable.into());
-            }
-        }
-        self.hsm.client.carry(act)
-    }
-}
-
-fn transfer(nonce: u64) -> Payload {
-    transactions::payload(&transactions::transfer(nonce))
-}
-
-fn owner<'a>(hsm: &Hsm, relay: &'a Relay<'_>) -> (Device<'a>, Phone) {
-    let owner = device(hsm, relay, "alice", 1).expect("the device meets its HSM");
-    let phone = enrol(hsm, &owner, "alice", plan_with_floor(&[Ethereum], ApprovalKind::SealedCode));
-    hsm.advance(60);
-    (owner, phone)
-}
 
 fn stage(hsm: &Hsm, nonce: u64) -> [u8; 16] {
     hsm.stage("alice", transfer(nonce)).expect("staged").intent.into_array()
@@ -144,13 +103,18 @@ fn approval_after_the_refusal(keystore: Keystore, tries: &mut Tries) {
     owner.decline(&seen).expect("she refuses it");
     tries.ask("the approval of what was refused", hsm.client.carry(approval.clone()));
     tries.ask("a signature of what was refused", hsm.sign_approved("alice", transfer(1)));
-    // Not refused this time, but her code is not yet old when the intent ends.
-    let seen = owner.view(stage(&hsm, 2)).expect("shown");
+}
+
+fn approval_after_the_end(keystore: Keystore, tries: &mut Tries) {
+    let hsm = Hsm::start(keystore);
+    let relay = Relay::to(&hsm);
+    let (owner, phone) = owner(&hsm, &relay);
+    let seen = owner.view(stage(&hsm, 1)).expect("shown");
     hsm.advance(seen.expires_in_secs() - 1);
     let approval = relay.keep(|| owner.approve(&seen, &phone.code(hsm.now())));
     hsm.advance(2);
     tries.ask("the approval of what has ended", hsm.client.carry(approval));
-    tries.ask("a signature of what has ended", hsm.sign_approved("alice", transfer(2)));
+    tries.ask("a signature of what has ended", hsm.sign_approved("alice", transfer(1)));
 }
 
 fn freeze_played_again(keystore: Keystore, tries: &mut Tries) {

@@ -8,7 +8,7 @@ use countersign_wire::client::Mechanism::Digest;
 
 pub(crate) const FAMILY: Family = Family {
     name: "store",
-    title: "The store on the disk is put back, cut, or filled up to its length again",
+    title: "The store on the disk is put back, cut, mixed, or filled up to its length again",
     invariants: &["I2", "I3", "I6"],
     attacks: &[
         Attack {
@@ -30,13 +30,22 @@ pub(crate) const FAMILY: Family = Family {
             play: cut,
         },
         Attack {
-            name: "mixed",
+            name: "left-out",
+            had: "the disk, from before a code was used and from after another user used hers",
+            does: "leaves out each run of entries in between, puts each in the place of its neighbour, and says each twice; all that came later stays",
+            guards: &["head-in-nvram"],
+            faults: &[],
+            on: On::Embedded,
+            play: left_out,
+        },
+        Attack {
+            name: "filled-up",
             had: "a copy of the disk from before a code was used",
             does: "puts it back with the length that the store has now: filled up with zeros, with ones, with its own end",
             guards: &["head-in-nvram"],
             faults: &[],
             on: On::Embedded,
-            play: mixed,
+            play: filled_up,
         },
         Attack {
             name: "put-back-while-it-runs",
@@ -107,7 +116,51 @@ fn cut(keystore: Keystore, tries: &mut Tries) {
     opens_again(&mut hsm, &alice, &code, &good, tries);
 }
 
-fn mixed(keystore: Keystore, tries: &mut Tries) {
+fn left_out(keystore: Keystore, tries: &mut Tries) {
+    let mut hsm = Hsm::start(keystore);
+    let (alice, bob) = (hsm.user("alice", &[Digest]), hsm.user("bob", &[Digest]));
+    hsm.stop();
+    let before = hsm.copy_store().bytes().len();
+    hsm.run();
+    let code = alice.phone.code(hsm.now());
+    hsm.sign(&alice, digest(1), &code).expect("her code signs");
+    hsm.sign(&bob, digest(1), &bob.phone.code(hsm.now())).expect("so does another user's");
+    hsm.stop();
+    let good = hsm.copy_store();
+    let (kept, rest) = good.bytes().split_at(before);
+    let entries = entries(rest);
+    let runs = (0..entries.len()).flat_map(|from| (from + 1..entries.len()).map(move |to| (from, to)));
+    let mut stories: Vec<Vec<&[u8]>> =
+        runs.map(|(from, to)| [&entries[..from], &entries[to..]].concat()).collect();
+    for at in 1..entries.len() {
+        let mut swapped = entries.clone();
+        swapped.swap(at - 1, at);
+        let mut twice = entries.clone();
+        twice[at] = twice[at - 1];
+        stories.extend([swapped, twice]);
+    }
+    for story in stories {
+        hsm.write_store(&[kept, &story.concat()].concat());
+        start_and_use(&mut hsm, &alice, &code, "a second signature for one code", tries);
+        if !tries.got.is_empty() {
+            return;
+        }
+    }
+    opens_again(&mut hsm, &alice, &code, &good, tries);
+}
+
+/// The log's entries, as everybody who has the disk can tell them apart: the length of each stands in it.
+fn entries(mut bytes: &[u8]) -> Vec<&[u8]> {
+    let mut entries = Vec::new();
+    while let Some(length) = bytes.get(4..8).and_then(|field| field.first_chunk()) {
+        let (entry, rest) = bytes.split_at(u32::from_be_bytes(*length) as usize);
+        entries.push(entry);
+        bytes = rest;
+    }
+    entries
+}
+
+fn filled_up(keystore: Keystore, tries: &mut Tries) {
     let (mut hsm, alice, code, before) = with_a_used_code(keystore);
     let good = hsm.copy_store();
     let (from, to) = (before.bytes().len(), good.bytes().len());
