@@ -10,7 +10,7 @@ const HALF_DAY: u64 = 12 * 3600;
 on_both_keystores!(five_failures_lock_for_five_minutes);
 on_embedded!(
     each_further_lock_is_twice_as_long,
-    a_success_clears_the_consecutive_count_and_nothing_else,
+    i4_a_success_clears_the_consecutive_count_and_nothing_else,
     many_small_guesses_between_successes_use_up_the_budget,
     i4_counts_locks_and_budgets_survive_kill,
     i14_malformed_codes_are_refused_and_not_counted,
@@ -72,7 +72,7 @@ fn each_further_lock_is_twice_as_long(keystore: Keystore) {
     );
 }
 
-fn a_success_clears_the_consecutive_count_and_nothing_else(keystore: Keystore) {
+fn i4_a_success_clears_the_consecutive_count_and_nothing_else(keystore: Keystore) {
     let hsm = Hsm::start(keystore);
     let alice = hsm.user("alice", &[Digest]);
     fail_times(&hsm, &alice, 4);

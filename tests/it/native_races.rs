@@ -13,7 +13,7 @@ on_embedded!(
     i2_sixteen_racing_context_logins_with_one_code_make_one_grant,
     i2_sixteen_racing_context_signs_with_one_grant_get_one_signature,
     i4_sixteen_racing_guesses_are_counted_one_by_one,
-    racing_requests_on_many_accounts_all_succeed,
+    i10_racing_requests_on_many_accounts_all_succeed,
     i8_sixteen_racing_enrolments_of_one_name_make_one_account,
 );
 
@@ -91,7 +91,7 @@ fn i4_sixteen_racing_guesses_are_counted_one_by_one(keystore: Keystore) {
     assert_eq!(hsm.show(&alice).expect("shown").failures_left, 5);
 }
 
-fn racing_requests_on_many_accounts_all_succeed(keystore: Keystore) {
+fn i10_racing_requests_on_many_accounts_all_succeed(keystore: Keystore) {
     let hsm = Hsm::start(keystore);
     let users: Vec<_> = (0..THREADS).map(|thread| hsm.user(&format!("user-{thread}"), &[Digest])).collect();
     let mut now = hsm.now();

@@ -7,7 +7,7 @@ use countersign_wire::client::{Act, Approval, ContextLogin, ContextSign, CreateK
 use countersign_wire::names::ApiKey;
 use countersign_wire::reason::Reason;
 
-on_both_keystores!(two_tenants_use_the_same_names_side_by_side);
+on_both_keystores!(i9_two_tenants_use_the_same_names_side_by_side);
 on_embedded!(
     i9_another_tenants_accounts_and_keys_are_the_same_miss_as_none,
     i9_a_grant_is_of_no_use_to_another_tenant,
@@ -25,7 +25,7 @@ fn two_tenants(keystore: Keystore) -> Hsm {
     hsm
 }
 
-fn two_tenants_use_the_same_names_side_by_side(keystore: Keystore) {
+fn i9_two_tenants_use_the_same_names_side_by_side(keystore: Keystore) {
     let hsm = two_tenants(keystore);
     let (ours, theirs) = (hsm.api_key().clone(), hsm.api_key_of("other").clone());
     let (alice, other_alice) =

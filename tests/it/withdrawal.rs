@@ -29,6 +29,9 @@ on_embedded!(
     withdraws_from_javascript,
     withdraws_from_java,
     withdraws_from_go,
+    i1_withdraws_from_python_what_was_approved_on_a_device,
+    i1_withdraws_from_javascript_what_was_approved_on_a_device,
+    i1_withdraws_from_java_what_was_approved_on_a_device,
     i1_withdraws_from_go_what_was_approved_on_a_device,
 );
 
@@ -236,10 +239,8 @@ fn asks_again_until_the_code_is_right(hsm: &Hsm, alice: &User, node: &EthereumNo
     for slip in ["12345", "12345x", ""] {
         service.refuses(&withdrawal, slip, 400, "not-a-code", "open");
     }
-    if language == "Go" {
-        let (status, answer) = service.ask("POST", &format!("{withdrawal}/stage"), &json!({}));
-        assert_eq!((status, &answer["error"]), (409, &json!("no-device")), "{answer}");
-    }
+    let (status, answer) = service.ask("POST", &format!("{withdrawal}/stage"), &json!({}));
+    assert_eq!((status, &answer["error"]), (409, &json!("no-device")), "{answer}");
     let code = alice.phone.code(now);
     let (status, answer) = service.give(&withdrawal, &code);
     assert_eq!((status, &answer["state"]), (200, &json!("sent")), "{answer}");
@@ -406,7 +407,7 @@ fn withdraws_from_go(keystore: Keystore) {
     withdraws("Go", keystore);
 }
 
-fn i1_withdraws_from_go_what_was_approved_on_a_device(keystore: Keystore) {
+fn withdraws_what_was_approved_on_a_device(language: &str, keystore: Keystore) {
     let mut hsm = Hsm::init(keystore, &["default"]);
     set_policy(&mut hsm, "limited");
     hsm.run();
@@ -416,24 +417,38 @@ fn i1_withdraws_from_go_what_was_approved_on_a_device(keystore: Keystore) {
     let query = KeyQuery::Label(owner::owned_key("alice"));
     let account = address(&hsm.find_keys(hsm.api_key(), query).expect("found").keys[0]);
     let node = node_of(account);
-    let stand = Stand::made(&hsm, &node, "alice/main", "Go");
+    let stand = Stand::made(&hsm, &node, "alice/main", language);
     let service = stand.start();
     let withdrawal = service.withdraw(ETHER);
+    let bar = bar(&stand, &withdrawal);
     let finish = || service.ask("POST", &format!("{withdrawal}/approved"), &json!({}));
     let stages = |withdrawal: &str| service.ask("POST", &format!("{withdrawal}/stage"), &json!({}));
+    let approves = || {
+        let (status, answer) = stages(&withdrawal);
+        assert_eq!(status, 200, "{answer} {}", stand.log());
+        let intent = answer["intent"].as_str().expect("an intent's id");
+        let intent = data_encoding::HEXLOWER.decode(intent.as_bytes()).expect("hex digits");
+        assert_eq!(finish().1["error"], "not-approved", "staged is not approved");
+        let seen = device.view(intent.try_into().expect("16 bytes")).expect("the device sees it");
+        device.approve(&seen, &phone.code(hsm.advance(30))).expect("a right code approves");
+    };
     let (status, answer) = finish();
     assert_eq!((status, &answer["error"]), (409, &json!("not-approved")), "{answer}");
-    let (status, answer) = stages(&withdrawal);
-    assert_eq!(status, 200, "{answer} {}", stand.log());
-    let intent = answer["intent"].as_str().expect("an intent's id");
-    let intent = data_encoding::HEXLOWER.decode(intent.as_bytes()).expect("hex digits");
-    assert_eq!(finish().0, 409, "staged is not approved");
-    hsm.advance(30);
-    let seen = device.view(intent.try_into().expect("16 bytes")).expect("the device sees it");
-    device.approve(&seen, &phone.code(hsm.now())).expect("a right code approves");
+    // What cannot be kept is neither told nor sent: that it is staged, and that it is signed.
+    fs::create_dir(&bar).expect("nothing is there");
+    assert_eq!(stages(&withdrawal).0, 500);
+    assert_eq!(service.ask("GET", &withdrawal, &json!({})).1["intent"], Value::Null);
+    fs::remove_dir(&bar).expect("it is empty");
+    approves();
+    fs::create_dir(&bar).expect("nothing is there");
+    assert_eq!(finish().0, 500);
+    assert_eq!((service.state(&withdrawal), node.accepted().len()), (json!("open"), 0));
+    fs::remove_dir(&bar).expect("it is empty");
+    approves();
     let (status, answer) = finish();
     assert_eq!((status, &answer["state"]), (200, &json!("sent")), "{answer}");
     assert_paid(&node.accepted()[0], account, FIRST_NONCE, ETHER);
+    assert_eq!((finish().0, node.accepted().len()), (409, 1), "it is paid once");
 
     // What refuses to stage is told as what refuses to sign.
     let refuses = |withdrawal: &str, status: u16, word: &str, state: &str| {
@@ -452,6 +467,22 @@ fn i1_withdraws_from_go_what_was_approved_on_a_device(keystore: Keystore) {
     hsm.stop();
     let (status, answer) = stages(&withdrawal);
     assert_eq!((status, &answer["error"]), (503, &json!("hsm")), "{answer}");
+}
+
+fn i1_withdraws_from_python_what_was_approved_on_a_device(keystore: Keystore) {
+    withdraws_what_was_approved_on_a_device("Python", keystore);
+}
+
+fn i1_withdraws_from_javascript_what_was_approved_on_a_device(keystore: Keystore) {
+    withdraws_what_was_approved_on_a_device("JavaScript", keystore);
+}
+
+fn i1_withdraws_from_java_what_was_approved_on_a_device(keystore: Keystore) {
+    withdraws_what_was_approved_on_a_device("Java", keystore);
+}
+
+fn i1_withdraws_from_go_what_was_approved_on_a_device(keystore: Keystore) {
+    withdraws_what_was_approved_on_a_device("Go", keystore);
 }
 
 #[test]

@@ -198,8 +198,8 @@ fn build() -> Result<PathBuf> {
     Ok(folder)
 }
 
-/// mdBook in the target folder, so that nobody's own tools are touched. It is built with little optimisation, and without
-/// its server: it runs for seconds.
+/// mdBook in the target folder, so that nobody's own tools are touched. It is built without optimisation, and without its
+/// server: it runs for seconds.
 fn install() -> Result<PathBuf> {
     let folder = target().join("tools").join(format!("mdbook-{MDBOOK_VERSION}"));
     let program = folder.join("bin/mdbook");
@@ -210,7 +210,7 @@ fn install() -> Result<PathBuf> {
     let mut install = cargo();
     install
         .env("CARGO_PROFILE_RELEASE_LTO", "off")
-        .env("CARGO_PROFILE_RELEASE_OPT_LEVEL", "1")
+        .env("CARGO_PROFILE_RELEASE_OPT_LEVEL", "0")
         .env("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "16")
         .args(["install", "--quiet", "--locked", "--no-default-features", "--root"])
         .arg(&folder)

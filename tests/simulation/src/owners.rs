@@ -305,9 +305,12 @@ impl Owner {
                 _ => self.two_codes(rng, DevicePurpose::Confirm, unix_secs - 30, unix_secs),
             };
         }
-        let has_approved = self.account.as_ref().is_some_and(|account| !account.approved.is_empty());
+        let account = self.account.as_ref();
+        let has_approved = account.is_some_and(|account| !account.approved.is_empty());
+        let has_refused = account.is_some_and(|account| !account.refused.is_empty());
         match rng.u8(..100) {
             0..20 if has_approved => self.decline(rng),
+            20..40 if has_refused => self.sign_refused(),
             0..56 => {
                 let code = self.some_code(rng, unix_secs);
                 let changed = rng.u8(..4) == 0;
@@ -372,14 +375,19 @@ impl Owner {
     /// The backend asks for a signature of what may not be approved.
     fn sign_something(&self, rng: &mut Choices) -> Act {
         let account = self.account.as_ref().expect("it is confirmed");
-        let refused = account.refused.last();
         let shown = account.seen.last().map(|(_, payload)| payload);
         let staged = account.staged.last().map(|(_, payload)| payload);
-        let known: Vec<&Payload> = [refused, shown, staged].into_iter().flatten().collect();
+        let known: Vec<&Payload> = [shown, staged].into_iter().flatten().collect();
         match rng.usize(..=known.len()) {
             none if none == known.len() => self.sign(payload(rng, Mechanism::Digest)),
             one => self.sign(known[one].clone()),
         }
+    }
+
+    /// The backend asks for a signature of what the user refused.
+    fn sign_refused(&mut self) -> Act {
+        let refused = self.account.as_mut().and_then(|account| account.refused.pop());
+        self.sign(refused.expect("he refused something"))
     }
 
     fn enroll(&self, rng: &mut Choices, invitation: IntentId) -> Act {

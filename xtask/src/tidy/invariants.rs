@@ -32,8 +32,10 @@ pub(super) fn untested(sources: &[Source]) -> Vec<Finding> {
             if named.is_empty() {
                 findings.push(page.finding(line, format!("I{number}: no test of what it {kind}")));
             }
-            for name in named.iter().filter(|name| !tests.contains(**name)) {
-                findings.push(page.finding(line, format!("I{number}: there is no test {name}")));
+            let prefix = format!("i{number}_");
+            for name in named.iter().filter(|name| !tests.contains(**name) || !name.starts_with(&prefix)) {
+                findings
+                    .push(page.finding(line, format!("I{number}: there is no test {name} of its number")));
             }
         }
     }
@@ -123,25 +125,26 @@ mod tests {
 
     #[test]
     fn a_row_without_tests_or_with_one_that_is_not_there_is_found() {
-        let tests = source(
-            "tests/it/a.rs",
-            "on_both_keystores!(\n    refuses,\n);\n#[test]\nfn lets() {}\nfn refuses(keystore: Keystore) {}\nfn helps() {}\n",
-        );
-        let whole = rows(|number| format!("| I{number} | words | `lets` | `refuses` |"));
-        assert_eq!(untested(&[whole, source("tests/it/a.rs", &tests.text)]), []);
-        for row in [
-            "| I3 | words | `lets` | |",
-            "| I3 | words | `lets` | `nobody` |",
-            "| I3 | words | `lets` | `helps` |",
+        let of_one = |number: usize| {
+            format!(
+                "on_both_keystores!(\n    i{number}_no,\n);\n#[test]\nfn i{number}_yes() {{}}\nfn i{number}_no(keystore: Keystore) {{}}\nfn i{number}_helps() {{}}\n"
+            )
+        };
+        let tests: String = (1..=INVARIANTS).map(of_one).collect();
+        let found = |page: Source| untested(&[page, source("tests/it/a.rs", &tests)]);
+        let row = |number: usize| format!("| I{number} | words | `i{number}_yes` | `i{number}_no` |");
+        assert_eq!(found(rows(row)), []);
+        for other in [
+            "| I3 | words | `i3_yes` | |",
+            "| I3 | words | `i3_yes` | `i3_nobody` |",
+            "| I3 | words | `i3_yes` | `i3_helps` |",
+            "| I3 | words | `i3_yes` | `i4_no` |",
             "| I3 | words |",
             "",
         ] {
-            let lacking = rows(|number| match number {
-                3 => row.to_owned(),
-                _ => format!("| I{number} | words | `lets` | `refuses` |"),
-            });
-            let found = untested(&[lacking, source("tests/it/a.rs", &tests.text)]);
-            assert_eq!(found.len(), 1, "{row}: {found:?}");
+            let lacking = rows(|number| if number == 3 { other.to_owned() } else { row(number) });
+            let found = found(lacking);
+            assert_eq!(found.len(), 1, "{other}: {found:?}");
         }
     }
 

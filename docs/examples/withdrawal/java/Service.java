@@ -25,18 +25,25 @@ import java.util.Map;
 public final class Service {
     private record Answer(int status, Object body) {}
 
+    private interface Act<T> {
+        T act() throws Refused, IOException;
+    }
+
     private static final Gson GSON = new Gson();
     private final Signer signer;
     private final Ethereum node;
+    private final Stage stage;
     private final Path folder;
     private final BigInteger chainId;
     private final BigInteger maxFee;
     /** The withdrawals of one key, each a file. One is under way at a time, since two would ask for the same nonce. */
     private final Map<String, Withdrawal> all = new HashMap<>();
 
-    private Service(Signer signer, Ethereum node, Path folder, BigInteger chainId, BigInteger maxFee) throws IOException {
+    private Service(Signer signer, Ethereum node, Stage stage, Path folder, BigInteger chainId, BigInteger maxFee)
+            throws IOException {
         this.signer = signer;
         this.node = node;
+        this.stage = stage;
         this.folder = folder;
         this.chainId = chainId;
         this.maxFee = maxFee;
@@ -131,23 +138,43 @@ public final class Service {
                 .reduce(node.quantity("eth_getTransactionCount", from, "pending"), BigInteger::max);
     }
 
-    private Answer giveCode(Withdrawal w, String code) throws Refused, IOException {
+    private static void mustBeOpen(Withdrawal w) throws Refused {
         if (!w.state.equals("open")) {
-            throw new Refused(409, "not-open", "This withdrawal does not wait for a code.");
+            throw new Refused(409, "not-open", "This withdrawal does not wait for the user.");
         }
-        if (!code.matches("[0-9]{6}|[0-9]{8}")) {
-            throw Signer.notACode();
-        }
-        byte[] signature;
+    }
+
+    /** What act gives. Where policy denies it, the withdrawal is closed, durably, before anybody is told why. */
+    private <T> T orDenied(Withdrawal w, Act<T> act) throws Refused, IOException {
         try {
-            signature = signer.sign(Ethereum.unsigned(w), code);
+            return act.act();
         } catch (Refused refused) {
             if (refused.word.equals("policy")) {
                 save(w.as("denied"));
             }
             throw refused;
         }
-        byte[] raw = Ethereum.finish(w, signature);
+    }
+
+    private Answer stage(Withdrawal w) throws Refused, IOException {
+        mustBeOpen(w);
+        String intent = orDenied(w, () -> stage.run(Ethereum.unsigned(w)));
+        Withdrawal staged = w.as("open");
+        staged.intent = intent;
+        return new Answer(200, save(staged));
+    }
+
+    private Answer giveCode(Withdrawal w, String code) throws Refused, IOException {
+        if (!code.matches("[0-9]{6}|[0-9]{8}")) {
+            throw Signer.notACode();
+        }
+        return finish(w, code);
+    }
+
+    /** Signs under the user's code, or, where that is null, what he approved on his device; and broadcasts. */
+    private Answer finish(Withdrawal w, String code) throws Refused, IOException {
+        mustBeOpen(w);
+        byte[] raw = Ethereum.finish(w, orDenied(w, () -> signer.sign(Ethereum.unsigned(w), code)));
         Withdrawal signed = w.as("signed");
         signed.raw = Ethereum.hex(raw);
         signed.hash = Ethereum.hex(Ethereum.keccak256(raw));
@@ -195,6 +222,8 @@ public final class Service {
             case "DELETE" -> cancel(w);
             case "POST code" -> giveCode(w, text(body, "code"));
             case "POST broadcast" -> broadcast(w);
+            case "POST stage" -> stage(w);
+            case "POST approved" -> finish(w, null);
             default -> throw new Refused(404, "unknown", "There is nothing here.");
         };
     }
@@ -234,7 +263,9 @@ public final class Service {
         var signer = new Signer(env.get("MODULE"), env.get("COUNTERSIGN_API_KEY"), env.get("KEY"));
         var node = new Ethereum(env.get("NODE_URL"));
         var maxFee = new BigInteger(env.getOrDefault("MAX_FEE_GWEI", "300")).multiply(BigInteger.TEN.pow(9));
-        var service = new Service(signer, node, Path.of(env.get("STORE")), new BigInteger(env.get("CHAIN_ID")), maxFee);
+        var stage = new Stage(env.getOrDefault("CLI", ""), env.get("KEY"));
+        var chainId = new BigInteger(env.get("CHAIN_ID"));
+        var service = new Service(signer, node, stage, Path.of(env.get("STORE")), chainId, maxFee);
         int port = Integer.parseInt(env.getOrDefault("PORT", "8080"));
         var server = HttpServer.create(new InetSocketAddress(InetAddress.getLoopbackAddress(), port), 0);
         // Without an executor of its own it answers one request after the other, so that nothing here needs a lock.

@@ -15,11 +15,6 @@ final class Signer {
     private static final long CKU_CONTEXT_SPECIFIC = 2;
     private static final long CKR_USER_ALREADY_LOGGED_IN = 0x100;
 
-    // A lock, a budget used up, a freeze are one return value: another code helps against none of them.
-    private static final String LOCKED =
-            "No code is taken now: too many were wrong, which passes with time, or the user has frozen the account. "
-                    + "The withdrawal is kept. If it lasts, look at the account, or ask the custodian.";
-
     private interface Act {
         byte[] with(long session, long key) throws PKCS11Exception;
     }
@@ -49,8 +44,10 @@ final class Signer {
         return switch ((int) e.getErrorCode()) {
             case 0xa0 -> new Refused(403, "wrong-code", "The code is wrong or was used before. Try the next code.");
             case 0xa1 -> notACode();
-            case 0xa4 -> new Refused(429, "locked", LOCKED);
-            case 0x200 -> new Refused(403, "policy", "The policy does not permit this withdrawal. It is closed.");
+            case 0xa4 -> locked();
+            case 0x101 -> new Refused(409, "not-approved",
+                    "The user has not approved exactly this on his device, or too long ago.");
+            case 0x200 -> denied();
             case 0x30 -> new Refused(503, "hsm", "The HSM cannot be reached." + again);
             case 0x32 -> new Refused(503, "hsm", "The HSM was restarted." + again);
             case 0x06 -> new Refused(503, "hsm", "The HSM is busy." + again);
@@ -60,6 +57,17 @@ final class Signer {
 
     static Refused notACode() {
         return new Refused(400, "not-a-code", "This is not a code. Type the digits that your authenticator shows.");
+    }
+
+    static Refused denied() {
+        return new Refused(403, "policy", "The policy does not permit this withdrawal. It is closed.");
+    }
+
+    /** A lock, a budget used up, a freeze: another code helps against none of them. */
+    static Refused locked() {
+        return new Refused(429, "locked",
+                "No code is taken now: too many were wrong, which passes with time, or the user has frozen the account. "
+                        + "The withdrawal is kept. If it lasts, look at the account, or ask the custodian.");
     }
 
     private byte[] withKey(Act act) throws Refused {
@@ -105,10 +113,13 @@ final class Signer {
         return new String(address, StandardCharsets.UTF_8);
     }
 
+    /** Signs under a code; where that is null it signs what the user approved on his device, and nothing else. */
     byte[] sign(byte[] transaction, String code) throws Refused {
         return withKey((session, key) -> {
             p11.C_SignInit(session, new CK_MECHANISM(CKM_COUNTERSIGN_ETHEREUM), key);
-            p11.C_Login(session, CKU_CONTEXT_SPECIFIC, code.toCharArray());
+            if (code != null) {
+                p11.C_Login(session, CKU_CONTEXT_SPECIFIC, code.toCharArray());
+            }
             return p11.C_Sign(session, transaction);
         });
     }

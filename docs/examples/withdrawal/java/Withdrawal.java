@@ -10,6 +10,7 @@ final class Withdrawal implements Cloneable {
     String nonce;
     String max_priority_fee_per_gas;
     String max_fee_per_gas;
+    String intent;
     String raw;
     String hash;
 

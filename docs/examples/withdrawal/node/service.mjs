@@ -1,4 +1,5 @@
 // A withdrawal service: the page README.md beside it says what it answers and how it is run.
+import { spawnSync } from "node:child_process";
 import crypto from "node:crypto";
 import fs from "node:fs";
 import http from "node:http";
@@ -9,20 +10,44 @@ import { keccak256, recoverAddress, serializeTransaction } from "viem";
 const CKM_COUNTERSIGN_ETHEREUM = 0xc3530001;
 const CKA_COUNTERSIGN_ETHEREUM_ADDRESS = 0xc3530001;
 
-// A lock, a budget used up, a freeze are one return value: another code helps against none of them.
-const LOCKED =
-  "No code is taken now: too many were wrong, which passes with time, or the user has frozen the account. " +
-  "The withdrawal is kept. If it lasts, look at the account, or ask the custodian.";
+const STAGE_TIMEOUT_MILLIS = 20_000;
 
-// What is answered for a return value: the status, a word for programs, a sentence for the user. All others are ours to mend.
+// What is answered instead: the status, a word for programs, a sentence for the user.
+const DENIED = [403, "policy", "The policy does not permit this withdrawal. It is closed."];
+// A lock, a budget used up, a freeze: another code helps against none of them.
+const LOCKED = [
+  429, "locked",
+  "No code is taken now: too many were wrong, which passes with time, or the user has frozen the account. " +
+    "The withdrawal is kept. If it lasts, look at the account, or ask the custodian.",
+];
+const NOT_STAGED = [503, "hsm", "It could not be staged. The withdrawal is kept; try again."];
+
+// What is answered for a return value. All others are ours to mend.
 const REFUSALS = {
   [pkcs11js.CKR_PIN_INCORRECT]: [403, "wrong-code", "The code is wrong or was used before. Try the next code."],
   [pkcs11js.CKR_PIN_INVALID]: [400, "not-a-code", "This is not a code. Type the digits that your authenticator shows."],
-  [pkcs11js.CKR_PIN_LOCKED]: [429, "locked", LOCKED],
-  [pkcs11js.CKR_FUNCTION_REJECTED]: [403, "policy", "The policy does not permit this withdrawal. It is closed."],
+  [pkcs11js.CKR_PIN_LOCKED]: LOCKED,
+  [pkcs11js.CKR_USER_NOT_LOGGED_IN]: [409, "not-approved", "The user has not approved exactly this on his device, or too long ago."],
+  [pkcs11js.CKR_FUNCTION_REJECTED]: DENIED,
   [pkcs11js.CKR_DEVICE_ERROR]: [503, "hsm", "The HSM cannot be reached. The withdrawal is kept; try again with the next code."],
   [pkcs11js.CKR_DEVICE_REMOVED]: [503, "hsm", "The HSM was restarted. The withdrawal is kept; try again with the next code."],
   [pkcs11js.CKR_FUNCTION_FAILED]: [503, "hsm", "The HSM is busy. The withdrawal is kept; try again with the next code."],
+};
+
+// What is answered for a word of the command line's. All others that are not the HSM's own state are ours to mend.
+const STAGE_REFUSALS = {
+  "policy-refused": DENIED,
+  "limit-exceeded": DENIED,
+  "account-frozen": LOCKED,
+  "locked": LOCKED,
+  "account-over-budget": LOCKED,
+  "tenant-over-budget": LOCKED,
+  "try-later": LOCKED,
+  "too-many-intents": [
+    429, "too-many", "Too much waits on the user's device. Let him approve or decline some of it, then stage this again.",
+  ],
+  "no-device": [409, "no-device", "The user has no device that could approve. Ask him for a code."],
+  "busy": NOT_STAGED,
 };
 
 class Refused extends Error {
@@ -88,12 +113,35 @@ class Signer {
     return this.withKey((session, key) => this.p11.C_GetAttributeValue(session, key, wanted)[0].value.toString());
   }
 
+  /** Signs under a code; without one it signs what the user approved on his device, and nothing else. */
   sign(transaction, code) {
     return this.withKey((session, key) => {
       this.p11.C_SignInit(session, { mechanism: CKM_COUNTERSIGN_ETHEREUM }, key);
-      this.p11.C_Login(session, pkcs11js.CKU_CONTEXT_SPECIFIC, code);
+      if (code !== undefined) this.p11.C_Login(session, pkcs11js.CKU_CONTEXT_SPECIFIC, code);
       return this.p11.C_Sign(session, transaction, Buffer.alloc(64));
     });
+  }
+}
+
+/** Gives the transaction to the HSM for the user to approve on his device; the intent's id. */
+function runStage(cli, label, transaction) {
+  const options = { input: transaction.toString("hex"), stdio: ["pipe", "pipe", "inherit"], encoding: "utf8" };
+  const limit = { timeout: STAGE_TIMEOUT_MILLIS, killSignal: "SIGKILL" };
+  const ended = spawnSync(cli, ["intent", "stage", "--json", "--key", label, "--ethereum", "-"], { ...options, ...limit });
+  const { intent, refused } = said(ended.stdout);
+  if (ended.status === 0 && intent) return intent;
+  console.error(`staging: ${refused} (exit status ${ended.status}, ${ended.error})`);
+  // 3: refused. 4, or no end in time: the HSM does not serve.
+  if (ended.status === 3 && Object.hasOwn(STAGE_REFUSALS, refused)) throw new Refused(...STAGE_REFUSALS[refused]);
+  if (ended.status === 4 || ended.error?.code === "ETIMEDOUT") throw new Refused(...NOT_STAGED);
+  throw new Refused(500, "internal", "This is ours to mend.");
+}
+
+function said(output) {
+  try {
+    return JSON.parse(output) ?? {};
+  } catch {
+    return {};
   }
 }
 
@@ -127,6 +175,10 @@ function transaction(w) {
   };
 }
 
+function unsigned(w) {
+  return Buffer.from(serializeTransaction(transaction(w)).slice(2), "hex");
+}
+
 /** The signed transaction. r and s fit two keys: yParity is the one with which they give the key's own address back. */
 async function finish(w, signature) {
   const [r, s] = [signature.subarray(0, 32), signature.subarray(32)].map((half) => `0x${half.toString("hex")}`);
@@ -136,6 +188,10 @@ async function finish(w, signature) {
     if (signer.toLowerCase() === w.from.toLowerCase()) return serializeTransaction(transaction(w), { r, s, yParity });
   }
   throw new Error("the signature is not of this address over this transaction");
+}
+
+function mustBeOpen(w) {
+  if (w.state !== "open") throw new Refused(409, "not-open", "This withdrawal does not wait for the user.");
 }
 
 /** Syncs a file, or a folder: a new name in it outlives a power cut only then. */
@@ -150,8 +206,8 @@ function sync(what) {
 
 /** The withdrawals of one key, each a file. One is under way at a time, since two would ask for the same nonce. */
 class Withdrawals {
-  constructor(signer, node, folder, chainId, maxFee) {
-    Object.assign(this, { signer, node, folder, chainId, maxFee });
+  constructor(signer, node, cli, folder, chainId, maxFee) {
+    Object.assign(this, { signer, node, cli, folder, chainId, maxFee });
     fs.mkdirSync(folder, { recursive: true, mode: 0o700 });
     sync(path.dirname(path.resolve(folder)));
     const files = fs.readdirSync(folder).filter((name) => name.endsWith(".json"));
@@ -218,19 +274,32 @@ class Withdrawals {
     return next;
   }
 
-  async giveCode(w, { code }) {
-    if (w.state !== "open") throw new Refused(409, "not-open", "This withdrawal does not wait for a code.");
-    if (typeof code !== "string" || !/^([0-9]{6}|[0-9]{8})$/.test(code)) throw new Refused(...REFUSALS[pkcs11js.CKR_PIN_INVALID]);
-    let signature;
+  /** What act gives. Where policy denies it, the withdrawal is closed, durably, before anybody is told why. */
+  orDenied(w, act) {
     try {
-      const unsigned = Buffer.from(serializeTransaction(transaction(w)).slice(2), "hex");
-      signature = this.signer.sign(unsigned, code);
+      return act();
     } catch (error) {
       if (error.word === "policy") this.save(w, { state: "denied" });
       throw error;
     }
-    const raw = await finish(w, signature);
+  }
+
+  stage(w) {
+    mustBeOpen(w);
+    const intent = this.orDenied(w, () => runStage(this.cli, this.signer.label, unsigned(w)));
+    return [200, this.save(w, { intent })];
+  }
+
+  /** Signs under the user's code, or, without one, what he approved on his device; and broadcasts. */
+  async finish(w, code) {
+    mustBeOpen(w);
+    const raw = await finish(w, this.orDenied(w, () => this.signer.sign(unsigned(w), code)));
     return this.broadcast(this.save(w, { state: "signed", raw, hash: keccak256(raw) }));
+  }
+
+  async giveCode(w, { code }) {
+    if (typeof code !== "string" || !/^([0-9]{6}|[0-9]{8})$/.test(code)) throw new Refused(...REFUSALS[pkcs11js.CKR_PIN_INVALID]);
+    return this.finish(w, code);
   }
 
   /** May be repeated: the same transaction is sent, and one that is there already is as good as sent. */
@@ -261,6 +330,8 @@ class Withdrawals {
     if (asked === "DELETE ID") return this.cancel(this.find(id));
     if (asked === "POST ID code") return this.giveCode(this.find(id), body);
     if (asked === "POST ID broadcast") return this.broadcast(this.find(id));
+    if (asked === "POST ID stage") return this.stage(this.find(id));
+    if (asked === "POST ID approved") return this.finish(this.find(id));
     throw new Refused(404, "unknown", "There is nothing here.");
   }
 }
@@ -289,10 +360,10 @@ async function handle(withdrawals, request, response) {
   response.writeHead(status, { "Content-Type": "application/json" }).end(JSON.stringify(answer));
 }
 
-const { MODULE, COUNTERSIGN_API_KEY, KEY, NODE_URL, CHAIN_ID, MAX_FEE_GWEI = "300", STORE, PORT = "8080" } = process.env;
+const { MODULE, COUNTERSIGN_API_KEY, KEY, NODE_URL, CHAIN_ID, MAX_FEE_GWEI = "300", STORE, PORT = "8080", CLI = "" } = process.env;
 const signer = new Signer(MODULE, COUNTERSIGN_API_KEY, KEY);
 const maxFee = BigInt(MAX_FEE_GWEI) * 10n ** 9n;
-const withdrawals = new Withdrawals(signer, new Node(NODE_URL), STORE, BigInt(CHAIN_ID), maxFee);
+const withdrawals = new Withdrawals(signer, new Node(NODE_URL), CLI, STORE, BigInt(CHAIN_ID), maxFee);
 let last = Promise.resolve();
 const server = http.createServer((request, response) => {
   last = last.then(() => handle(withdrawals, request, response)); // one after the other

@@ -4,6 +4,8 @@ import json
 import os
 import re
 import secrets
+import subprocess
+import sys
 import traceback
 import urllib.request
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -17,22 +19,45 @@ from PyKCS11 import PyKCS11Error, ckbytelist
 CKM_COUNTERSIGN_ETHEREUM = 0xC3530001
 CKA_COUNTERSIGN_ETHEREUM_ADDRESS = 0xC3530001
 
-# A lock, a budget used up, a freeze are one return value: another code helps against none of them.
-LOCKED = (
-    "No code is taken now: too many were wrong, which passes with time, or the user has frozen the account. "
-    "The withdrawal is kept. If it lasts, look at the account, or ask the custodian."
-)
+STAGE_TIMEOUT_SECS = 20
 
-# What is answered for a return value: the status, a word for programs, a sentence for the user. All others are ours to mend.
+# What is answered instead: the status, a word for programs, a sentence for the user.
+DENIED = (403, "policy", "The policy does not permit this withdrawal. It is closed.")
+# A lock, a budget used up, a freeze: another code helps against none of them.
+LOCKED = (
+    429, "locked",
+    "No code is taken now: too many were wrong, which passes with time, or the user has frozen the account. "
+    "The withdrawal is kept. If it lasts, look at the account, or ask the custodian.",
+)  # fmt: skip
+NOT_STAGED = (503, "hsm", "It could not be staged. The withdrawal is kept; try again.")
+
+# What is answered for a return value. All others are ours to mend.
 REFUSALS = {
     PyKCS11.CKR_PIN_INCORRECT: (403, "wrong-code", "The code is wrong or was used before. Try the next code."),
     PyKCS11.CKR_PIN_INVALID: (400, "not-a-code", "This is not a code. Type the digits that your authenticator shows."),
-    PyKCS11.CKR_PIN_LOCKED: (429, "locked", LOCKED),
-    PyKCS11.CKR_FUNCTION_REJECTED: (403, "policy", "The policy does not permit this withdrawal. It is closed."),
+    PyKCS11.CKR_PIN_LOCKED: LOCKED,
+    PyKCS11.CKR_USER_NOT_LOGGED_IN: (409, "not-approved", "The user has not approved exactly this on his device, or too long ago."),
+    PyKCS11.CKR_FUNCTION_REJECTED: DENIED,
     PyKCS11.CKR_DEVICE_ERROR: (503, "hsm", "The HSM cannot be reached. The withdrawal is kept; try again with the next code."),
     PyKCS11.CKR_DEVICE_REMOVED: (503, "hsm", "The HSM was restarted. The withdrawal is kept; try again with the next code."),
     PyKCS11.CKR_FUNCTION_FAILED: (503, "hsm", "The HSM is busy. The withdrawal is kept; try again with the next code."),
 }
+
+# What is answered for a word of the command line's. All others that are not the HSM's own state are ours to mend.
+STAGE_REFUSALS = {
+    "policy-refused": DENIED,
+    "limit-exceeded": DENIED,
+    "account-frozen": LOCKED,
+    "locked": LOCKED,
+    "account-over-budget": LOCKED,
+    "tenant-over-budget": LOCKED,
+    "try-later": LOCKED,
+    "too-many-intents": (
+        429, "too-many", "Too much waits on the user's device. Let him approve or decline some of it, then stage this again.",
+    ),
+    "no-device": (409, "no-device", "The user has no device that could approve. Ask him for a code."),
+    "busy": NOT_STAGED,
+}  # fmt: skip
 
 
 class Refused(Exception):
@@ -78,11 +103,14 @@ class Signer:
         read = lambda session, key: session.getAttributeValue(key, [CKA_COUNTERSIGN_ETHEREUM_ADDRESS])[0]
         return bytes(self.with_key(read)).decode()
 
-    def sign(self, transaction, code):
+    def sign(self, transaction, code=None):
+        """Signs under a code; without one it signs what the user approved on his device, and nothing else."""
+
         def act(session, key):
             mechanism = PyKCS11.Mechanism(CKM_COUNTERSIGN_ETHEREUM, None).to_native()
             check(session.lib.C_SignInit(session.session, mechanism, key))
-            session.login(code, PyKCS11.CKU_CONTEXT_SPECIFIC)
+            if code is not None:
+                session.login(code, PyKCS11.CKU_CONTEXT_SPECIFIC)
             signature = ckbytelist([0] * 64)
             check(session.lib.C_Sign(session.session, ckbytelist(transaction), signature))
             return bytes(signature)
@@ -93,6 +121,32 @@ class Signer:
 def check(rv):
     if rv != PyKCS11.CKR_OK:
         raise PyKCS11Error(rv)
+
+
+def run_stage(cli, label, transaction):
+    """Gives the transaction to the HSM for the user to approve on his device; the intent's id."""
+    command = [cli, "intent", "stage", "--json", "--key", label, "--ethereum", "-"]
+    try:
+        ended = subprocess.run(command, input=transaction.hex(), stdout=subprocess.PIPE, text=True, timeout=STAGE_TIMEOUT_SECS)
+    except subprocess.TimeoutExpired as error:
+        raise Refused(*NOT_STAGED) from error
+    answer = said(ended.stdout)
+    if ended.returncode == 0 and answer.get("intent"):
+        return answer["intent"]
+    word, code = answer.get("refused"), ended.returncode
+    print(f"staging: {word} (exit status {code})", file=sys.stderr, flush=True)
+    # 3: refused. 4: the HSM does not serve.
+    if code == 3 and word in STAGE_REFUSALS:
+        raise Refused(*STAGE_REFUSALS[word])
+    raise Refused(*(NOT_STAGED if code == 4 else (500, "internal", "This is ours to mend.")))
+
+
+def said(output):
+    try:
+        answer = json.loads(output)
+    except ValueError:
+        return {}
+    return answer if isinstance(answer, dict) else {}
 
 
 class Node:
@@ -145,15 +199,24 @@ def fields(w):
     return [*(int(w[name]) for name in names), 21_000, to, amount, b"", []]
 
 
+def unsigned(w):
+    return b"\x02" + rlp(fields(w))
+
+
 def finish(w, signature):
     """The signed transaction. r and s fit two keys: yParity is the one with which they give the key's own address back."""
-    digest = keccak256(b"\x02" + rlp(fields(w)))
+    digest = keccak256(unsigned(w))
     for parity in (0, 1):
         key = PublicKey.from_signature_and_message(signature + bytes([parity]), digest, hasher=None)
         if keccak256(key.format(compressed=False)[1:])[-20:] == bytes.fromhex(w["from"][2:]):
             r, s = int.from_bytes(signature[:32], "big"), int.from_bytes(signature[32:], "big")
             return b"\x02" + rlp(fields(w) + [parity, r, s])
     raise ValueError("the signature is not of this address over this transaction")
+
+
+def must_be_open(w):
+    if w["state"] != "open":
+        raise Refused(409, "not-open", "This withdrawal does not wait for the user.")
 
 
 def sync_folder(folder):
@@ -168,8 +231,8 @@ def sync_folder(folder):
 class Withdrawals:
     """The withdrawals of one key, each a file. One is under way at a time, since two would ask for the same nonce."""
 
-    def __init__(self, signer, node, folder, chain_id, max_fee):
-        self.signer, self.node, self.folder = signer, node, Path(folder)
+    def __init__(self, signer, node, cli, folder, chain_id, max_fee):
+        self.signer, self.node, self.cli, self.folder = signer, node, cli, Path(folder)
         self.chain_id, self.max_fee = chain_id, max_fee
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         sync_folder(self.folder.parent)
@@ -230,20 +293,31 @@ class Withdrawals:
         )  # fmt: skip
         return max([self.node.quantity("eth_getTransactionCount", sender, "pending"), *ours])
 
-    def give_code(self, w, asked):
-        code = asked.get("code")
-        if w["state"] != "open":
-            raise Refused(409, "not-open", "This withdrawal does not wait for a code.")
-        if not (isinstance(code, str) and re.fullmatch("[0-9]{6}|[0-9]{8}", code)):
-            raise Refused(*REFUSALS[PyKCS11.CKR_PIN_INVALID])
+    def or_denied(self, w, act, *arguments):
+        """What act gives. Where policy denies it, the withdrawal is closed, durably, before anybody is told why."""
         try:
-            signature = self.signer.sign(b"\x02" + rlp(fields(w)), code)
+            return act(*arguments)
         except Refused as refused:
             if refused.answer[1]["error"] == "policy":
                 self.save(w, state="denied")
             raise
-        raw = finish(w, signature)
+
+    def stage(self, w):
+        must_be_open(w)
+        intent = self.or_denied(w, run_stage, self.cli, self.signer.label, unsigned(w))
+        return 200, self.save(w, intent=intent)
+
+    def finish(self, w, code=None):
+        """Signs under the user's code, or, without one, what he approved on his device; and broadcasts."""
+        must_be_open(w)
+        raw = finish(w, self.or_denied(w, self.signer.sign, unsigned(w), code))
         return self.broadcast(self.save(w, state="signed", raw="0x" + raw.hex(), hash="0x" + keccak256(raw).hex()))
+
+    def give_code(self, w, asked):
+        code = asked.get("code")
+        if not (isinstance(code, str) and re.fullmatch("[0-9]{6}|[0-9]{8}", code)):
+            raise Refused(*REFUSALS[PyKCS11.CKR_PIN_INVALID])
+        return self.finish(w, code)
 
     def broadcast(self, w):
         """May be repeated: the same transaction is sent, and one that is there already is as good as sent."""
@@ -276,6 +350,10 @@ class Withdrawals:
                 return self.give_code(self.find(id), body)
             case "POST", ["withdrawals", id, "broadcast"]:
                 return self.broadcast(self.find(id))
+            case "POST", ["withdrawals", id, "stage"]:
+                return self.stage(self.find(id))
+            case "POST", ["withdrawals", id, "approved"]:
+                return self.finish(self.find(id))
         raise Refused(404, "unknown", "There is nothing here.")
 
 
@@ -314,7 +392,9 @@ def main():
     # One request after the other, so that nothing below needs a lock.
     server = HTTPServer(("127.0.0.1", int(env.get("PORT", "8080"))), Handler)
     max_fee = int(env.get("MAX_FEE_GWEI", "300")) * 10**9
-    server.withdrawals = Withdrawals(signer, Node(env["NODE_URL"]), env["STORE"], int(env["CHAIN_ID"]), max_fee)
+    server.withdrawals = Withdrawals(
+        signer, Node(env["NODE_URL"]), env.get("CLI", ""), env["STORE"], int(env["CHAIN_ID"]), max_fee
+    )
     print(f"listening on http://127.0.0.1:{server.server_port}", flush=True)
     server.serve_forever()
 
