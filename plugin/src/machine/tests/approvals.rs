@@ -110,6 +110,21 @@ fn i1_what_was_approved_is_signed_once_and_nothing_else_is() {
 }
 
 #[test]
+fn i10_what_was_approved_for_one_key_is_not_signed_with_another_and_stays_for_its_own() {
+    let mut device = Device::ready();
+    let mut owner = owner(&mut device, ApprovalKind::SealedCode);
+    let second: KeyLabel = "alice/second".parse().unwrap();
+    let plan = plan(&[Mechanism::Digest], ApprovalKind::SealedCode);
+    device.ask(Act::CreateKey(CreateKey { label: second.clone(), plan })).unwrap();
+    let (intent, view) = seen(&mut device, &mut owner, 1);
+    let approve = owner.approve(intent, by_code(&device, &owner, &view));
+    assert_eq!(device.ask_plainly(approve), Ok(Answer::Approved));
+    let with_second = Act::Sign(Sign { key: second, payload: payload(1), approval: Some(Approval::Prior) });
+    assert_eq!(device.ask(with_second).unwrap_err(), Reason::ApprovalMissing);
+    c_sign(&mut device, &owner, 1).unwrap();
+}
+
+#[test]
 fn i1_an_intent_that_means_something_else_by_now_is_not_approved() {
     use crate::staged::{StagedIntent, StagedKey};
     type Changes = fn(&mut StagedIntent);
