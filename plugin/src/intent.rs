@@ -195,3 +195,18 @@ impl Intent {
         Ok(signed)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_headline_is_the_first_line_that_is_no_warning_as_far_as_there_is_room() {
+        assert_eq!(headline("kind: transfer\namount: 1"), "kind: transfer");
+        assert_eq!(headline("warning: odd\nwarning: very\nkind: transfer\namount: 1"), "kind: transfer");
+        assert_eq!(headline("warning: odd"), "");
+        let long = "ä".repeat(HEADLINE_MAX_BYTES);
+        assert_eq!(headline(&long), "ä".repeat(HEADLINE_MAX_BYTES / 2));
+        assert_eq!(headline(&format!("a{long}")).len(), HEADLINE_MAX_BYTES - 1, "no character is cut");
+    }
+}

@@ -107,3 +107,47 @@ fn hash(domain: &[u8], parts: &[&[u8]]) -> [u8; 32] {
     }
     hash.finalize().into()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_bytes::ByteArray;
+
+    fn verified(count: usize) -> Box<[Verified]> {
+        (0..count).map(|_| Verified { signature: [1; 64], y_parity: 0 }).collect()
+    }
+
+    fn id(number: usize) -> RequestId {
+        let mut id = [0; 16];
+        id[..8].copy_from_slice(&(number as u64).to_be_bytes());
+        ByteArray::new(id)
+    }
+
+    #[test]
+    fn i14_as_many_signatures_are_kept_as_may_be_and_the_oldest_go_first() {
+        let (mut retries, tenant) = (Retries::default(), "a".parse().unwrap());
+        let (same, other) = (Sameness([1; 32]), Sameness([2; 32]));
+        let each = 256;
+        for number in 0..KEEP_MAX / each {
+            // Kept twice it counts once.
+            for _ in 0..2 {
+                retries.keep(&tenant, &id(number), same, verified(each), number as u64);
+                assert_eq!(retries.signatures, (number + 1) * each);
+            }
+        }
+        let known = |retries: &mut Retries, number, now| retries.look_up(&tenant, &id(number), same, now);
+        assert_eq!(known(&mut retries, 0, 0), Known::Same(verified(each)), "exactly as many as may be");
+        assert_eq!(retries.look_up(&tenant, &id(0), other, 0), Known::Other);
+        retries.keep(&tenant, &id(1_000), same, verified(1), 200);
+        assert_eq!(known(&mut retries, 0, 200), Known::New);
+        assert_eq!(known(&mut retries, 1, 200), Known::Same(verified(each)));
+        assert_eq!(retries.signatures, KEEP_MAX - each + 1);
+        // The second was kept in second 1: until second 601, and not in it.
+        assert_eq!(known(&mut retries, 1, 600), Known::Same(verified(each)));
+        assert_eq!(known(&mut retries, 1, 601), Known::New);
+        assert_eq!(retries.signatures, KEEP_MAX - 2 * each + 1);
+        assert_eq!(known(&mut retries, 1_000, 799), Known::Same(verified(1)));
+        assert_eq!(known(&mut retries, 1_000, 800), Known::New);
+        assert_eq!((retries.signatures, retries.kept.len(), retries.order.len()), (0, 0, 0));
+    }
+}

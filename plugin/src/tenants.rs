@@ -351,6 +351,7 @@ mod tests {
         ] {
             assert_eq!(tenants.has_room(&name(tenant), accounts), room, "{tenant}: {accounts}");
         }
+        assert_eq!(tenants.how_many(), 2);
     }
 
     #[test]
@@ -391,6 +392,25 @@ mod tests {
         assert!(ask("e", freeze).is_none() && ask("e", other).is_none());
         held.pop();
         assert!(ask("d", other).is_some(), "a place was given back");
+    }
+
+    #[test]
+    fn i4_what_is_sealed_of_a_tenant_counts_checks_under_way_as_failed() {
+        let tenants = tenants(vec![settings("a"), settings("b")]);
+        let sealed = |tenant: &str| tenants.state(&name(tenant)).unwrap().failures;
+        let none = sealed("a");
+        let attempt = {
+            let mut all = tenants.0.borrow_mut();
+            let slot = all.get_mut(&name("a")).unwrap();
+            let check = Some(slot.budget.begin(slot.size(1), 0));
+            Attempt { tenants: tenants.clone(), tenant: name("a"), check }
+        };
+        let failed = sealed("a");
+        assert_ne!(failed, none, "under way");
+        drop(attempt);
+        assert_eq!(sealed("a"), failed, "it failed");
+        assert_eq!(sealed("b"), none);
+        assert_eq!(tenants.state(&name("c")), None);
     }
 
     #[test]
