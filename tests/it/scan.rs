@@ -11,7 +11,7 @@ use countersign_tests::backend::{digest, reason};
 use countersign_tests::disk::forms_of;
 use countersign_tests::owner::{device, enrol, plan_with_floor};
 use countersign_tests::phone::Phone;
-use countersign_tests::processes::{descendants, is_running, limit, memory_of, status};
+use countersign_tests::processes::{descendants, is_running, limit, memory_of, status, wait_until_ended};
 use countersign_tests::proxy::Proxy;
 use countersign_tests::relay::Relay;
 use countersign_tests::tap::Tap;
@@ -459,7 +459,7 @@ fn i7_firmware_and_plugin_that_crash_leave_no_core_dump_whatever_the_limit() {
     countersign_wire::frame::append(&mut framed, b"time-stamp-counter");
     stream.write_all(&framed).expect("sent");
     assert_eq!(stream.read(&mut [0; 1]).expect("the connection ends"), 0);
-    assert!(!is_running(plugin));
+    wait_until_ended(&[plugin]);
     assert_crashes_without_a_dump(&mut firmware);
     let left: Vec<_> = fs::read_dir(folder.path()).expect("the folder").collect();
     assert!(left.is_empty(), "a file came to where the firmware was started: {left:?} (dumps: {dumps})");

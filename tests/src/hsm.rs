@@ -416,11 +416,7 @@ impl Hsm {
         // It may have been killed already: then there is only the waiting.
         let _ = child.kill();
         child.wait().expect("a killed child can be waited for");
-        let started = Instant::now();
-        while below.iter().any(|pid| processes::is_running(*pid)) {
-            assert!(started.elapsed() < PATIENCE, "the plugin outlives its firmware");
-            std::thread::yield_now();
-        }
+        processes::wait_until_ended(&below);
     }
 
     /// kill -9, and start again.

@@ -3,6 +3,10 @@
 use std::fs;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+/// Longer than a process takes to end; what takes longer stays.
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// A line of `/proc/PID/status`, without its name. `None`: there is no such process or line.
 pub fn status(pid: u32, name: &str) -> Option<String> {
@@ -21,6 +25,15 @@ pub fn status_number(pid: u32, name: &str) -> u64 {
 /// Whether a process runs: it is there, and not merely waiting to be waited for.
 pub fn is_running(pid: u32) -> bool {
     status(pid, "State").is_some_and(|state| !state.starts_with(['Z', 'X']))
+}
+
+/// Waits until none of them runs: what a process held is closed before it counts as ended, so who sees its socket close is too early.
+pub fn wait_until_ended(pids: &[u32]) {
+    let began = Instant::now();
+    while let Some(pid) = pids.iter().find(|pid| is_running(**pid)) {
+        assert!(began.elapsed() < PATIENCE, "process {pid} does not end");
+        std::thread::yield_now();
+    }
 }
 
 /// Which namespace of that kind (`net`, `mnt`, …) a process is in.
