@@ -259,10 +259,14 @@ impl Connection {
         self.state().spare_since()
     }
 
-    /// Whether the client has closed its end, and nothing of what it wrote is still to be read.
+    /// Whether the client has closed its end, and nothing of what it wrote is still to be read or handed on.
     pub(crate) fn is_left(&self) -> bool {
+        if self.state().reading {
+            return false;
+        }
         let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
-        rustix::net::recv(&self.socket, &mut [0; 1], flags).is_ok_and(|(_, received)| received == 0)
+        // It is reset where answers came to a client that is gone and had not read them.
+        matches!(rustix::net::recv(&self.socket, &mut [0; 1], flags), Ok((_, 0)) | Err(Errno::CONNRESET))
     }
 
     /// Ends the connection if no request of it is under way.

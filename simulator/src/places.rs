@@ -229,6 +229,13 @@ mod tests {
         let (gone, client) = admitted(&places, BACKEND).unwrap();
         drop(client);
         assert!(gone.connection.is_left());
+        let (gone, client) = admitted(&places, BACKEND).unwrap();
+        gone.connection.answer(b"which it never reads");
+        assert!(!gone.connection.is_left());
+        drop(client);
+        assert!(gone.connection.is_left());
+        gone.connection.note_reading(true);
+        assert!(!gone.connection.is_left(), "what was read of it is still to be handed on");
     }
 
     #[test]

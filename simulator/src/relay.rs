@@ -269,6 +269,7 @@ struct Reading {
     /// How much of the buffer is read and not yet taken.
     filled: usize,
     tell: Box<dyn FnMut(Said) + Send>,
+    ready: bool,
     ended: bool,
 }
 
@@ -383,7 +384,13 @@ impl Crew {
         signers: usize,
         tell: impl FnMut(Said) + Send + 'static,
     ) -> io::Result<Vec<JoinHandle<()>>> {
-        let reading = Reading { buffer: vec![0; READ_BYTES], filled: 0, tell: Box::new(tell), ended: false };
+        let reading = Reading {
+            buffer: vec![0; READ_BYTES],
+            filled: 0,
+            tell: Box::new(tell),
+            ready: false,
+            ended: false,
+        };
         let crew = Arc::new(Self {
             relay: Arc::clone(relay),
             hardware: Arc::clone(hardware),
@@ -486,7 +493,7 @@ impl Crew {
     }
 
     fn take_frames(&self, reading: &mut Reading) -> Result<(), &'static str> {
-        let Reading { buffer, filled, tell, .. } = reading;
+        let Reading { buffer, filled, tell, ready, .. } = reading;
         let mut used = 0;
         while let Some((payload, taken)) = frame::split_first(&buffer[used..*filled], HAL_MAX_BYTES)
             .map_err(|_| "it sent a frame of a wrong length")?
@@ -505,8 +512,15 @@ impl Crew {
                         self.signing.notify_one();
                     }
                 }
+                Output::Ready if std::mem::replace(ready, true) => {
+                    return Err("it said twice that it is ready");
+                }
                 Output::Ready => tell(Said::Ready),
-                Output::Halt { why } => tell(Said::Halt(why)),
+                Output::Halt { why } => {
+                    tell(Said::Halt(why));
+                    // Nothing of what it asked for is begun any more, and what it still says is not heard.
+                    return Err("it halted");
+                }
             }
             used += taken;
         }

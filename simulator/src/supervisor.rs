@@ -409,13 +409,17 @@ impl Life {
         let relay = Relay::new(PluginLink::new(Arc::clone(&supervisor.hardware), socket), observer);
         let stderr = spawn("plugin-stderr", move || relay::log_stderr(stderr))?;
         let (notices, start) = (supervisor.notices.clone(), supervisor.starts);
-        let workers = Crew::start(&relay, &supervisor.hardware, WORKERS, move |said| {
+        let mut workers = Crew::start(&relay, &supervisor.hardware, WORKERS, move |said| {
             // The supervisor outlives these threads.
             let _ = notices.send(Notice::Plugin { start, said });
         })
         .map_err(HsmError::io("start the worker threads"))?;
-        // If the plugin is gone already, a worker says so.
-        let _ = relay.link().deliver(Event::Boot(Box::new(boot)));
+        // Not here: to a plugin that does not read it would be written for ever, and nobody would hear that the HSM is to stop.
+        let booted = Arc::clone(&relay);
+        workers.push(spawn("boot", move || {
+            // If the plugin is gone already, a worker says so.
+            let _ = booted.link().deliver(Event::Boot(Box::new(boot)));
+        })?);
         Ok(Self { relay, child, workers, stderr })
     }
 

@@ -455,6 +455,7 @@ fn i7_firmware_and_plugin_that_crash_leave_no_core_dump_whatever_the_limit() {
     let plugin = *descendants(firmware.id()).last().expect("the plugin runs");
     assert_plugin_forbids_dumps(plugin);
     let mut stream = UnixStream::connect(hostile.home().join("hsm.sock")).expect("it takes connections");
+    stream.set_read_timeout(Some(hsm::PATIENCE)).expect("a timeout can be set");
     let mut framed = Vec::new();
     countersign_wire::frame::append(&mut framed, b"time-stamp-counter");
     stream.write_all(&framed).expect("sent");

@@ -21,8 +21,8 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
-/// Longer than anything takes; what takes longer hangs.
-const PATIENCE: Duration = Duration::from_mins(1);
+/// Longer than anything takes, a virtual machine's start on a busy host as well; what takes longer hangs.
+pub const PATIENCE: Duration = Duration::from_mins(5);
 
 /// What `init` said, in the folder of an HSM that is kept.
 const INITIALISED: &str = "initialised.json";

@@ -1,6 +1,6 @@
 //! A proxy between clients and the HSM that writes down all that passes, and holds replies back where it is told to.
 
-use crate::hsm::Hsm;
+use crate::hsm::{Hsm, PATIENCE};
 use std::io::{Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
@@ -66,7 +66,8 @@ impl Proxy {
     /// Waits until a reply is held.
     pub fn wait_until_held(&self) {
         let state = self.shared.state.lock().expect("no thread panics");
-        drop(self.shared.changed.wait_while(state, |state| state.held == 0).expect("no thread panics"));
+        let waited = self.shared.changed.wait_timeout_while(state, PATIENCE, |state| state.held == 0);
+        assert!(!waited.expect("no thread panics").1.timed_out(), "no reply ever comes");
     }
 
     /// Replies are passed on again.

@@ -37,12 +37,12 @@ struct List {
 struct Changed {
     name: String,
     files: Vec<String>,
-    /// Tests that take long and show nothing of these files.
+    /// Tests that take long: only what no other test notices is tried with them.
     #[serde(default)]
-    skip: Vec<String>,
+    slow: Vec<String>,
 }
 
-/// A change that no test notices, or with which a test hangs, and why that is right.
+/// A change with which no test fails, though one may hang, and why that is right.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Survivor {
@@ -68,8 +68,7 @@ pub(crate) fn run_mutants(arguments: &Arguments) -> Result<ExitCode> {
         if !files.is_empty() {
             let folder = target().join("mutants").join(&package.name);
             let _ = fs::remove_dir_all(&folder);
-            change(package, &files, &folder)?;
-            found.add(&folder)?;
+            found.add(change(package, &files, &folder)?);
         }
     }
     let reasons = counted(list.survivor.iter().map(|survivor| survivor.mutant.clone()));
@@ -104,14 +103,24 @@ struct Found {
 }
 
 impl Found {
-    fn add(&mut self, folder: &Path) -> Result<()> {
-        self.caught += lines_of(folder, "caught.txt")?.len();
+    /// What a run of cargo-mutants wrote down.
+    fn read(folder: &Path) -> Result<Self> {
+        let mut found = Self { caught: lines_of(folder, "caught.txt")?.len(), survived: BTreeMap::new() };
         for file in ["missed.txt", "timeout.txt"] {
-            for (mutant, count) in counted(lines_of(folder, file)?.iter().map(|line| without_place(line))) {
-                *self.survived.entry(mutant).or_default() += count;
-            }
+            found.survive(counted(lines_of(folder, file)?.iter().map(|line| without_place(line))));
         }
-        Ok(())
+        Ok(found)
+    }
+
+    fn add(&mut self, other: Self) {
+        self.caught += other.caught;
+        self.survive(other.survived);
+    }
+
+    fn survive(&mut self, survived: BTreeMap<String, usize>) {
+        for (mutant, count) in survived {
+            *self.survived.entry(mutant).or_default() += count;
+        }
     }
 }
 
@@ -141,16 +150,36 @@ fn require_tool() -> Result<()> {
 }
 
 /// Changes the files of a package, one place at a time. Survivors are no failure here.
-fn change(package: &Changed, files: &[&String], folder: &Path) -> Result<()> {
+fn change(package: &Changed, files: &[&String], folder: &Path) -> Result<Found> {
     let built = target().join("mutants/target");
     // What an earlier run left is not what the sources say, and its times can be later than theirs.
     run(cargo()
         .current_dir(root())
         .args(["clean", "--locked", "-p", &package.name, "--target-dir"])
         .arg(&built))?;
+    let quick = package.slow.iter().flat_map(|test| ["--skip", test]).collect();
+    let mut found = run_tool(package, files, folder, &built, &[], quick)?;
+    if !found.survived.is_empty() && !package.slow.is_empty() {
+        let slow = ["--exact"].into_iter().chain(package.slow.iter().map(String::as_str)).collect();
+        let again = run_tool(package, files, folder, &built, &["--iterate"], slow)?;
+        found.caught += again.caught;
+        found.survived = again.survived;
+    }
+    Ok(found)
+}
+
+/// One run: `how` is for the tool, `tests` is for the tests' own programs.
+fn run_tool(
+    package: &Changed,
+    files: &[&String],
+    folder: &Path,
+    built: &Path,
+    how: &[&str],
+    tests: Vec<&str>,
+) -> Result<Found> {
     let mut mutants: Command = cargo();
     mutants.current_dir(root()).args(["mutants", "--no-shuffle", "--cargo-arg=--locked"]);
-    mutants.args(["--timeout", "100", "--build-timeout", "1200"]);
+    mutants.args(["--timeout", "100", "--build-timeout", "1200"]).args(how);
     mutants.args(["-p", &package.name, "--test-package", &package.name, "--output"]).arg(folder);
     for file in files {
         mutants.args(["-f", file]);
@@ -158,13 +187,10 @@ fn change(package: &Changed, files: &[&String], folder: &Path) -> Result<()> {
     // What a property shows it shows with few cases, and there are hundreds of runs.
     mutants.env("PROPTEST_CASES", "16").env("CARGO_PROFILE_DEV_DEBUG", "0");
     mutants.env("CARGO_TARGET_DIR", built);
-    mutants.args(["--", "--tests", "--"]);
-    for test in &package.skip {
-        mutants.args(["--skip", test]);
-    }
+    mutants.args(["--", "--tests", "--"]).args(tests);
     match mutants.status()?.code() {
         // All noticed; some not; some took too long.
-        Some(0 | 2 | 3) => Ok(()),
+        Some(0 | 2 | 3) => Found::read(folder),
         other => bail!("cargo mutants ended with {other:?}"),
     }
 }
@@ -193,6 +219,16 @@ mod tests {
         let list: List = toml::from_str(&fs::read_to_string(root().join(LIST)).unwrap()).unwrap();
         for file in list.package.iter().flat_map(|package| &package.files) {
             assert!(root().join(file).exists(), "{file}");
+        }
+        for package in &list.package {
+            let folder = package.files[0].split_once("src/").unwrap().0;
+            for test in &package.slow {
+                let (module, name) = test.rsplit_once("::").unwrap();
+                let file =
+                    root().join(folder).join("src").join(module.replace("::", "/")).with_extension("rs");
+                let source = fs::read_to_string(&file).unwrap();
+                assert!(source.contains(&format!("fn {name}()")), "{test}");
+            }
         }
         for Survivor { mutant, why } in &list.survivor {
             assert!(mutant.contains(": replace") || mutant.contains(": delete"), "{mutant}");

@@ -40,6 +40,8 @@ mod key_generation;
 pub mod mechanism;
 mod module;
 mod objects;
+#[cfg(feature = "properties")]
+pub mod properties;
 mod random;
 mod search;
 mod session;

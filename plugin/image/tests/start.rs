@@ -88,3 +88,28 @@ fn deliveries_are_taken_however_they_arrive() {
         assert_boots(&[begin, end]);
     }
 }
+
+/// In a virtual machine the plugin is the first process, and the machine ends with it.
+#[test]
+fn a_plugin_that_halts_stays_until_it_was_heard() {
+    let [memory, boot] = first_messages();
+    let (mut socket, mut child) = start();
+    // To be started twice is no doubt that it may live with.
+    socket.write_all(&[memory, boot.clone(), boot].concat()).expect("it reads");
+    let mut arrived = Vec::new();
+    let started = receive(&mut socket, &mut arrived);
+    assert_eq!(decode_packed(&started), Ok(Started {}));
+    let why = loop {
+        match decode_packed(&receive(&mut socket, &mut arrived)).expect("an output") {
+            Output::Halt { why } => break why,
+            Output::Call { .. } => {}
+            other => panic!("before it halts: {other:?}"),
+        }
+    };
+    assert!(why.contains("twice"), "{why}");
+    socket.set_write_timeout(Some(PATIENCE)).expect("a timeout can be set");
+    // More than a socket holds, and no frames at all: it goes through only while somebody reads, whatever it says.
+    socket.write_all(&vec![0xff; 4 << 20]).expect("it is still there");
+    drop(socket);
+    assert_eq!(child.wait().expect("it ends").code(), Some(1));
+}

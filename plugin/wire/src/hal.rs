@@ -217,7 +217,7 @@ pub const ACCOUNTS_MAX_DEFAULT: u32 = 100_000;
 pub enum Output {
     /// The store was opened and requests are welcome.
     Ready,
-    /// The plugin refuses to go on. It exits.
+    /// The plugin refuses to go on: it does nothing more, and ends when the firmware closes its end.
     Halt {
         /// A sentence for the operator's log, without secrets. It may end with one of [`HALT_WORDS`] in parentheses.
         why: String,

@@ -6,12 +6,12 @@
 //! 8 MiB that Linux lets an ordinary process lock.
 
 use super::{Layer, Layers};
-use countersign_wire::frame::{self, HAL_MAX_BYTES, HEADER_BYTES};
+use countersign_wire::encode_packed;
+use countersign_wire::frame;
 use countersign_wire::hal::{MemoryRegion, Started, WritableMemory};
-use countersign_wire::{decode_packed, encode_packed};
 use std::io::{Error, ErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How long the plugin may take to say that it runs.
 const PATIENCE: Duration = Duration::from_mins(1);
@@ -22,21 +22,41 @@ pub fn introduce(
     layers: &Layers,
     pid: impl FnOnce() -> std::io::Result<u32>,
 ) -> std::io::Result<()> {
-    socket.set_read_timeout(Some(PATIENCE))?;
-    let mut header = [0; HEADER_BYTES];
-    socket.read_exact(&mut header)?;
     let strange = || Error::new(ErrorKind::InvalidData, "it said something else than that it has started");
-    let mut payload = vec![0; frame::payload_length(header, HAL_MAX_BYTES).map_err(|_| strange())?];
-    socket.read_exact(&mut payload)?;
-    let Started {} = decode_packed(&payload).map_err(|_| strange())?;
-    socket.set_read_timeout(None)?;
+    let mut expected = Vec::new();
+    frame::append(&mut expected, &encode_packed(&Started {}));
+    let mut said = vec![0; expected.len()];
+    read_until(socket, &mut said, Instant::now() + PATIENCE)?;
+    if said != expected {
+        return Err(strange());
+    }
     let mut memory = WritableMemory::default();
     if layers.has(Layer::MemoryLock) {
         memory.regions = writable(&std::fs::read_to_string(format!("/proc/{}/maps", pid()?))?);
     }
     let mut message = Vec::new();
     frame::append(&mut message, &encode_packed(&memory));
-    socket.write_all(&message)
+    socket.set_write_timeout(Some(PATIENCE))?;
+    socket.write_all(&message)?;
+    socket.set_write_timeout(None)
+}
+
+/// Fills `room`, or fails at that time, however slowly something comes.
+fn read_until(mut socket: &UnixStream, mut room: &mut [u8], until: Instant) -> std::io::Result<()> {
+    while !room.is_empty() {
+        let left = until.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Err(ErrorKind::TimedOut.into());
+        }
+        socket.set_read_timeout(Some(left))?;
+        match socket.read(room) {
+            Ok(0) => return Err(ErrorKind::UnexpectedEof.into()),
+            Ok(count) => room = room.get_mut(count..).unwrap_or_default(),
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    socket.set_read_timeout(None)
 }
 
 /// The lines of `/proc/PID/maps` that can be written: `START-END rw.. OFFSET DEVICE INODE NAME`.
@@ -67,6 +87,35 @@ mod tests {
             [(0x7f00_aa80_0000, 0x2000), (0x55d7_c0a4_1000, 0x2_1000), (0x7ffd_11d4_e000, 0x2_1000)];
         assert_eq!(found, expected);
         assert_eq!(writable("nonsense\n-\nzz-1 rw\n"), []);
+    }
+
+    #[test]
+    fn what_comes_byte_by_byte_has_one_time_for_all_of_it() {
+        let (mut plugin, firmware) = UnixStream::pair().unwrap();
+        plugin.write_all(b"ab").unwrap();
+        let mut room = [0; 2];
+        read_until(&firmware, &mut room, Instant::now() + PATIENCE).unwrap();
+        assert_eq!(&room, b"ab");
+        plugin.write_all(b"ab").unwrap();
+        let late = read_until(&firmware, &mut room, Instant::now()).unwrap_err();
+        assert_eq!(late.kind(), ErrorKind::TimedOut, "although it is there");
+        drop(plugin);
+        let mut room = [0; 3];
+        let cut = read_until(&firmware, &mut room, Instant::now() + PATIENCE).unwrap_err();
+        assert_eq!(cut.kind(), ErrorKind::UnexpectedEof);
+    }
+
+    #[test]
+    fn nothing_but_that_it_has_started_is_taken() {
+        for (said, kind) in
+            [(&[0, 0, 0, 1, 0xff][..], ErrorKind::InvalidData), (&[0xff; 64], ErrorKind::InvalidData)]
+        {
+            let (mut plugin, firmware) = UnixStream::pair().unwrap();
+            plugin.write_all(said).unwrap();
+            drop(plugin);
+            let refused = introduce(&firmware, &Layers::of(&[]), || unreachable!()).unwrap_err();
+            assert_eq!(refused.kind(), kind);
+        }
     }
 
     #[test]

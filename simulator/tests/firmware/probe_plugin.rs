@@ -215,6 +215,13 @@ impl Plugin {
         // It locks its code and constants too; the firmware's list says nothing new to it.
         send(&structure(Vec::new()));
         receive();
+        if cfg!(deaf) {
+            // It reads nothing more.
+            std::io::stderr().write_all(b"deaf\n").unwrap();
+            loop {
+                std::hint::spin_loop();
+            }
+        }
         let delivery = receive();
         let Cbor::Map(event) = delivery.field(1) else { panic!("event") };
         let boot = &event[0].1;
@@ -254,6 +261,7 @@ impl Plugin {
             "garbage" => return send_bytes(&[0, 0, 0, 1, 0xff]),
             "exit" => std::process::exit(0),
             "halt" => return halt(argument),
+            "ready-again" => return send(&Cbor::Number(READY)),
             "stderr" => {
                 std::io::stderr().write_all(argument.as_bytes()).unwrap();
                 "written".to_owned()

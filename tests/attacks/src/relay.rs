@@ -28,9 +28,11 @@ impl<'a> Relay<'a> {
 
     /// What the device does in this step, of which nothing reaches the HSM.
     pub(crate) fn keep(&self, step: impl FnOnce() -> Result<(), DeviceError>) -> Act {
+        let before = self.kept.borrow().len();
         self.withholds.set(true);
         step().expect_err("nothing came back");
         self.withholds.set(false);
+        assert_eq!(self.kept.borrow().len(), before + 1, "the step does one thing");
         self.kept()
     }
 }

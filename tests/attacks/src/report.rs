@@ -66,20 +66,24 @@ impl Report {
         unused.is_empty() && aimless.is_empty()
     }
 
+    fn count(&self, wanted: impl Fn(&Outcome) -> bool) -> usize {
+        self.outcomes().filter(|outcome| wanted(outcome)).count()
+    }
+
+    fn families(&self) -> usize {
+        self.rows.iter().map(|row| row.family.name).collect::<BTreeSet<_>>().len()
+    }
+
     /// In short.
     pub(crate) fn summary(&self) -> String {
-        let count = |wanted: fn(&Outcome) -> bool| self.outcomes().filter(|outcome| wanted(outcome)).count();
-        let is_real = |outcome: &Outcome| matches!(outcome.job.against, Against::Real(_));
-        let is_twin = |outcome: &Outcome| matches!(outcome.job.against, Against::Twin(_));
-        let (real, twins) = (count(is_real), count(is_twin));
-        let breached =
-            count(|outcome| !matches!(outcome.job.against, Against::Twin(_)) && !outcome.is_good());
-        let blunt = count(|outcome| matches!(outcome.job.against, Against::Twin(_)) && !outcome.is_good());
+        let (real, twins) = (self.count(is_real), self.count(is_twin));
+        let breached = self.count(|outcome| !is_twin(outcome) && !outcome.is_good());
+        let blunt = self.count(|outcome| is_twin(outcome) && !outcome.is_good());
         let tries: u64 = self.outcomes().filter(|outcome| is_real(outcome)).map(tries_of).sum();
         let mut text = format!(
             "\n{} attacks in {} families, played {real} times: {tries} tries refused, {breached} breached or not played.\n",
             self.rows.len(),
-            self.rows.iter().map(|row| row.family.name).collect::<BTreeSet<_>>().len(),
+            self.families(),
         );
         if self.with_twins {
             writeln!(
@@ -104,6 +108,15 @@ impl Report {
     /// `docs/attacks.md`.
     fn document(&self) -> String {
         let mut text = String::from(INTRODUCTION);
+        let (attacks, families) = (self.rows.len(), self.families());
+        let got = self.count(|outcome| !is_twin(outcome) && !outcome.is_good());
+        let (twins, bite) =
+            (self.count(is_twin), self.count(|outcome| is_twin(outcome) && outcome.is_good()));
+        writeln!(
+            text,
+            "\n**{attacks} attacks in {families} families, of which {got} got a signature, a key or a secret.** Played {twins} times where the guard was off\nthat they aim at, they got something {bite} times."
+        )
+        .expect("strings take everything");
         let mut family = "";
         for row in &self.rows {
             if row.family.name != family {
@@ -155,6 +168,14 @@ impl Report {
             file.display()
         ))
     }
+}
+
+fn is_real(outcome: &Outcome) -> bool {
+    matches!(outcome.job.against, Against::Real(_))
+}
+
+fn is_twin(outcome: &Outcome) -> bool {
+    matches!(outcome.job.against, Against::Twin(_))
 }
 
 fn tries_of(outcome: &Outcome) -> u64 {

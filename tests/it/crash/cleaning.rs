@@ -5,11 +5,12 @@ use super::BETWEEN_ROUNDS_SECS;
 use super::ledger::{Lost, answered};
 use countersign_tests::backend::{assert_signed_by, digest, enroll_act, reason};
 use countersign_tests::faults::{Fault, Moment};
-use countersign_tests::hsm::{TENANT, kill_now};
+use countersign_tests::hsm::{PATIENCE, TENANT, kill_now};
 use countersign_tests::{Hsm, Keystore, User, on_embedded};
 use countersign_wire::client::Mechanism::Digest;
 use countersign_wire::reason::Reason;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
 
 on_embedded!(
     i2_i6_kills_while_the_log_is_cleaned_and_changes_its_files_lose_nothing,
@@ -106,6 +107,9 @@ fn i2_i6_kills_while_the_log_is_cleaned_and_changes_its_files_lose_nothing(keyst
     assert_there(&hsm, &all, "at the end");
 }
 
+/// What the firmware says when a plugin's socket has ended.
+const IS_GONE: &str = "the plugin is gone";
+
 /// What the firmware says when a plugin's successor is to be started.
 const STARTED_AGAIN: &str = "the plugin is started again";
 
@@ -132,7 +136,13 @@ fn i6_a_plugin_killed_while_the_firmware_still_writes_for_it_has_a_successor_tha
         let grown = std::thread::scope(|scope| {
             let writers: Vec<_> = (0..WRITERS).map(|_| scope.spawn(|| grow(&hsm, now, &names))).collect();
             faults.wait_until_held();
+            let gone = hsm.log().matches(IS_GONE).count();
             kill_now(hsm.plugin_pid());
+            let killed = Instant::now();
+            while hsm.log().matches(IS_GONE).count() == gone {
+                assert!(killed.elapsed() < PATIENCE, "the firmware does not notice");
+                std::thread::yield_now();
+            }
             for _ in 0..LOOKS {
                 let started = hsm.log().matches(STARTED_AGAIN).count() > starts;
                 assert!(!started, "{call} of {} is not waited for", place.display());

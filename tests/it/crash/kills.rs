@@ -11,7 +11,8 @@
 use super::BETWEEN_ROUNDS_SECS;
 use super::ledger::{Ledger, Lost};
 use super::oracle::Remembered;
-use countersign_tests::hsm::{kill_now, kill_tree};
+use countersign_tests::hsm::{PATIENCE, kill_now, kill_tree};
+use countersign_tests::processes::wait_until_ended;
 use countersign_tests::store_files::StoreFiles;
 use countersign_tests::{Hsm, Keystore, on_both_keystores, seed};
 use countersign_wire::client::Mechanism::Digest;
@@ -183,7 +184,9 @@ impl Answered {
 
     fn wait_for(&self, enough: usize) {
         let count = self.count.lock().expect("nobody panics with it");
-        drop(self.more.wait_while(count, |count| *count < enough).expect("nobody panics with it"));
+        let waited = self.more.wait_timeout_while(count, PATIENCE, |count| *count < enough);
+        let (count, waited) = waited.expect("nobody panics with it");
+        assert!(!waited.timed_out(), "{} of {enough} requests were answered, and then none", *count);
     }
 }
 
@@ -214,7 +217,7 @@ fn load(
 }
 
 /// One round up to its kill. The plugin alone is killed beneath running workers, which then stop by themselves.
-fn load_and_kill(hsm: &Hsm, users: &mut [Ledger], attacker: &mut Attacker, random: &mut Rng) -> Kill {
+fn load_and_kill(hsm: &Hsm, users: &mut [Ledger], attacker: &mut Attacker, random: &mut Rng) -> Killed {
     let (kill, enough) = (Kill::choose(random), random.usize(1..80));
     let (now, answered, stop) = (AtomicU64::new(hsm.now()), Answered::default(), AtomicBool::new(false));
     let (doomed, plugin) = (hsm.ready().pid, hsm.plugin_pid());
@@ -239,14 +242,24 @@ fn load_and_kill(hsm: &Hsm, users: &mut [Ledger], attacker: &mut Attacker, rando
         }
         stop.store(true, Ordering::Relaxed);
     });
-    kill
+    Killed { kill, plugin }
+}
+
+/// What was killed, and which plugin ran then.
+struct Killed {
+    kill: Kill,
+    plugin: u32,
 }
 
 /// Finishes the kill, lets the attacker at the store, and starts the HSM again.
-fn bring_back(hsm: &mut Hsm, kill: Kill, attacker: &mut Attacker, random: &mut Rng, when: &str) {
-    match kill {
+fn bring_back(hsm: &mut Hsm, killed: &Killed, attacker: &mut Attacker, random: &mut Rng, when: &str) {
+    match killed.kill {
         Kill::PluginAlone => return hsm.wait_until_it_answers(),
-        Kill::FirmwareAlone => hsm.kill_firmware_alone(),
+        Kill::FirmwareAlone => {
+            // Which was killed before, and has no plugin any more that could be found from it.
+            hsm.kill_firmware_alone();
+            wait_until_ended(&[killed.plugin]);
+        }
         Kill::Both => hsm.kill(),
         Kill::BothAndAgainWhileStarting => {
             hsm.kill();
@@ -277,11 +290,12 @@ fn i2_i4_i6_kills_under_load_with_stores_put_back_and_mixed_lose_nothing_acknowl
     for round in 0..rounds {
         let lost = |users: &[Ledger]| users.iter().map(|user| user.grants_lost).sum::<usize>();
         let before = lost(&users);
-        let kill = load_and_kill(&hsm, &mut users, &mut attacker, &mut random);
+        let killed = load_and_kill(&hsm, &mut users, &mut attacker, &mut random);
+        let kill = killed.kill;
         let when = format!("round {round}, {kill:?}");
         // Grants live as long as the plugin: where one was answered as missing, another plugin answered.
         assert!(kill == Kill::PluginAlone || lost(&users) == before, "{when}");
-        bring_back(&mut hsm, kill, &mut attacker, &mut random, &when);
+        bring_back(&mut hsm, &killed, &mut attacker, &mut random, &when);
         for user in &mut users {
             user.hold_to_account(&hsm, &when);
         }

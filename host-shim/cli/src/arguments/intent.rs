@@ -61,7 +61,7 @@ Example:
 pub(crate) enum ReceiptCommand {
     /// Find the receipt of one of an account's last signatures, by what was signed.
     #[command(after_long_help = "\
-Receipts are remembered for 600 seconds. The file holds the HSM's identity as well, so that
+The account's last four signatures have one. The file holds the HSM's identity as well, so that
 anybody who knows its root can check it.
 
 Example:

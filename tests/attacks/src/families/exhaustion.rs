@@ -78,7 +78,7 @@ fn frames_without_end(keystore: Keystore, tries: &mut Tries) {
     for length in [most + 1, 1 << 24, 1 << 30, u32::MAX] {
         let mut stream = connect(&hsm);
         // Of an HSM that waits for the rest nothing ever comes: that is told after a while.
-        stream.set_read_timeout(Some(Duration::from_secs(3))).expect("a timeout can be set");
+        stream.set_read_timeout(Some(Duration::from_secs(20))).expect("a timeout can be set");
         stream.write_all(&length.to_be_bytes()).expect("the socket takes bytes");
         let ended = match stream.read(&mut [0; 16]) {
             Ok(0) => true,

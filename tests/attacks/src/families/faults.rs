@@ -78,9 +78,10 @@ impl Plan {
         fs::write(&self.0, format!("plan {}\n{what}\n", self.1)).expect("a file can be written");
     }
 
-    /// Whether a call failed since the plan was made.
+    /// Whether a call failed since the plan was made, and not by an earlier one.
     fn has_struck(&self) -> bool {
-        fs::remove_file(self.0.with_extension("struck")).is_ok()
+        let struck = fs::read_to_string(self.0.with_extension("struck"));
+        struck.is_ok_and(|plan| plan == format!("plan {}", self.1))
     }
 }
 

@@ -90,6 +90,9 @@ targets! {
     /// Checkpoints, notes, keys, proofs, bundles of the audit log.
     log_files(bytes) { text(bytes).is_some_and(log::check_text) | log::check_bundle(bytes) }
 
+    /// What a backend gives as the context-specific PIN of a signature.
+    pkcs11_context_pin(bytes) { countersign_pkcs11::properties::check_context_pin(bytes) }
+
     /// What sealed records hold.
     plugin_records(bytes) {
         countersign_plugin::properties::check_record(bytes) | countersign_policy::properties::check_state(bytes)

@@ -8,6 +8,7 @@ use countersign_wire::client::{
     Network, Operation, Outcome, Payload, Reply, Request, Sign, Signed, TotpParameters, TrustPayee, TwoCodes,
     Welcome,
 };
+use countersign_wire::device::{Assertion, Evidence, IntentApproval, SealedCode};
 use countersign_wire::frame;
 use countersign_wire::hal::{
     Delivery, Event, Fault, MemoryRegion, Op, Output, Secret, Time, Value, WritableMemory,
@@ -15,6 +16,7 @@ use countersign_wire::hal::{
 use countersign_wire::names::{ApiKey, TypedCode};
 use countersign_wire::reason::{Reason, Refusal};
 use countersign_wire::{encode, encode_packed};
+use data_encoding::BASE64URL_NOPAD;
 use serde_bytes::{ByteArray, ByteBuf};
 use sha1::{Digest, Sha1};
 
@@ -28,6 +30,7 @@ pub fn of(target: &str) -> Vec<Vec<u8>> {
         "firmware_files" => countersign_simulator::properties::files(),
         "log_files" => countersign_tlog::properties::texts(),
         "release_files" => countersign_release::properties::files(),
+        "pkcs11_context_pin" => context_pins(),
         "plugin_records" => countersign_plugin::properties::records(),
         "plugin_requests" => scripts(),
         "plugin_store" => countersign_plugin::store::properties::stores(),
@@ -47,6 +50,30 @@ fn scripts() -> Vec<Vec<u8>> {
         blocks.flat_map(|block| <[u8; 20]>::from(Sha1::digest([number, block]))).collect()
     };
     (0..6).map(script).collect()
+}
+
+/// Codes, the session's API key, nothing, and an approval of each kind.
+fn context_pins() -> Vec<Vec<u8>> {
+    let bytes = |length| ByteBuf::from(vec![0xff; length]);
+    let passkey = Assertion {
+        credential_id: bytes(16),
+        client_data_json: bytes(90),
+        authenticator_data: bytes(37),
+        signature: bytes(70),
+    };
+    let sealed = SealedCode {
+        device: ByteArray::new([2; 16]),
+        encapsulated: ByteArray::new([4; 65]),
+        ciphertext: bytes(32),
+        signature: ByteArray::new([6; 64]),
+    };
+    let approvals = [Evidence::Passkey(passkey), Evidence::SealedCode(sealed)].map(|evidence| {
+        let approval = IntentApproval { intent: ByteArray::new([1; 16]), evidence };
+        format!("csa1_{}", BASE64URL_NOPAD.encode(&encode(&approval)))
+    });
+    let own = countersign_pkcs11::properties::session_key();
+    let texts = ["123456", "12 456", "", own.expose()];
+    texts.into_iter().chain(approvals.iter().map(String::as_str)).map(Vec::from).collect()
 }
 
 /// What is sealed of one code and of two, behind the digest that it is for.

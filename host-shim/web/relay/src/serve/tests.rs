@@ -240,10 +240,9 @@ fn who_asks_too_often_is_told_when_to_ask_again() {
         relay.ask(Act::Identity);
     }
     let heard = relay.post(&encode(&request(Act::Identity)));
-    assert_eq!(
-        (heard.status, heard.word().as_str(), heard.header("retry-after")),
-        (429, "too-often", Some("30"))
-    );
+    assert_eq!((heard.status, heard.word().as_str()), (429, "too-often"));
+    let wait: u64 = heard.header("retry-after").and_then(|secs| secs.parse().ok()).expect("seconds");
+    assert!((1..=30).contains(&wait), "{wait}");
     // Nobody but a trusted proxy says who a client is.
     let heard = relay.post_with("\r\nx-forwarded-for: 192.0.2.9", b"");
     assert_eq!(heard.status, 429);
