@@ -35,6 +35,8 @@ mod refused;
 mod regions;
 pub mod seal;
 pub(crate) mod table;
+#[cfg(test)]
+mod tests;
 pub mod trail;
 mod trees;
 
@@ -246,10 +248,7 @@ impl Store {
             return Ok(TenantState::new(name.clone()));
         };
         let (_, plain) = self.read_record(hal, Kind::Tenant, id, row).await?;
-        countersign_wire::decode_packed(&plain)
-            .ok()
-            .filter(|state: &TenantState| state.format == FORMAT && state.tenant == *name)
-            .ok_or(StoreError::Record)
+        read_tenant(&plain, name)
     }
 
     /// The version and the content of the record in this row; exactly the one that was placed there.
@@ -473,6 +472,12 @@ impl Store {
         group.entry = entry.finish();
         Ok(group)
     }
+}
+
+/// What is sealed of a tenant.
+fn read_tenant(plain: &[u8], name: &TenantName) -> Result<TenantState, StoreError> {
+    let state: TenantState = countersign_wire::decode_packed(plain).map_err(|_| StoreError::Record)?;
+    if state.format == FORMAT && state.tenant == *name { Ok(state) } else { Err(StoreError::Record) }
 }
 
 /// The version and the content of a record as it was read from the disk; exactly the one that was placed there.

@@ -42,7 +42,7 @@ struct Changed {
     slow: Vec<String>,
 }
 
-/// A change with which no test fails, though one may hang, and why that is right.
+/// A change that no test notices, and why that is right.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Survivor {
@@ -78,8 +78,9 @@ pub(crate) fn run_mutants(arguments: &Arguments) -> Result<ExitCode> {
         beyond(&reasons, &found.survived).into_iter().filter(|mutant| of_chosen(mutant)).collect();
     let survived: usize = found.survived.values().sum();
     say(&format!(
-        "{} changes noticed, {survived} not, of which {} have no reason",
+        "{} changes noticed, {} with which the tests never end, {survived} not noticed, of which {} have no reason",
         found.caught,
+        found.hung.values().sum::<usize>(),
         unexcused.len()
     ));
     for mutant in &unexcused {
@@ -98,29 +99,45 @@ pub(crate) fn run_mutants(arguments: &Arguments) -> Result<ExitCode> {
 #[derive(Default)]
 struct Found {
     caught: usize,
-    /// Also what hung, which the machine may be to blame for; by name, and how often.
+    /// No run of the tests ends with them, so that they are noticed as well. By name, and how often.
+    hung: BTreeMap<String, usize>,
     survived: BTreeMap<String, usize>,
 }
 
 impl Found {
     /// What a run of cargo-mutants wrote down.
     fn read(folder: &Path) -> Result<Self> {
-        let mut found = Self { caught: lines_of(folder, "caught.txt")?.len(), survived: BTreeMap::new() };
-        for file in ["missed.txt", "timeout.txt"] {
-            found.survive(counted(lines_of(folder, file)?.iter().map(|line| without_place(line))));
-        }
-        Ok(found)
+        let named = |file| {
+            let lines = lines_of(folder, file)?;
+            Ok::<_, anyhow::Error>(counted(lines.iter().map(|line| without_place(line))))
+        };
+        let caught = lines_of(folder, "caught.txt")?.len();
+        Ok(Self { caught, hung: named("timeout.txt")?, survived: named("missed.txt")? })
     }
 
     fn add(&mut self, other: Self) {
         self.caught += other.caught;
-        self.survive(other.survived);
+        for (to, from) in [(&mut self.hung, other.hung), (&mut self.survived, other.survived)] {
+            for (mutant, count) in from {
+                *to.entry(mutant).or_default() += count;
+            }
+        }
     }
 
-    fn survive(&mut self, survived: BTreeMap<String, usize>) {
-        for (mutant, count) in survived {
-            *self.survived.entry(mutant).or_default() += count;
+    /// What came of those that were not caught, tried once more with other tests.
+    fn try_again(&mut self, mut again: Self) {
+        self.caught += again.caught;
+        // Other tests may end where these did not.
+        for (mutant, hung) in &self.hung {
+            let ended = again.survived.remove(mutant).unwrap_or(0);
+            if ended > 0 {
+                *again.hung.entry(mutant.clone()).or_default() += ended.min(*hung);
+            }
+            if ended > *hung {
+                again.survived.insert(mutant.clone(), ended - hung);
+            }
         }
+        (self.hung, self.survived) = (again.hung, again.survived);
     }
 }
 
@@ -158,12 +175,11 @@ fn change(package: &Changed, files: &[&String], folder: &Path) -> Result<Found> 
         .args(["clean", "--locked", "-p", &package.name, "--target-dir"])
         .arg(&built))?;
     let quick = package.slow.iter().flat_map(|test| ["--skip", test]).collect();
-    let mut found = run_tool(package, files, folder, &built, &[], quick)?;
+    let mut found = run_tool(package, files, folder, &built, &["--timeout", "100"], quick)?;
     if !found.survived.is_empty() && !package.slow.is_empty() {
         let slow = ["--exact"].into_iter().chain(package.slow.iter().map(String::as_str)).collect();
-        let again = run_tool(package, files, folder, &built, &["--iterate"], slow)?;
-        found.caught += again.caught;
-        found.survived = again.survived;
+        let again = run_tool(package, files, folder, &built, &["--iterate", "--timeout", "600"], slow)?;
+        found.try_again(again);
     }
     Ok(found)
 }
@@ -179,7 +195,7 @@ fn run_tool(
 ) -> Result<Found> {
     let mut mutants: Command = cargo();
     mutants.current_dir(root()).args(["mutants", "--no-shuffle", "--cargo-arg=--locked"]);
-    mutants.args(["--timeout", "100", "--build-timeout", "1200"]).args(how);
+    mutants.args(["--build-timeout", "1200"]).args(how);
     mutants.args(["-p", &package.name, "--test-package", &package.name, "--output"]).arg(folder);
     for file in files {
         mutants.args(["-f", file]);
@@ -242,6 +258,18 @@ mod tests {
         assert_eq!(beyond(&counts(&["a", "a", "b"]), &counts(&["a", "b"])), ["a"]);
         assert_eq!(beyond(&counts(&["a"]), &counts(&["a", "b"])), [""; 0]);
         assert_eq!(beyond(&counts(&["a", "b"]), &counts(&["a"])), ["b"]);
+    }
+
+    #[test]
+    fn what_hung_and_is_not_noticed_by_other_tests_still_hangs() {
+        let counts = |names: &[&str]| counted(names.iter().map(|name| (*name).to_owned()));
+        let mut found = Found { caught: 3, hung: counts(&["a", "b"]), survived: counts(&["a", "c", "d"]) };
+        // Of the two called `a` one is caught now, as are `b` and `d`.
+        found.try_again(Found { caught: 3, hung: counts(&[]), survived: counts(&["a", "c"]) });
+        assert_eq!((found.caught, found.hung, found.survived), (6, counts(&["a"]), counts(&["c"])));
+        let mut found = Found { caught: 0, hung: counts(&["a"]), survived: counts(&["a"]) };
+        found.try_again(Found { caught: 0, hung: counts(&[]), survived: counts(&["a", "a"]) });
+        assert_eq!((found.hung, found.survived), (counts(&["a"]), counts(&["a"])));
     }
 
     #[test]

@@ -235,7 +235,7 @@ impl BenchArguments {
 }
 
 /// The commit that the working tree is, if nothing in it was changed but the record itself.
-fn clean_commit() -> Result<Option<String>> {
+pub(crate) fn clean_commit() -> Result<Option<String>> {
     let git = |arguments: &[&str]| output(Command::new("git").current_dir(root()).args(arguments));
     let is_clean = git(&["status", "--porcelain", "--", ".", ":!docs/benchmarks"])?.trim().is_empty();
     let commit = git(&["rev-parse", "--short=12", "HEAD"])?;

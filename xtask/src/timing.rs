@@ -2,6 +2,7 @@
 
 use crate::artefacts::build_timing;
 use crate::setup::{Package, ensure_packages};
+use crate::suite::clean_commit;
 use crate::workspace::{output, root, say};
 use anyhow::{Context, Result, bail};
 use std::fmt::Write;
@@ -57,17 +58,26 @@ fn lines_of(counts: &str) -> Result<String> {
     Ok(table)
 }
 
+/// What was measured.
+fn commit() -> Result<String> {
+    Ok(clean_commit()?
+        .map_or_else(|| "a work tree with changes".to_owned(), |commit| format!("commit `{commit}`")))
+}
+
 fn document(measurements: usize, table: &str, counts: &str) -> Result<String> {
     let processor = fs::read_to_string("/proc/cpuinfo")?;
     let model = processor.lines().find_map(|line| line.strip_prefix("model name")).unwrap_or_default();
     let model = model.trim_start_matches([' ', '\t', ':']).to_owned();
+    let date = output(Command::new("date").args(["--utc", "+%F"]))?;
+    let (date, commit) = (date.trim(), commit()?);
     Ok(format!(
         "# The time that comparisons and lookups take
 `cargo xtask timing --record` wrote this page. All inputs are wrong: that a right one is told apart is what the answer says anyway.
 
 ## By the clock
 Welch's t-test over {measurements} measurements of each of two classes, taken in turn in an order drawn at random, the longest tenth left out (the method of
-dudect). Beyond |t| = 4.5 the classes can be told apart. The control compares until one digit differs, so that it is known that a leak would be seen. Measured on {model}.
+dudect). Beyond |t| = 4.5 the classes can be told apart. The control compares until one digit differs, so that it is known that a leak would be seen. Measured on {model}, on {date},
+at {commit}. The other records here are of another machine.
 
 {table}
 ## By instructions

@@ -16,6 +16,9 @@ mod phone;
 mod policies;
 mod wallets;
 
+use crate::record::Account;
+use crate::store::Change;
+use core::cell::Cell;
 use countersign_wire::client::{
     AccountInfo, Act, Answer, Approval, ContextLogin, ContextSign, CreateKey, Enroll, KeyInfo, KeyPlan,
     KeyQuery, Mechanism, Operation, Payload, Request, Sign, Signed, TotpParameters, TwoCodes,
@@ -24,6 +27,7 @@ use countersign_wire::hal::Fault;
 use countersign_wire::names::{KeyLabel, TypedCode};
 use countersign_wire::reason::Reason;
 use device::{Device, START, api_key};
+use std::rc::Rc;
 
 /// An enrolled user: the phone and the first key.
 struct User {
@@ -105,6 +109,30 @@ fn wrong_code(device: &Device, user: &User) -> String {
     let now = device.time.unix_secs;
     let near: Vec<String> = (0..5).map(|step| user.code(now - 60 + 30 * step)).collect();
     (0..10).map(|n| format!("{n:06}")).find(|code| !near.contains(code)).unwrap()
+}
+
+/// An account of the tenant `a`, as the store has it.
+fn account(device: &mut Device, name: &str) -> Account {
+    let found = Rc::new(Cell::new(None));
+    let (core, give, name) = (Rc::clone(&device.plugin.core), Rc::clone(&found), name.parse().unwrap());
+    device.plugin.spawn(async move {
+        let core = core.get().unwrap();
+        let id = core.store.account_id(&"a".parse().unwrap(), &name);
+        give.set(core.store.load(&core.hal, id).await.unwrap());
+    });
+    device.settle();
+    found.take().expect("an account")
+}
+
+/// Stages all of these before a commit begins. The entries that come of it.
+fn stage(device: &mut Device, changes: Vec<Change>) -> Vec<Vec<u8>> {
+    let before = device.written.len();
+    for change in changes {
+        let core = Rc::clone(&device.plugin.core);
+        device.plugin.spawn(async move { core.get().unwrap().store.commit(change).await.unwrap() });
+    }
+    device.settle();
+    device.written.split_off(before)
 }
 
 #[test]

@@ -53,5 +53,6 @@ mod tests {
         }
         assert_eq!(cache.accounts.len(), CACHED_MAX_BYTES / one);
         assert_eq!(cache.order.len(), cache.accounts.len());
+        assert!(cache.bytes > 3 << 20, "what it says it takes is what it takes");
     }
 }

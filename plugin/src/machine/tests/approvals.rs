@@ -140,7 +140,7 @@ fn i1_an_intent_that_means_something_else_by_now_is_not_approved() {
         let mut device = Device::ready();
         let mut owner = owner(&mut device, ApprovalKind::SealedCode);
         let intent = stage_digest(&mut device, &owner, 1).unwrap().intent;
-        let core = std::rc::Rc::clone(&device.plugin.core);
+        let core = Rc::clone(&device.plugin.core);
         let core = core.get().unwrap();
         let held = core.staged.borrow().of_tenant(&"a".parse().unwrap(), &intent, 0).cloned();
         let mut held = held.unwrap();

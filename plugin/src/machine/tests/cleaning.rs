@@ -88,6 +88,12 @@ fn i13_audit_events_go_to_the_archive_whole_and_in_order() {
     }
     assert!(rest.is_empty());
     let remembered = usize::try_from(nvram.archive.length_bytes()).unwrap();
+    let grown = device.plugin.core.get().unwrap().store.grown_bytes();
+    assert_eq!(
+        grown,
+        device.begin + (device.store.len() + remembered) as u64,
+        "every byte that was ever appended"
+    );
     assert!(remembered <= device.archive.len(), "what is archived of a region under way comes later");
     assert!(device.archive.len() - remembered < MIB);
     let expected: Vec<u64> = (1..=sequences.len() as u64).collect();

@@ -1,6 +1,7 @@
 //! The store in the attacker's hands, and a firmware that fails at every place: always a refusal.
 
 use super::*;
+use crate::audit::What;
 use crate::store::StoreError;
 use crate::store::log::split_first;
 
@@ -128,10 +129,10 @@ fn i6_no_nonce_ever_repeats_not_even_after_discarded_tails() {
 #[test]
 fn of_two_changes_made_from_the_same_version_one_is_a_conflict() {
     let (mut device, user, _) = two_states();
-    let core = std::rc::Rc::clone(&device.plugin.core);
-    let outcomes = std::rc::Rc::new(std::cell::RefCell::new(Vec::new()));
+    let core = Rc::clone(&device.plugin.core);
+    let outcomes = Rc::new(core::cell::RefCell::new(Vec::new()));
     for _ in 0..2 {
-        let (core, outcomes) = (std::rc::Rc::clone(&core), std::rc::Rc::clone(&outcomes));
+        let (core, outcomes) = (Rc::clone(&core), Rc::clone(&outcomes));
         let name = user.key.label.account.clone();
         device.plugin.spawn(async move {
             let core = core.get().unwrap();
@@ -139,8 +140,8 @@ fn of_two_changes_made_from_the_same_version_one_is_a_conflict() {
             let id = core.store.account_id(&tenant, &name);
             let mut account = core.store.load(&core.hal, id).await.unwrap().unwrap();
             account.version += 1;
-            let event = core.event(None, None, crate::audit::What::Unlocked);
-            let change = crate::store::Change { account: Some(account), tenant: None, event };
+            let event = core.event(None, None, What::Unlocked);
+            let change = Change { account: Some(account), tenant: None, event };
             let outcome = core.store.commit(change).await;
             outcomes.borrow_mut().push(outcome);
         });
@@ -197,4 +198,19 @@ fn prior_art_a_record_that_cannot_be_loaded_is_a_refusal() {
     assert_eq!(sign(&mut device, &user, &code).unwrap_err(), Reason::StoreRefused);
     device.store = good;
     sign(&mut device, &user, &code).unwrap();
+}
+
+/// Such a record is the plugin's own in every other way: sealed, of its version, in its place.
+#[test]
+fn i5_an_account_of_another_format_is_refused() {
+    let mut device = Device::ready();
+    let user = enroll(&mut device, "alice");
+    let mut alice = account(&mut device, "alice");
+    (alice.version, alice.format) = (alice.version + 1, alice.format + 1);
+    let event =
+        device.plugin.core.get().unwrap().event(Some(&alice.tenant), Some(&alice.name), What::Confirmed);
+    stage(&mut device, vec![Change { account: Some(alice), tenant: None, event }]);
+    assert!(device.boot(), "{:?}", device.halted);
+    let code = user.code(device.time.unix_secs);
+    assert_eq!(sign(&mut device, &user, &code).unwrap_err(), Reason::StoreRefused);
 }

@@ -2,7 +2,9 @@
 
 use super::device::tenant;
 use super::*;
-use crate::record::Account;
+use crate::audit::{EVENT_MAX_BYTES, Event, Signs};
+use crate::record::Passkey;
+use crate::store::EVENTS_MAX_BYTES;
 use crate::store::trail::{Content, Reader, What};
 use countersign_intent::ethereum::address;
 use countersign_intent::summary::SUMMARY_MAX_BYTES;
@@ -200,4 +202,61 @@ fn i14_an_account_counts_in_memory_for_what_it_holds() {
     let encoded = |account: &Account| countersign_wire::encode_packed(account).len();
     assert!(small.memory_bytes() > encoded(&small));
     assert!(large.memory_bytes() - small.memory_bytes() > encoded(&large) - encoded(&small));
+}
+
+fn event(device: &Device, summary: String) -> Event {
+    let signs = Signs { digests: Vec::new(), summary, summary_sha256: [0; 32].into(), rule: String::new() };
+    let core = device.plugin.core.get().unwrap();
+    core.event(Some(&"a".parse().unwrap()), None, What::Repeated { key: [1; 16].into(), signs })
+}
+
+#[test]
+fn i14_events_that_are_staged_together_go_into_as_many_entries_as_they_need() {
+    let mut device = Device::ready();
+    let rest = event(&device, String::new()).size_bound_bytes();
+    // Of these, one more may come when eight are in an entry.
+    let (eight, one) = (EVENTS_MAX_BYTES - EVENT_MAX_BYTES, (EVENTS_MAX_BYTES - EVENT_MAX_BYTES) / 8);
+    let sizes = std::iter::once(eight - 7 * one).chain(std::iter::repeat_n(one, 17));
+    let changes = sizes.map(|size| event(&device, "x".repeat(size - rest)));
+    let changes: Vec<_> = changes.map(|event| Change { account: None, tenant: None, event }).collect();
+    let written = stage(&mut device, changes);
+    let mut reader = Reader::new(&[9; 32], [7; 16]);
+    let counts = written.iter().map(|entry| {
+        let (records, _) = reader.entry(entry).unwrap();
+        let events = records.iter().filter_map(|record| match &record.content {
+            Content::Events(events) => Some(events.len()),
+            _ => None,
+        });
+        events.sum::<usize>()
+    });
+    assert_eq!(counts.collect::<Vec<_>>(), [9, 9]);
+}
+
+#[test]
+fn i14_accounts_that_are_staged_together_go_into_as_many_entries_as_they_need() {
+    const CREDENTIAL_BYTES: usize = 20_000;
+    let mut device = Device::ready();
+    enroll(&mut device, "alice");
+    let alice = account(&mut device, "alice");
+    let changes: Vec<_> = (0..40)
+        .map(|number| {
+            let name = format!("user-{number}").parse().unwrap();
+            let passkey = Passkey {
+                credential_id: vec![7; CREDENTIAL_BYTES].into(),
+                public_key: [4; 65].into(),
+                rp_id: String::new(),
+                origin: String::new(),
+                sign_count: 0,
+                backup_eligible: false,
+            };
+            let account = Account { name, version: 1, passkeys: vec![passkey], ..alice.clone() };
+            Change { account: Some(account), tenant: None, event: event(&device, String::new()) }
+        })
+        .collect();
+    let written = stage(&mut device, changes);
+    // The last one that comes in is begun before the bound.
+    let most = 256 * 1024 + CREDENTIAL_BYTES + 64 * 1024;
+    assert!(written.iter().all(|entry| entry.len() < most), "{:?}", written.iter().map(Vec::len));
+    assert_eq!(written.len(), 40 * CREDENTIAL_BYTES / (256 * 1024) + 1, "no more than that takes");
+    assert!(device.boot(), "and all of it is there");
 }
