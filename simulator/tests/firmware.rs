@@ -48,14 +48,20 @@ fn text(path: &Path) -> &str {
     path.to_str().unwrap()
 }
 
-/// The image of the probe plugin, compiled once.
-fn probe_image() -> &'static Path {
-    static IMAGE: OnceLock<PathBuf> = OnceLock::new();
-    IMAGE.get_or_init(|| compile_probe("probe", &[]))
+/// A plugin for tests: the executable, and the image that it is packed into.
+struct Probe {
+    elf: PathBuf,
+    image: PathBuf,
+}
+
+/// The probe plugin, compiled once.
+fn probe() -> &'static Probe {
+    static PROBE: OnceLock<Probe> = OnceLock::new();
+    PROBE.get_or_init(|| compile_probe("probe", &[]))
 }
 
 /// Compiles the probe plugin as a static executable with the standard library alone, and packs it.
-fn compile_probe(name: &str, flags: &[&str]) -> PathBuf {
+fn compile_probe(name: &str, flags: &[&str]) -> Probe {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR"));
     let (elf, image) = (folder.join(name), folder.join(name).with_extension("image"));
     let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/firmware/probe_plugin.rs");
@@ -67,7 +73,7 @@ fn compile_probe(name: &str, flags: &[&str]) -> PathBuf {
         .unwrap();
     assert!(compiled.success());
     pack(&elf, 1, &image);
-    image
+    Probe { elf, image }
 }
 
 /// Packs an executable into an image for development.
@@ -99,7 +105,7 @@ struct Hsm {
 
 impl Hsm {
     fn init(arguments: &[&str]) -> Self {
-        Self::init_for(probe_image(), arguments)
+        Self::init_for(&probe().image, arguments)
     }
 
     fn init_for(image: &Path, arguments: &[&str]) -> Self {
@@ -274,8 +280,7 @@ fn the_plugin_dies_with_a_killed_firmware() {
 fn i12_refuses_every_image_but_the_pinned_one() {
     let hsm_home = Hsm::init(&[]);
     let other = hsm_home.folder.path().join("other.image");
-    let elf = Path::new(env!("CARGO_TARGET_TMPDIR")).join("probe_plugin");
-    pack(&elf, 2, &other);
+    pack(&probe().elf, 2, &other);
     let refused = hsm(&["run", "--home", text(&hsm_home.home()), "--image", text(&other)]);
     assert_eq!(refused.status.code(), Some(3));
     assert!(String::from_utf8_lossy(&refused.stderr).contains("not the image"));

@@ -97,6 +97,7 @@ const DIRECTIONS: &[(&str, &[&str])] = &[
             "countersign-attestation",
             "countersign-client",
             "countersign-intent",
+            "countersign-pkcs11",
             "countersign-plugin",
             "countersign-policy",
             "countersign-release",

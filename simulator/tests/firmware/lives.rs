@@ -129,7 +129,7 @@ fn a_plugin_that_says_twice_that_it_is_ready_makes_no_sense_either() {
 
 #[test]
 fn an_hsm_whose_plugin_does_not_read_stops_when_it_is_told_to() {
-    let hsm = Hsm::init_for(&compile_probe("deaf", &["--cfg", "deaf"]), &[]);
+    let hsm = Hsm::init_for(&compile_probe("deaf", &["--cfg", "deaf"]).image, &[]);
     // More than a socket holds.
     for name in ["one", "two", "three", "four", "five"] {
         assert!(

@@ -38,9 +38,8 @@ fn the_sandbox_ends_a_plugin_that_reaches_out() {
 
 /// Runs the probe plugin in one layer, without a firmware, and asks it one thing.
 fn ask_in_layer(layer: &str, request: &str) -> String {
-    probe_image();
     // As the firmware does: Landlock does not let a file be run, only memory.
-    let elf = std::fs::read(Path::new(env!("CARGO_TARGET_TMPDIR")).join("probe_plugin")).unwrap();
+    let elf = std::fs::read(&probe().elf).unwrap();
     let memory = rustix::fs::memfd_create("probe", rustix::fs::MemfdFlags::CLOEXEC).unwrap();
     let mut memory = std::fs::File::from(memory);
     memory.write_all(&elf).unwrap();
