@@ -39,6 +39,14 @@ struct Outbox {
     closed: bool,
 }
 
+impl Outbox {
+    /// Wipes what nobody will read any more: requests with API keys and codes, and results of the keystore.
+    fn forget(&mut self) {
+        self.gathered.as_mut_slice().zeroize();
+        self.gathered.clear();
+    }
+}
+
 impl PluginLink {
     /// The way to the plugin at the other end of `socket`.
     pub fn new(hardware: Arc<Hardware>, socket: UnixStream) -> Self {
@@ -80,7 +88,12 @@ impl PluginLink {
             self.room.notify_all();
         }
         outbox.writing = false;
-        if outbox.closed { Err(PluginGone) } else { Ok(()) }
+        if outbox.closed {
+            outbox.forget();
+            Err(PluginGone)
+        } else {
+            Ok(())
+        }
     }
 
     /// Whether events still reach the plugin.
@@ -90,7 +103,10 @@ impl PluginLink {
 
     /// Ends the link: both directions, for every thread.
     pub fn close(&self) {
-        self.lock().closed = true;
+        let mut outbox = self.lock();
+        outbox.closed = true;
+        outbox.forget();
+        drop(outbox);
         self.room.notify_all();
         // It fails only when the other end is gone already.
         let _ = self.socket.shutdown(Shutdown::Both);

@@ -259,7 +259,8 @@ impl Connection {
         self.state().spare_since()
     }
 
-    /// Whether the client has closed its end, and nothing of what it wrote is still to be read or handed on.
+    /// Whether the client has closed its end, and nothing of what it wrote is known to be still to be read or handed on. What is being
+    /// taken off the socket at this very moment may not be known yet: then one that is spare is given up among the first.
     pub(crate) fn is_left(&self) -> bool {
         if self.state().reading {
             return false;

@@ -294,11 +294,7 @@ impl Supervisor<'_> {
                 Some(Notice::Plugin { start, .. }) if start != self.starts => {}
                 Some(Notice::Plugin { said: Said::Ready, .. }) => {
                     if self.boundary.verify(life.child_pid())? == Found::Gone {
-                        log::say(
-                            log::Event::PluginGone,
-                            "the plugin is gone: it ended as soon as it was ready",
-                        );
-                        return Ok(self.ends(PluginEnd::Gone, End::Died(None)));
+                        return Ok(self.gone_at_once());
                     }
                     self.switchboard.set(Some(Arc::clone(&life.relay)));
                     ready_since = Some(Instant::now());
@@ -310,13 +306,7 @@ impl Supervisor<'_> {
                 }
                 Some(Notice::Plugin { said: Said::Halt(why), .. }) => {
                     // Its replies came before, and were passed on as they came.
-                    log::say_with(
-                        log::Event::PluginHalted,
-                        &[("reason", halt_word(&why).into())],
-                        format_args!("the plugin halted: {why}"),
-                    );
-                    let served = ready_since.map(|since| since.elapsed());
-                    return Ok(self.ends(PluginEnd::Halted, End::Died(served)));
+                    return Ok(self.halted(&why, ready_since.map(|since| since.elapsed())));
                 }
                 Some(Notice::Plugin { said: Said::Gone(why), .. }) => {
                     log::say(log::Event::PluginGone, format_args!("the plugin is gone: {why}"));
@@ -325,6 +315,30 @@ impl Supervisor<'_> {
                 }
             }
         }
+    }
+
+    /// The process was gone before it could be looked at: because it halted, perhaps, and then it has said why.
+    fn gone_at_once(&self) -> End {
+        while let Ok(notice) = self.inbox.try_recv() {
+            match notice {
+                Notice::Stop => return self.ends(PluginEnd::Stopped, End::Stopped),
+                Notice::Plugin { start, said: Said::Halt(why) } if start == self.starts => {
+                    return self.halted(&why, None);
+                }
+                Notice::Plugin { .. } => {}
+            }
+        }
+        log::say(log::Event::PluginGone, "the plugin is gone: it ended as soon as it was ready");
+        self.ends(PluginEnd::Gone, End::Died(None))
+    }
+
+    fn halted(&self, why: &str, served: Option<Duration>) -> End {
+        log::say_with(
+            log::Event::PluginHalted,
+            &[("reason", halt_word(why).into())],
+            format_args!("the plugin halted: {why}"),
+        );
+        self.ends(PluginEnd::Halted, End::Died(served))
     }
 
     fn ends(&self, how: PluginEnd, end: End) -> End {
@@ -409,18 +423,26 @@ impl Life {
         let relay = Relay::new(PluginLink::new(Arc::clone(&supervisor.hardware), socket), observer);
         let stderr = spawn("plugin-stderr", move || relay::log_stderr(stderr))?;
         let (notices, start) = (supervisor.notices.clone(), supervisor.starts);
-        let mut workers = Crew::start(&relay, &supervisor.hardware, WORKERS, move |said| {
+        let workers = Crew::start(&relay, &supervisor.hardware, WORKERS, move |said| {
             // The supervisor outlives these threads.
             let _ = notices.send(Notice::Plugin { start, said });
         })
         .map_err(HsmError::io("start the worker threads"))?;
         // Not here: to a plugin that does not read it would be written for ever, and nobody would hear that the HSM is to stop.
         let booted = Arc::clone(&relay);
-        workers.push(spawn("boot", move || {
+        let mut life = Self { relay, child, workers, stderr };
+        let deliver = move || {
             // If the plugin is gone already, a worker says so.
             let _ = booted.link().deliver(Event::Boot(Box::new(boot)));
-        })?);
-        Ok(Self { relay, child, workers, stderr })
+        };
+        match spawn("boot", deliver) {
+            Ok(thread) => life.workers.push(thread),
+            Err(error) => {
+                life.end();
+                return Err(error);
+            }
+        }
+        Ok(life)
     }
 
     /// A plugin without a socket ends by itself, and how it ended is worth knowing.

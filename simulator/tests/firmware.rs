@@ -143,6 +143,16 @@ impl Hsm {
         serde_json::from_str(&line).unwrap_or_else(|_| panic!("the HSM did not start: {line:?}"))
     }
 
+    /// Runs it until it serves, and returns what it says to standard error.
+    fn run_and_listen(&mut self) -> std::process::ChildStderr {
+        let mut child = self.run_command(&[]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let stderr = child.stderr.take().unwrap();
+        let mut stdout = BufReader::new(child.stdout.take().unwrap());
+        stdout.read_line(&mut String::new()).unwrap();
+        self.process = Some((child, stdout));
+        stderr
+    }
+
     fn pid(&self) -> i32 {
         i32::try_from(self.process.as_ref().unwrap().0.id()).unwrap()
     }

@@ -1,7 +1,8 @@
 //! `cargo xtask fuzz`: builds the fuzz targets with coverage, runs them from the saved corpora on, and says what came of it.
 //!
 //! The flags are those that `cargo fuzz` passes to the compiler, and all of them are stable; its sanitizers are not, and
-//! are left out. What is found on the way stays in `target/fuzz/corpus`, a finding in `target/fuzz/findings`.
+//! are left out. What is found on the way stays in `target/fuzz/corpus`, a finding in `target/fuzz/findings`. With a seed of its own a run
+//! begins with the saved corpora alone.
 
 mod report;
 
@@ -54,11 +55,11 @@ pub(crate) struct Arguments {
     /// How long each target runs
     #[arg(long, value_name = "N", default_value_t = 10)]
     seconds: u32,
-    /// Where the random numbers begin; 0 takes another one each time
+    /// Where the random numbers begin, from the saved corpora alone; 0 takes another one each time, and goes on from what was found before
     #[arg(long, value_name = "S", default_value_t = 0)]
     seed: u32,
     /// Add small inputs that reach something new to the saved corpora
-    #[arg(long)]
+    #[arg(long, conflicts_with = "seed")]
     save: bool,
     /// Run one target over this file alone
     #[arg(long, value_name = "FILE", conflicts_with = "save")]
@@ -157,7 +158,14 @@ fn run_one(target: &str, program: &Path, arguments: &Arguments) -> Result<Report
         fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
         Ok(folder)
     };
-    let (corpus, findings) = (folder("corpus")?, folder("findings")?);
+    let corpus = if arguments.seed == 0 {
+        folder("corpus")?
+    } else {
+        // What an earlier run found is no part of what a seed stands for.
+        fs::remove_dir_all(folder("of-seed")?)?;
+        folder("of-seed")?
+    };
+    let findings = folder("findings")?;
     let log = folder("log")?.join("last");
     let mut fuzzer = Command::new(program);
     fuzzer

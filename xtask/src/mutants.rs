@@ -72,17 +72,20 @@ pub(crate) fn run_mutants(arguments: &Arguments) -> Result<ExitCode> {
         }
     }
     let reasons = counted(list.survivor.iter().map(|survivor| survivor.mutant.clone()));
+    let survived = counted(found.survived.iter().map(|line| without_place(line)));
     let of_chosen = |mutant: &str| mutant.split_once(':').is_some_and(|(file, _)| chosen(&file.to_owned()));
-    let unexcused: Vec<_> = beyond(&found.survived, &reasons);
-    let stale: Vec<_> =
-        beyond(&reasons, &found.survived).into_iter().filter(|mutant| of_chosen(mutant)).collect();
-    let survived: usize = found.survived.values().sum();
+    let unexcused: Vec<_> = beyond(&survived, &reasons);
+    let stale: Vec<_> = beyond(&reasons, &survived).into_iter().filter(|mutant| of_chosen(mutant)).collect();
     say(&format!(
-        "{} changes noticed, {} with which the tests never end, {survived} not noticed, of which {} have no reason",
+        "{} changes noticed, {} with which the tests never end, {} not noticed, of which {} have no reason",
         found.caught,
-        found.hung.values().sum::<usize>(),
+        found.hung.len(),
+        found.survived.len(),
         unexcused.len()
     ));
+    for mutant in &found.hung {
+        println!("the tests do not end: {mutant}");
+    }
     for mutant in &unexcused {
         println!("no test notices, and no reason is given: {mutant}");
     }
@@ -95,49 +98,40 @@ pub(crate) fn run_mutants(arguments: &Arguments) -> Result<ExitCode> {
     Ok(if unexcused.is_empty() && stale.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// What came of it.
+/// What came of it. Changes by their full names, with line and column.
 #[derive(Default)]
 struct Found {
     caught: usize,
-    /// No run of the tests ends with them, so that they are noticed as well. By name, and how often.
-    hung: BTreeMap<String, usize>,
-    survived: BTreeMap<String, usize>,
+    /// No run of the tests ends with them, not in much more time than it takes else, so that they are noticed as well.
+    hung: BTreeSet<String>,
+    survived: BTreeSet<String>,
 }
 
 impl Found {
     /// What a run of cargo-mutants wrote down.
     fn read(folder: &Path) -> Result<Self> {
-        let named = |file| {
-            let lines = lines_of(folder, file)?;
-            Ok::<_, anyhow::Error>(counted(lines.iter().map(|line| without_place(line))))
-        };
+        let named = |file| Ok::<_, anyhow::Error>(lines_of(folder, file)?.into_iter().collect());
         let caught = lines_of(folder, "caught.txt")?.len();
         Ok(Self { caught, hung: named("timeout.txt")?, survived: named("missed.txt")? })
     }
 
     fn add(&mut self, other: Self) {
         self.caught += other.caught;
-        for (to, from) in [(&mut self.hung, other.hung), (&mut self.survived, other.survived)] {
-            for (mutant, count) in from {
-                *to.entry(mutant).or_default() += count;
-            }
-        }
+        self.hung.extend(other.hung);
+        self.survived.extend(other.survived);
     }
 
-    /// What came of those that were not caught, tried once more with other tests.
-    fn try_again(&mut self, mut again: Self) {
+    /// What came of those that were not caught, with the same tests and more time.
+    fn with_more_time(&mut self, again: Self) {
+        *self = Self { caught: self.caught + again.caught, ..again };
+    }
+
+    /// What came of those that were not caught, tried with other tests. These may end where the others did not.
+    fn with_other_tests(&mut self, again: &Self) {
         self.caught += again.caught;
-        // Other tests may end where these did not.
-        for (mutant, hung) in &self.hung {
-            let ended = again.survived.remove(mutant).unwrap_or(0);
-            if ended > 0 {
-                *again.hung.entry(mutant.clone()).or_default() += ended.min(*hung);
-            }
-            if ended > *hung {
-                again.survived.insert(mutant.clone(), ended - hung);
-            }
-        }
-        (self.hung, self.survived) = (again.hung, again.survived);
+        let still_hung = self.hung.intersection(&again.survived).cloned().collect::<BTreeSet<_>>();
+        self.survived = again.survived.difference(&still_hung).cloned().collect();
+        self.hung = again.hung.union(&still_hung).cloned().collect();
     }
 }
 
@@ -174,12 +168,23 @@ fn change(package: &Changed, files: &[&String], folder: &Path) -> Result<Found> 
         .current_dir(root())
         .args(["clean", "--locked", "-p", &package.name, "--target-dir"])
         .arg(&built))?;
-    let quick = package.slow.iter().flat_map(|test| ["--skip", test]).collect();
-    let mut found = run_tool(package, files, folder, &built, &["--timeout", "100"], quick)?;
+    let quick: Vec<_> = package.slow.iter().flat_map(|test| ["--skip", test]).collect();
+    let mut found = run_tool(package, files, folder, &built, &["--timeout", "100"], &quick)?;
+    if !found.hung.is_empty() {
+        // A busy machine may have made it late.
+        found.with_more_time(run_tool(
+            package,
+            files,
+            folder,
+            &built,
+            &["--iterate", "--timeout", "300"],
+            &quick,
+        )?);
+    }
     if !found.survived.is_empty() && !package.slow.is_empty() {
-        let slow = ["--exact"].into_iter().chain(package.slow.iter().map(String::as_str)).collect();
-        let again = run_tool(package, files, folder, &built, &["--iterate", "--timeout", "600"], slow)?;
-        found.try_again(again);
+        let slow: Vec<_> = ["--exact"].into_iter().chain(package.slow.iter().map(String::as_str)).collect();
+        let again = run_tool(package, files, folder, &built, &["--iterate", "--timeout", "1200"], &slow)?;
+        found.with_other_tests(&again);
     }
     Ok(found)
 }
@@ -191,7 +196,7 @@ fn run_tool(
     folder: &Path,
     built: &Path,
     how: &[&str],
-    tests: Vec<&str>,
+    tests: &[&str],
 ) -> Result<Found> {
     let mut mutants: Command = cargo();
     mutants.current_dir(root()).args(["mutants", "--no-shuffle", "--cargo-arg=--locked"]);
@@ -262,14 +267,20 @@ mod tests {
 
     #[test]
     fn what_hung_and_is_not_noticed_by_other_tests_still_hangs() {
-        let counts = |names: &[&str]| counted(names.iter().map(|name| (*name).to_owned()));
-        let mut found = Found { caught: 3, hung: counts(&["a", "b"]), survived: counts(&["a", "c", "d"]) };
-        // Of the two called `a` one is caught now, as are `b` and `d`.
-        found.try_again(Found { caught: 3, hung: counts(&[]), survived: counts(&["a", "c"]) });
-        assert_eq!((found.caught, found.hung, found.survived), (6, counts(&["a"]), counts(&["c"])));
-        let mut found = Found { caught: 0, hung: counts(&["a"]), survived: counts(&["a"]) };
-        found.try_again(Found { caught: 0, hung: counts(&[]), survived: counts(&["a", "a"]) });
-        assert_eq!((found.hung, found.survived), (counts(&["a"]), counts(&["a"])));
+        let set = |names: &[&str]| names.iter().map(ToString::to_string).collect::<BTreeSet<_>>();
+        let parts = |found: Found| (found.caught, found.hung, found.survived);
+        let of = |caught, hung: &[&str], survived: &[&str]| Found {
+            caught,
+            hung: set(hung),
+            survived: set(survived),
+        };
+        // Two changes of one kind are two.
+        let mut found = of(3, &["f:1:1: a", "f:2:1: b"], &["f:9:1: a", "f:3:1: c", "f:4:1: d"]);
+        found.with_other_tests(&of(2, &[], &["f:9:1: a", "f:3:1: c", "f:2:1: b"]));
+        assert_eq!(parts(found), parts(of(5, &["f:2:1: b"], &["f:9:1: a", "f:3:1: c"])));
+        let mut found = of(1, &["f:1:1: a", "f:2:1: b"], &["f:3:1: c"]);
+        found.with_more_time(of(1, &["f:2:1: b"], &["f:3:1: c"]));
+        assert_eq!(parts(found), parts(of(2, &["f:2:1: b"], &["f:3:1: c"])));
     }
 
     #[test]

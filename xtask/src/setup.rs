@@ -322,6 +322,13 @@ pub(crate) fn ensure_promtool() -> Result<PathBuf> {
 pub(crate) fn ensure_node() -> Result<PathBuf> {
     let (sources, folder) = (root().join("tests/node"), target().join("node"));
     fs::create_dir_all(&folder)?;
+    for entry in fs::read_dir(&folder)? {
+        let path = entry?.path();
+        // A script that is no longer there would still be found.
+        if path.is_file() {
+            fs::remove_file(path)?;
+        }
+    }
     for entry in fs::read_dir(&sources).context("cannot read tests/node")? {
         let entry = entry?;
         if entry.file_type()?.is_file() {
@@ -330,7 +337,9 @@ pub(crate) fn ensure_node() -> Result<PathBuf> {
     }
     let wanted =
         fs::read_to_string(sources.join("package-lock.json")).context("tests/node has no lock file")?;
-    install_locked(&folder, &wanted)?;
+    // What is compiled below is for this Node.js.
+    let node = output(Command::new("node").arg("--version"))?;
+    install_locked(&folder, &format!("{wanted}{node}"))?;
     if !folder.join("node_modules/pkcs11js/build/Release/pkcs11.node").exists() {
         say("compiling pkcs11js");
         let prefix = node_prefix().context("node cannot be asked where it is")?;
@@ -356,11 +365,11 @@ pub(crate) fn ensure_page() -> Result<PathBuf> {
     Ok(web.join("page/dist"))
 }
 
-/// Installs the libraries of the folder's lock file, by their hashes; no script of theirs runs.
-fn install_locked(folder: &Path, lock: &str) -> Result<()> {
+/// Installs the libraries of the folder's lock file, by their hashes, if `wanted` was not installed before; no script of theirs runs.
+fn install_locked(folder: &Path, wanted: &str) -> Result<()> {
     // npm removes the folder before it installs anything, and this file with it.
     let installed = folder.join("node_modules/installed.txt");
-    if fs::read_to_string(&installed).is_ok_and(|installed| installed == lock) {
+    if fs::read_to_string(&installed).is_ok_and(|installed| installed == wanted) {
         return Ok(());
     }
     say(&format!("installing the JavaScript libraries of {}", folder.display()));
@@ -373,7 +382,7 @@ fn install_locked(folder: &Path, lock: &str) -> Result<()> {
         "the JavaScript libraries that the tests use could not be installed (npm says why above); if npm's registry is \
          not reachable from here, name a mirror: npm config set registry URL",
     )?;
-    fs::write(&installed, lock)?;
+    fs::write(&installed, wanted)?;
     Ok(())
 }
 

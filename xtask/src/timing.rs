@@ -25,6 +25,8 @@ pub(crate) struct Arguments {
 /// Measures, prints, and fails where classes of inputs can be told apart.
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     ensure_packages(&[Package::Valgrind])?;
+    // Asked before anything is measured: it may not be known.
+    let at = arguments.record.then(commit).transpose()?;
     let meter = build_timing()?;
     say("measuring with the clock");
     let clock = Command::new(&meter)
@@ -40,8 +42,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     if !clock.status.success() {
         bail!("{}", String::from_utf8_lossy(&clock.stderr).trim());
     }
-    if arguments.record {
-        fs::write(root().join(RECORD), document(arguments.measurements, &table, &counts)?)?;
+    if let Some(at) = at {
+        fs::write(root().join(RECORD), document(arguments.measurements, &at, &table, &counts)?)?;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -64,12 +66,12 @@ fn commit() -> Result<String> {
         .map_or_else(|| "a work tree with changes".to_owned(), |commit| format!("commit `{commit}`")))
 }
 
-fn document(measurements: usize, table: &str, counts: &str) -> Result<String> {
+fn document(measurements: usize, commit: &str, table: &str, counts: &str) -> Result<String> {
     let processor = fs::read_to_string("/proc/cpuinfo")?;
     let model = processor.lines().find_map(|line| line.strip_prefix("model name")).unwrap_or_default();
     let model = model.trim_start_matches([' ', '\t', ':']).to_owned();
     let date = output(Command::new("date").args(["--utc", "+%F"]))?;
-    let (date, commit) = (date.trim(), commit()?);
+    let date = date.trim();
     Ok(format!(
         "# The time that comparisons and lookups take
 `cargo xtask timing --record` wrote this page. All inputs are wrong: that a right one is told apart is what the answer says anyway.
@@ -77,7 +79,7 @@ fn document(measurements: usize, table: &str, counts: &str) -> Result<String> {
 ## By the clock
 Welch's t-test over {measurements} measurements of each of two classes, taken in turn in an order drawn at random, the longest tenth left out (the method of
 dudect). Beyond |t| = 4.5 the classes can be told apart. The control compares until one digit differs, so that it is known that a leak would be seen. Measured on {model}, on {date},
-at {commit}. The other records here are of another machine.
+at {commit}.
 
 {table}
 ## By instructions

@@ -50,8 +50,14 @@ fn i6_no_record_is_taken_for_another_kind_owner_version_or_sealing() {
     ] {
         let mut sealer = Sealer::new(&[9; 32], [7; 16], 1);
         let sealings = if what.starts_with("the same") { 2 } else { 1 };
-        let bytes = (0..sealings).map(|_| record(&mut sealer, other, b"content").0).last().expect("one");
+        let last = (0..sealings).map(|_| record(&mut sealer, other, b"content")).last();
+        let (bytes, its_row) = last.expect("one");
         assert_eq!(open(&bytes, row), Err(StoreError::Record), "{what}");
+        let opened = open_record(&mut sealer, &bytes, other.kind, other.id, its_row);
+        assert!(
+            opened.is_ok_and(|(version, plain)| version == other.version && **plain == *b"content"),
+            "{what}"
+        );
     }
 }
 

@@ -79,3 +79,69 @@ fn the_samples_are_formatted_and_only_development_gets_advice() {
         assert_eq!(advice.is_empty(), name != "development", "{name}: {advice:?}");
     }
 }
+
+/// The rules that a page shows, without the margin that a list gives them.
+fn rules_of(page: &str) -> Vec<String> {
+    let mut blocks = Vec::new();
+    let mut lines = page.lines();
+    while let Some(fence) = lines.by_ref().find(|line| line.trim() == "```cedar") {
+        let margin = fence.len() - fence.trim_start().len();
+        let block = lines.by_ref().take_while(|line| line.trim() != "```");
+        blocks.push(block.map(|line| line.get(margin..).unwrap_or_default()).collect::<Vec<_>>().join("\n"));
+    }
+    blocks
+}
+
+#[test]
+fn every_rule_that_the_manual_shows_loads() {
+    let (_, toml, _, _) = SAMPLES[0];
+    for (page, text, count) in [
+        ("incidents.md", include_str!("../../../docs/manual/custodians/incidents.md"), 3),
+        ("README.md", include_str!("../../README.md"), 1),
+    ] {
+        let rules = rules_of(text);
+        assert_eq!(rules.len(), count, "{page}");
+        for rule in rules {
+            policy(toml, &rule);
+        }
+    }
+}
+
+#[test]
+fn the_runbooks_rules_stop_everybody_or_one_or_leave_one_a_way_out() {
+    const NEW: &str = "0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed";
+    const OTHER: &str = "0xfB6916095ca1df60bB79Ce92cE3Ea74c37c5d359";
+    let rules = rules_of(include_str!("../../../docs/manual/custodians/incidents.md"));
+    let [stop, stop_alice, way_out] = rules.as_slice() else { panic!("{rules:?}") };
+    let (_, toml, cedar, _) = SAMPLES[2];
+    let case = |account: &str, to: &str, outcome: &str| {
+        format!(
+            "[[case]]\nname = \"{account} to {to}\"\ntenant = \"acme\"\naccount = \"{account}\"\nexpect = {outcome}\n\
+             intent = {{ kind = \"transfer\", chain = \"eip155:1\", moves = [{{ to = \"{to}\", amount = \"1 base native\" }}] }}\n"
+        )
+    };
+    let (permit, stopped) = ("\"permit\"", |rule| format!("\"deny\"\nrule = \"{rule}\""));
+    let (alice, out) = (stopped("stop-alice"), stopped("way-out-of-alice"));
+    for (beside, cases) in [
+        (vec![stop], vec![("alice", NEW, stopped("stop")), ("bob", NEW, stopped("stop"))]),
+        (vec![stop_alice], vec![("alice", NEW, alice.clone()), ("bob", OTHER, permit.into())]),
+        (
+            vec![way_out],
+            vec![("alice", NEW, permit.into()), ("alice", OTHER, out), ("bob", OTHER, permit.into())],
+        ),
+        // What the runbook warns of: the first still forbids.
+        (vec![stop_alice, way_out], vec![("alice", NEW, alice)]),
+    ] {
+        let all = beside.iter().fold(cedar.to_owned(), |all, rule| format!("{all}\n{rule}\n"));
+        let policy = policy(toml, &all);
+        let text: String = cases.iter().map(|(account, to, outcome)| case(account, to, outcome)).collect();
+        for case in read_cases(&policy, &text).unwrap_or_else(|problem| panic!("{problem}\n{text}")) {
+            let outcome = case.run(&policy);
+            assert!(
+                outcome.passed,
+                "{beside:?}: {outcome}\n{}",
+                explanation_text(&policy, &outcome.explanation)
+            );
+        }
+    }
+}

@@ -13,8 +13,9 @@ use std::io::{Error, ErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
-/// How long the plugin may take to say that it runs.
-const PATIENCE: Duration = Duration::from_mins(1);
+/// How long the plugin may take to say that it runs. Nobody hears meanwhile that the HSM is to stop: it is less than the 30 seconds after which
+/// systemd kills what it told to stop.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Waits for the plugin, and tells it what to lock. `pid` finds its process once it runs.
 pub fn introduce(
@@ -74,6 +75,7 @@ fn writable(maps: &str) -> Vec<MemoryRegion> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::mpsc::RecvTimeoutError;
 
     #[test]
     fn only_what_can_be_written_is_locked() {
@@ -92,6 +94,26 @@ mod tests {
     #[test]
     fn what_comes_byte_by_byte_has_one_time_for_all_of_it() {
         let (mut plugin, firmware) = UnixStream::pair().unwrap();
+        let (end, ended) = std::sync::mpsc::channel::<()>();
+        let dribble = std::thread::spawn(move || {
+            // Each comes long before the time is over, all of them after it.
+            for _ in 0..2000 {
+                let _ = plugin.write_all(b"x");
+                if ended.recv_timeout(Duration::from_millis(1)) != Err(RecvTimeoutError::Timeout) {
+                    return;
+                }
+            }
+        });
+        let mut room = [0; 2000];
+        let dribbled = read_until(&firmware, &mut room, Instant::now() + Duration::from_millis(200));
+        drop(end);
+        dribble.join().unwrap();
+        assert!(matches!(dribbled.unwrap_err().kind(), ErrorKind::TimedOut | ErrorKind::WouldBlock));
+    }
+
+    #[test]
+    fn what_is_waited_for_comes_in_time_or_not_at_all() {
+        let (mut plugin, firmware) = UnixStream::pair().unwrap();
         plugin.write_all(b"ab").unwrap();
         let mut room = [0; 2];
         read_until(&firmware, &mut room, Instant::now() + PATIENCE).unwrap();
@@ -107,15 +129,24 @@ mod tests {
 
     #[test]
     fn nothing_but_that_it_has_started_is_taken() {
-        for (said, kind) in
-            [(&[0, 0, 0, 1, 0xff][..], ErrorKind::InvalidData), (&[0xff; 64], ErrorKind::InvalidData)]
-        {
+        let mut started = Vec::new();
+        frame::append(&mut started, &encode_packed(&Started {}));
+        let cut = &started[..started.len() - 1];
+        for (said, kind) in [
+            (&[0xff; 64][..], ErrorKind::InvalidData),
+            (&[cut, &[0xff]].concat(), ErrorKind::InvalidData),
+            (cut, ErrorKind::UnexpectedEof),
+            (&[], ErrorKind::UnexpectedEof),
+        ] {
             let (mut plugin, firmware) = UnixStream::pair().unwrap();
             plugin.write_all(said).unwrap();
             drop(plugin);
             let refused = introduce(&firmware, &Layers::of(&[]), || unreachable!()).unwrap_err();
-            assert_eq!(refused.kind(), kind);
+            assert_eq!(refused.kind(), kind, "{said:?}");
         }
+        let (mut plugin, firmware) = UnixStream::pair().unwrap();
+        plugin.write_all(&started).unwrap();
+        introduce(&firmware, &Layers::of(&[]), || unreachable!()).unwrap();
     }
 
     #[test]

@@ -86,11 +86,7 @@ fn a_failed_write_ends_the_hsm_when_its_plugin_goes() {
 #[test]
 fn a_plugin_that_halts_after_a_failed_write_ends_the_hsm_and_its_replies_are_passed_on() {
     let mut hsm = Hsm::init(&[]);
-    let mut child = hsm.run_command(&[]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    let mut stderr = child.stderr.take().unwrap();
-    let mut stdout = BufReader::new(child.stdout.take().unwrap());
-    stdout.read_line(&mut String::new()).unwrap();
-    hsm.process = Some((child, stdout));
+    let mut stderr = hsm.run_and_listen();
     assert!(hsm.ask("commit state").contains("Ok"));
     std::fs::write(hsm.home().join("store/log-0000000000000000"), b"").unwrap();
     let mut early = hsm.connect();
@@ -120,6 +116,27 @@ fn a_plugin_that_halts_for_another_reason_is_started_again() {
 }
 
 #[test]
+fn a_plugin_that_halted_is_not_heard_any_more() {
+    let hsm = Hsm::start();
+    assert!(hsm.ask("commit state").contains("Ok"));
+    assert_eq!(hsm.connect().ask("halt-and-go-on enough"), None, "what came after it is passed on to nobody");
+    assert_eq!(hsm.ask_when_ready("boot"), "nvram=state store=5 missing=", "and is not carried out");
+}
+
+#[test]
+fn why_a_plugin_halted_is_told_although_it_ended_before_it_was_looked_at() {
+    let mut hsm = Hsm::init(&[]);
+    let mut stderr = hsm.run_and_listen();
+    assert!(hsm.ask("commit give up").contains("Ok"));
+    assert_eq!(hsm.connect().ask("exit"), None);
+    assert_eq!(hsm.ask_when_ready("boot"), "nvram=back store=11 missing=");
+    assert!(hsm.stop().success());
+    let mut log = String::new();
+    stderr.read_to_string(&mut log).unwrap();
+    assert!(log.contains("the plugin halted: enough"), "{log}");
+}
+
+#[test]
 fn a_plugin_that_says_twice_that_it_is_ready_makes_no_sense_either() {
     let hsm = Hsm::start();
     assert!(hsm.ask("commit state").contains("Ok"));
@@ -129,34 +146,40 @@ fn a_plugin_that_says_twice_that_it_is_ready_makes_no_sense_either() {
 
 #[test]
 fn an_hsm_whose_plugin_does_not_read_stops_when_it_is_told_to() {
-    let hsm = Hsm::init_for(&compile_probe("deaf", &["--cfg", "deaf"]).image, &[]);
-    // More than a socket holds.
-    for name in ["one", "two", "three", "four", "five"] {
+    const POLICY_BYTES: usize = 64 * 1024;
+    let mut hsm = Hsm::init_for(&compile_probe("deaf", &["--cfg", "deaf"]).image, &[]);
+    let names = ["one", "two", "three", "four", "five"];
+    let (socket, _other) = UnixStream::pair().unwrap();
+    let held_bytes = rustix::net::sockopt::socket_send_buffer_size(&socket).unwrap();
+    assert!(
+        names.len() * POLICY_BYTES > held_bytes,
+        "a socket holds {held_bytes} bytes here: take larger policies"
+    );
+    for name in names {
         assert!(
             hsm_command(&["tenant", "add", "--home", text(&hsm.home()), "--name", name])
                 .status()
                 .unwrap()
                 .success()
         );
-        std::fs::write(hsm.home().join(format!("ceremony/{name}.policy")), vec![0; 64 * 1024]).unwrap();
+        std::fs::write(hsm.home().join(format!("ceremony/{name}.policy")), vec![0; POLICY_BYTES]).unwrap();
     }
-    let mut child = hsm.run_command(&[]).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
-    let mut log = BufReader::new(child.stderr.take().unwrap()).lines();
+    let mut child = hsm.run_command(&[]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let (stdout, stderr) = (child.stdout.take().unwrap(), child.stderr.take().unwrap());
+    // Whatever fails here ends it.
+    hsm.process = Some((child, BufReader::new(stdout)));
+    let mut log = BufReader::new(stderr).lines();
     let said: Vec<_> =
         log.by_ref().map(Result::unwrap).take_while(|line| !line.ends_with("plugin: deaf")).collect();
-    assert!(child.try_wait().unwrap().is_none(), "{said:?}");
-    let pid = rustix::process::Pid::from_raw(i32::try_from(child.id()).unwrap()).unwrap();
-    rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+    hsm.signal(rustix::process::Signal::TERM);
     let begun = std::time::Instant::now();
     let ended = loop {
-        if let Some(ended) = child.try_wait().unwrap() {
+        if let Some(ended) = hsm.process.as_mut().unwrap().0.try_wait().unwrap() {
             break ended;
         }
-        if begun.elapsed() > PATIENCE {
-            child.kill().unwrap();
-            panic!("it does not stop");
-        }
+        assert!(begun.elapsed() < PATIENCE, "it does not stop");
         std::thread::yield_now();
     };
-    assert_eq!(ended.code(), Some(0));
+    // Had it ended before it was told to, it would have failed.
+    assert_eq!(ended.code(), Some(0), "{said:?}");
 }

@@ -153,12 +153,16 @@ fn send_bytes(bytes: &[u8]) {
     }
 }
 
-fn send(message: &Cbor) {
+fn framed(message: &Cbor) -> Vec<u8> {
     let mut payload = Vec::new();
     message.write(&mut payload);
     let mut frame = (payload.len() as u32).to_be_bytes().to_vec();
     frame.extend(payload);
-    send_bytes(&frame);
+    frame
+}
+
+fn send(message: &Cbor) {
+    send_bytes(&framed(message));
 }
 
 fn receive() -> Cbor {
@@ -171,17 +175,24 @@ fn receive() -> Cbor {
     Cbor::read(&mut payload.as_slice())
 }
 
-fn reply(ticket: u64, text: &str) {
-    let payload = Cbor::Bytes(text.as_bytes().to_vec());
-    send(&variant(REPLY, structure(vec![Cbor::Number(ticket), payload])));
+fn replied(ticket: u64, text: &str) -> Cbor {
+    variant(REPLY, structure(vec![Cbor::Number(ticket), Cbor::Bytes(text.as_bytes().to_vec())]))
 }
 
-fn call(number: u64, op: Cbor) {
-    send(&variant(CALL, structure(vec![Cbor::Number(number), op])));
+fn reply(ticket: u64, text: &str) {
+    send(&replied(ticket, text));
+}
+
+fn called(number: u64, op: Cbor) -> Cbor {
+    variant(CALL, structure(vec![Cbor::Number(number), op]))
+}
+
+fn halted(why: &str) -> Cbor {
+    variant(HALT, structure(vec![Cbor::Text(why.to_owned())]))
 }
 
 fn halt(why: &str) {
-    send(&variant(HALT, structure(vec![Cbor::Text(why.to_owned())])));
+    send(&halted(why));
 }
 
 /// Tries to become another program, in the one form in which the sandbox lets the call through: the descriptor of the
@@ -261,6 +272,12 @@ impl Plugin {
             "garbage" => return send_bytes(&[0, 0, 0, 1, 0xff]),
             "exit" => std::process::exit(0),
             "halt" => return halt(argument),
+            "halt-and-go-on" => {
+                // In one write, so that the firmware reads all of it together.
+                let commit = called(ticket + 1000, self.commit_op("more"));
+                let last = [halted(argument), replied(ticket, "after it halted"), commit];
+                return send_bytes(&last.iter().flat_map(framed).collect::<Vec<_>>());
+            }
             "ready-again" => return send(&Cbor::Number(READY)),
             "stderr" => {
                 std::io::stderr().write_all(argument.as_bytes()).unwrap();
@@ -306,17 +323,22 @@ impl Plugin {
         format!("BREACH: {what}")
     }
 
-    fn commit(&mut self, ticket: u64, text: &str) {
+    fn commit_op(&mut self, text: &str) -> Cbor {
         let bytes = Cbor::Bytes(text.as_bytes().to_vec());
         let offset = Cbor::Number(self.store_bytes);
         self.store_bytes += text.len() as u64;
-        self.call(ticket, variant(COMMIT, structure(vec![offset, bytes.clone(), bytes, Cbor::Number(0)])));
+        variant(COMMIT, structure(vec![offset, bytes.clone(), bytes, Cbor::Number(0)]))
+    }
+
+    fn commit(&mut self, ticket: u64, text: &str) {
+        let op = self.commit_op(text);
+        self.call(ticket, op);
     }
 
     fn call(&mut self, ticket: u64, op: Cbor) {
         let number = ticket + 1000;
         self.calls.insert(number, ticket);
-        call(number, op);
+        send(&called(number, op));
     }
 }
 
@@ -325,11 +347,13 @@ fn main() {
     if let Some(why) = plugin.nvram.strip_prefix("refuse ") {
         return halt(why);
     }
-    if plugin.nvram == "vanish" {
+    if plugin.nvram == "vanish" || plugin.nvram == "give up" {
+        let last = if plugin.nvram == "vanish" { vec![] } else { vec![halted("enough")] };
         // This once it ends as soon as it is ready.
         plugin.commit(0, "back");
         receive();
-        return send(&Cbor::Number(READY));
+        let last = [Cbor::Number(READY)].iter().chain(&last).flat_map(framed).collect::<Vec<_>>();
+        return send_bytes(&last);
     }
     if plugin.nvram == "die" {
         return;
