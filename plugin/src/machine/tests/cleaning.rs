@@ -1,6 +1,7 @@
 //! The log is cleaned while it grows: it stays short, nothing is lost, no crash and no full disk does harm, and what
 //! was changed on the disk meanwhile is not carried on.
 
+use super::device::tenant;
 use super::*;
 use crate::store::RecordId;
 use crate::store::StoreError;
@@ -13,9 +14,14 @@ const MIB: usize = 1024 * 1024;
 
 /// A device with users whose log is as long as it can be before cleaning begins.
 fn aged() -> (Device, Vec<User>) {
+    aged_with(["alice", "bobby", "carol"], 0)
+}
+
+fn aged_with(names: impl IntoIterator<Item = &'static str>, more_tenants: usize) -> (Device, Vec<User>) {
     let mut device = Device::ready();
-    let users: Vec<User> =
-        ["alice", "bobby", "carol"].map(|name| enroll(&mut device, name)).into_iter().collect();
+    device.tenants.extend((0..more_tenants).map(|number| tenant(&format!("tenant-{number}"))));
+    assert!(device.boot());
+    let users: Vec<User> = names.into_iter().map(|name| enroll(&mut device, name)).collect();
     // Refusals are recorded as well, and cost little here.
     while device.store.len() < MIB - 1024 {
         let requests: Vec<u64> = (0..64).map(|_| send_malformed(&mut device, &users)).collect();
@@ -69,6 +75,48 @@ fn the_log_stays_short_and_nothing_of_it_is_lost() {
     assert!(longest < MIB + MIB / 2, "{longest}");
     assert!(device.boot());
     // Alice and Carol signed nothing meanwhile: their records were moved each time.
+    hold_to_account(&mut device, &users);
+}
+
+#[test]
+fn a_region_goes_when_all_that_is_needed_of_it_was_moved_with_several_commits() {
+    for disk_is_full_now_and_then in [false, true] {
+        let (mut device, users) = aged_with((0..100).map(|number| &*format!("user-{number:02}").leak()), 0);
+        let (mut moving, mut full) = (0, 0);
+        while device.begin == 0 {
+            device.advance(30);
+            let code = users[0].code(device.time.unix_secs);
+            if disk_is_full_now_and_then && moving % 2 == 1 {
+                device.fail_next.insert("commit", Fault::StoreFull);
+                assert_eq!(sign(&mut device, &users[0], &code).unwrap_err(), Reason::StoreFull);
+                full += 1;
+            }
+            sign(&mut device, &users[0], &code).unwrap();
+            moving += usize::from(!device.archive.is_empty());
+        }
+        // With two commits each.
+        assert!(moving > 3 && (full > 1) == disk_is_full_now_and_then, "{moving} signatures, {full} failed");
+        assert!(device.boot());
+        for user in &users {
+            assert_eq!(show(&mut device, user).failures_left, 10, "{}", user.name);
+        }
+        sign_once(&mut device, &users[99]);
+    }
+}
+
+#[test]
+fn a_region_goes_when_every_tree_is_written_down_with_several_commits() {
+    let (mut device, users) = aged_with(["alice"], 200);
+    let mut cleaned = 0;
+    while cleaned < 3 {
+        let begin = device.begin;
+        sign_once(&mut device, &users[0]);
+        if device.begin > begin {
+            cleaned += 1;
+            // Each tree is grown from what was written of it, and from no entry that is gone.
+            assert!(device.boot(), "{:?}", device.halted);
+        }
+    }
     hold_to_account(&mut device, &users);
 }
 
@@ -218,8 +266,13 @@ fn a_full_disk_while_cleaning_only_puts_it_off() {
         [("archive", Fault::StoreFull), ("read", Fault::StoreUnreadable), ("commit", Fault::StoreFull)]
     {
         let (mut device, users) = aged();
-        let mut met = 0;
+        let (mut met, mut put_off_at) = (0, 0);
+        let state = |device: &Device| {
+            let tries = device.ops.iter().filter(|name| **name == "archive").count();
+            (device.begin + device.store.len() as u64, tries)
+        };
         while device.begin < MIB as u64 / 2 {
+            let (end, tries) = state(&device);
             device.advance(30);
             let code = users[0].code(device.time.unix_secs);
             if device.ops.len() % 7 == 0 && met < 2 {
@@ -230,7 +283,15 @@ fn a_full_disk_while_cleaning_only_puts_it_off() {
                 Ok(_) => {}
                 Err(refused) => assert_eq!(refused, Reason::StoreFull, "{op}"),
             }
-            met += waiting - device.fail_next.len();
+            let failed = waiting - device.fail_next.len();
+            met += failed;
+            // What failed is tried again, but not at once and for nothing.
+            if failed > 0 && op == "archive" {
+                assert_eq!(state(&device).1, tries + 1);
+                put_off_at = end;
+            } else if state(&device).1 > tries {
+                assert!(state(&device).0 >= put_off_at + MIB as u64, "{op}");
+            }
             if device.time.unix_secs % 86_400 < 30 {
                 // Failures that were left counted are forgiven.
                 device.advance(6 * 12 * 3600);
