@@ -2,6 +2,8 @@
 
 use super::super::IN_FLIGHT_MAX;
 use super::*;
+use crate::store::StoreError;
+use countersign_wire::hal::Event;
 
 /// Asks for a signature of the digest 1 and leaves the request where it is. The ticket fetches the reply.
 fn begin_to_sign(device: &mut Device, user: &User, code: &str) -> u64 {
@@ -130,6 +132,37 @@ fn i14_beyond_the_bound_the_answer_is_busy() {
 }
 
 #[test]
+fn what_is_more_than_the_plugin_takes_at_once_is_refused_and_the_rest_is_answered() {
+    let mut device = Device::ready();
+    let mut begin = |number| device.begin_as(if number % 2 == 0 { "a" } else { "b" }, Act::Login);
+    let tickets: Vec<u64> = (0..IN_FLIGHT_MAX).map(&mut begin).collect();
+    let one_more = begin(0);
+    device.settle();
+    assert_eq!(device.reply(one_more).unwrap().unwrap_err().reason, Reason::Busy);
+    assert!(tickets.iter().all(|ticket| device.reply(*ticket).unwrap().is_ok()));
+    assert!(device.ask(Act::Login).is_ok(), "there is room again");
+}
+
+#[test]
+fn a_start_that_cannot_be_recorded_says_whether_the_disk_is_full() {
+    for fault in [Fault::StoreFull, Fault::Store] {
+        let mut device = Device::ready();
+        device.ops.clear();
+        device.power_on();
+        device.under_way();
+        // The first commit claims the start; what is recorded of it comes with the second.
+        while !device.ops.contains(&"commit") {
+            assert!(device.step());
+        }
+        device.fail_next.insert("commit", fault);
+        device.settle();
+        assert!(device.fail_next.is_empty());
+        assert_eq!(device.halted, Some(StoreError::Hal(fault).to_string()));
+        assert!(device.boot());
+    }
+}
+
+#[test]
 fn a_fault_in_a_commit_refuses_everything_until_the_next_start() {
     let mut device = Device::ready();
     let user = enroll(&mut device, "alice");
@@ -204,4 +237,36 @@ fn a_fault_in_a_commit_is_told_though_the_keystore_is_still_at_work() {
     assert!(device.halted.is_some());
     assert!(device.boot());
     sign(&mut device, &user, &code).unwrap();
+}
+
+#[test]
+fn what_is_urgent_goes_before_a_signature_that_came_and_puts_it_off_once() {
+    let mut device = Device::ready();
+    let users = ["alice", "bobby", "carol"].map(|name| enroll(&mut device, name));
+    let code = |device: &Device, user: &User| user.code(device.time.unix_secs);
+    let (first, second, third) =
+        (code(&device, &users[0]), code(&device, &users[1]), code(&device, &users[2]));
+    let ticket = begin_to_sign(&mut device, &users[0], &first);
+    device.run_until_signing();
+    device.hand_in_all();
+    begin_to_sign(&mut device, &users[1], &second);
+    device.made_for.clear();
+    device.step_plugin();
+    assert!(!device.made_for.is_empty(), "what the second asks for is under way");
+    assert!(device.reply(ticket).is_none() && device.plugin.has_more(), "the signature was put off");
+    begin_to_sign(&mut device, &users[2], &third);
+    device.step_plugin();
+    assert!(device.reply(ticket).unwrap().is_ok(), "and is not a second time");
+}
+
+#[test]
+fn what_no_firmware_says_halts_the_plugin() {
+    let mut device = Device::ready();
+    device.deliver(Event::Done { call: u64::MAX, result: Err(Fault::Store) });
+    device.settle();
+    assert_eq!(device.halted.as_deref(), Some("the firmware answered a call that was not made"));
+    let mut device = Device::ready();
+    device.deliver_boot();
+    device.settle();
+    assert_eq!(device.halted.as_deref(), Some("the firmware booted the plugin twice"));
 }

@@ -118,15 +118,25 @@ impl Device {
             last_ticket: 0,
             random: 0,
         };
-        device.boot();
-        assert!(device.ready, "halted: {:?}", device.halted);
+        assert!(device.boot(), "halted: {:?}", device.halted);
         device
     }
 
     /// Drops the plugin with all that it had in memory, and starts it again. Whether it became ready.
     pub(super) fn boot(&mut self) -> bool {
+        self.power_on();
+        self.settle();
+        self.ready && self.halted.is_none()
+    }
+
+    /// A new plugin that was told to boot, and nothing more.
+    pub(super) fn power_on(&mut self) {
         (self.plugin, self.ready, self.halted) = (Plugin::new(), false, None);
         self.queue.clear();
+        self.deliver_boot();
+    }
+
+    pub(super) fn deliver_boot(&mut self) {
         let boot = Boot {
             hsm_id: [self.hsm_id; 16].into(),
             sealing_key: Secret::new(vec![self.sealing_key; 32]),
@@ -140,8 +150,6 @@ impl Device {
             missing_sandbox_layers: Vec::new(),
         };
         self.deliver(Event::Boot(Box::new(boot)));
-        self.settle();
-        self.ready
     }
 
     /// Moves both clocks.
@@ -247,7 +255,7 @@ impl Device {
         self.send(&Request { id, api_key: Some(api_key(tenant)), act })
     }
 
-    fn deliver(&mut self, event: Event) {
+    pub(super) fn deliver(&mut self, event: Event) {
         self.plugin.deliver(Delivery { time: self.time, event });
     }
 
