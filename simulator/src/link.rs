@@ -39,6 +39,13 @@ struct Outbox {
     closed: bool,
 }
 
+/// Wipes a request, which has an API key and perhaps a code. What else is secret wipes itself.
+fn wipe(event: &mut Event) {
+    if let Event::Request { payload, .. } = event {
+        payload.as_mut_slice().zeroize();
+    }
+}
+
 impl Outbox {
     /// Wipes what nobody will read any more: requests with API keys and codes, and results of the keystore.
     fn forget(&mut self) {
@@ -54,20 +61,19 @@ impl PluginLink {
     }
 
     /// Sends an event with the present time. Returns when it is on its way; waits only for room.
-    pub fn deliver(&self, event: Event) -> Result<(), PluginGone> {
+    pub fn deliver(&self, mut event: Event) -> Result<(), PluginGone> {
         let mut outbox = self.lock();
         while outbox.gathered.len() >= GATHERED_MAX_BYTES && !outbox.closed {
             outbox = self.wait(outbox);
         }
         if outbox.closed {
+            wipe(&mut event);
             return Err(PluginGone);
         }
         // The clock is read here, under the lock, so that time never falls from one delivery to the next.
         let mut delivery = Delivery { time: self.hardware.now(), event };
         let encoded = Zeroizing::new(encode_packed(&delivery));
-        if let Event::Request { payload, .. } = &mut delivery.event {
-            payload.as_mut_slice().zeroize();
-        }
+        wipe(&mut delivery.event);
         frame::append(&mut outbox.gathered, &encoded);
         if outbox.writing { Ok(()) } else { self.write_out(outbox) }
     }

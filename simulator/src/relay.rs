@@ -141,12 +141,13 @@ impl Relay {
         self.hand_over(client, payload, Seen::default())
     }
 
-    fn hand_over(&self, client: &Arc<Connection>, payload: Vec<u8>, seen: Seen) -> Result<(), NotTaken> {
+    fn hand_over(&self, client: &Arc<Connection>, mut payload: Vec<u8>, seen: Seen) -> Result<(), NotTaken> {
         let ticket = {
             let length = payload.len();
             let mut waiting = self.waiting();
             if waiting.closed {
                 drop(waiting);
+                payload.zeroize();
                 self.observer.dropped(seen);
                 return Err(NotTaken::Gone);
             }

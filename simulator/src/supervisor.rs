@@ -18,7 +18,7 @@ use crate::vm::qemu::Acceleration;
 use crate::{HsmError, control, hardening, log};
 use countersign_release::{Channel, Measurement, Release, Version};
 use countersign_wire::client::ClockMode;
-use countersign_wire::hal::{Event, halt_word};
+use countersign_wire::hal::{Boot, Event, halt_word};
 use data_encoding::HEXLOWER;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
@@ -27,7 +27,7 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::Child;
+use std::process::{Child, ChildStderr};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
@@ -47,6 +47,9 @@ const GOOD_TIME: Duration = Duration::from_secs(10);
 
 /// How long a plugin whose socket is gone may take to end by itself.
 const END_TIME: Duration = Duration::from_secs(1);
+
+/// How long it is waited for what a plugin said before its process was gone. It is there at once, or as soon as a thread gets its turn.
+const LAST_WORDS_TIME: Duration = Duration::from_secs(10);
 
 /// A plugin that says nothing for this long before it is ready is ended. An interpreted machine on a busy host may take a minute; one
 /// with a large store asks for it piece by piece.
@@ -319,16 +322,23 @@ impl Supervisor<'_> {
 
     /// The process was gone before it could be looked at: because it halted, perhaps, and then it has said why.
     fn gone_at_once(&self) -> End {
-        while let Ok(notice) = self.inbox.try_recv() {
-            match notice {
-                Notice::Stop => return self.ends(PluginEnd::Stopped, End::Stopped),
-                Notice::Plugin { start, said: Said::Halt(why) } if start == self.starts => {
-                    return self.halted(&why, None);
+        let why = loop {
+            // That its socket is closed comes after all that it said.
+            match self.inbox.recv_timeout(LAST_WORDS_TIME) {
+                Ok(Notice::Stop) => return self.ends(PluginEnd::Stopped, End::Stopped),
+                Ok(Notice::Plugin { start, .. }) if start != self.starts => {}
+                Ok(Notice::Plugin { said: Said::Ready, .. }) => {}
+                Ok(Notice::Plugin { said: Said::Halt(why), .. }) => return self.halted(&why, None),
+                Ok(Notice::Plugin { said: Said::Gone(why), .. }) => break why,
+                Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {
+                    break "nobody knows why".into();
                 }
-                Notice::Plugin { .. } => {}
             }
-        }
-        log::say(log::Event::PluginGone, "the plugin is gone: it ended as soon as it was ready");
+        };
+        log::say(
+            log::Event::PluginGone,
+            format_args!("the plugin is gone: it ended as soon as it was ready ({why})"),
+        );
         self.ends(PluginEnd::Gone, End::Died(None))
     }
 
@@ -410,8 +420,7 @@ fn wait_before_restart(restarts_in_a_row: u32) -> Duration {
 struct Life {
     relay: Arc<Relay>,
     child: Child,
-    workers: Vec<JoinHandle<()>>,
-    stderr: JoinHandle<()>,
+    threads: Vec<JoinHandle<()>>,
 }
 
 impl Life {
@@ -421,28 +430,35 @@ impl Life {
         observer.learn_tenants(&boot.tenants);
         let Launched { child, socket, stderr } = supervisor.boundary.launch(&supervisor.image)?;
         let relay = Relay::new(PluginLink::new(Arc::clone(&supervisor.hardware), socket), observer);
-        let stderr = spawn("plugin-stderr", move || relay::log_stderr(stderr))?;
-        let (notices, start) = (supervisor.notices.clone(), supervisor.starts);
-        let workers = Crew::start(&relay, &supervisor.hardware, WORKERS, move |said| {
-            // The supervisor outlives these threads.
-            let _ = notices.send(Notice::Plugin { start, said });
-        })
-        .map_err(HsmError::io("start the worker threads"))?;
-        // Not here: to a plugin that does not read it would be written for ever, and nobody would hear that the HSM is to stop.
-        let booted = Arc::clone(&relay);
-        let mut life = Self { relay, child, workers, stderr };
-        let deliver = move || {
-            // If the plugin is gone already, a worker says so.
-            let _ = booted.link().deliver(Event::Boot(Box::new(boot)));
-        };
-        match spawn("boot", deliver) {
-            Ok(thread) => life.workers.push(thread),
-            Err(error) => {
-                life.end();
-                return Err(error);
-            }
+        let mut life = Self { relay, child, threads: Vec::new() };
+        if let Err(error) = life.attend(supervisor, stderr, boot) {
+            life.end();
+            return Err(error);
         }
         Ok(life)
+    }
+
+    /// Starts the threads that it needs.
+    fn attend(
+        &mut self,
+        supervisor: &Supervisor<'_>,
+        stderr: ChildStderr,
+        boot: Boot,
+    ) -> Result<(), HsmError> {
+        self.threads.push(spawn("plugin-stderr", move || relay::log_stderr(stderr))?);
+        let (notices, start) = (supervisor.notices.clone(), supervisor.starts);
+        let crew = Crew::start(&self.relay, &supervisor.hardware, WORKERS, move |said| {
+            // The supervisor outlives these threads.
+            let _ = notices.send(Notice::Plugin { start, said });
+        });
+        self.threads.extend(crew.map_err(HsmError::io("start the worker threads"))?);
+        // Not here: to a plugin that does not read it would be written for ever, and nobody would hear that the HSM is to stop.
+        let relay = Arc::clone(&self.relay);
+        self.threads.push(spawn("boot", move || {
+            // If the plugin is gone already, a worker says so.
+            let _ = relay.link().deliver(Event::Boot(Box::new(boot)));
+        })?);
+        Ok(())
     }
 
     /// A plugin without a socket ends by itself, and how it ended is worth knowing.
@@ -472,7 +488,7 @@ impl Life {
             Err(error) => log::line(format_args!("the plugin's process cannot be waited for: {error}")),
         }
         // Standard error ends when the last process that had it is gone, and that is the plugin.
-        for thread in self.workers.into_iter().chain([self.stderr]) {
+        for thread in self.threads {
             // A thread that panicked has ended the process already.
             let _ = thread.join();
         }

@@ -537,11 +537,7 @@ fn the_control_channel_moves_a_manual_clock_and_the_time_survives_a_kill() {
 #[test]
 fn what_the_plugin_writes_to_standard_error_reaches_the_log_bounded_and_printable() {
     let mut hsm = Hsm::init(&[]);
-    let mut child = hsm.run_command(&[]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    let mut stderr = child.stderr.take().unwrap();
-    let mut stdout = BufReader::new(child.stdout.take().unwrap());
-    stdout.read_line(&mut String::new()).unwrap();
-    hsm.process = Some((child, stdout));
+    let mut stderr = hsm.run_and_listen();
     assert_eq!(hsm.ask(&format!("stderr \u{1b}[31mred {}\nsecond", "x".repeat(2000))), "written");
     assert!(hsm.stop().success());
     let mut log = String::new();

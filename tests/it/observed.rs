@@ -46,10 +46,9 @@ fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     }
 }
 
-/// Waits until a path is answered with that status: on a busy machine the endpoint ends without an answer, or with another one, and whoever asks
-/// too often is told to wait.
+/// Waits until a path is answered with that status.
 fn until_answered(hsm: &Hsm, path: &str, status: u16) -> String {
-    until(path, || metrics::try_get(hsm, path).ok().filter(|answer| answer.0 == status)).1
+    until(path, || Some(metrics::get(hsm, path)).filter(|answer| answer.0 == status)).1
 }
 
 fn metrics_tell_what_was_asked_and_what_came_of_it(keystore: Keystore) {

@@ -115,11 +115,20 @@ fn the_runbooks_rules_stop_everybody_or_one_or_leave_one_a_way_out() {
     let [stop, stop_alice, way_out] = rules.as_slice() else { panic!("{rules:?}") };
     let (_, toml, cedar, _) = SAMPLES[2];
     let case = |account: &str, to: &str, outcome: &str| {
+        let moves: Vec<_> =
+            to.split(' ').map(|to| format!("{{ to = \"{to}\", amount = \"1 base native\" }}")).collect();
+        let intent = match to {
+            "" => "mechanisms = [\"digest\"]\nintent = { kind = \"digest\" }".to_owned(),
+            _ => format!(
+                "intent = {{ kind = \"transfer\", chain = \"eip155:1\", moves = [{}] }}",
+                moves.join(", ")
+            ),
+        };
         format!(
-            "[[case]]\nname = \"{account} to {to}\"\ntenant = \"acme\"\naccount = \"{account}\"\nexpect = {outcome}\n\
-             intent = {{ kind = \"transfer\", chain = \"eip155:1\", moves = [{{ to = \"{to}\", amount = \"1 base native\" }}] }}\n"
+            "[[case]]\nname = \"{account} to {to}\"\ntenant = \"acme\"\naccount = \"{account}\"\nexpect = {outcome}\n{intent}\n"
         )
     };
+    let both = format!("{NEW} {OTHER}");
     let (permit, stopped) = ("\"permit\"", |rule| format!("\"deny\"\nrule = \"{rule}\""));
     let (alice, out) = (stopped("stop-alice"), stopped("way-out-of-alice"));
     for (beside, cases) in [
@@ -127,7 +136,14 @@ fn the_runbooks_rules_stop_everybody_or_one_or_leave_one_a_way_out() {
         (vec![stop_alice], vec![("alice", NEW, alice.clone()), ("bob", OTHER, permit.into())]),
         (
             vec![way_out],
-            vec![("alice", NEW, permit.into()), ("alice", OTHER, out), ("bob", OTHER, permit.into())],
+            vec![
+                ("alice", NEW, permit.into()),
+                ("alice", OTHER, out.clone()),
+                ("alice", &both, out.clone()),
+                ("alice", "", out),
+                ("bob", &both, permit.into()),
+                ("bob", "", permit.into()),
+            ],
         ),
         // What the runbook warns of: the first still forbids.
         (vec![stop_alice, way_out], vec![("alice", NEW, alice)]),

@@ -46,6 +46,9 @@ const LOOKS: usize = 5000;
 /// What carries moves at once, in bytes.
 const PIECE_BYTES: usize = 64 * 1024;
 
+/// How long the plugin may take to say that it runs, where the machine is interpreted and its host busy.
+const STARTED_TIME: Duration = Duration::from_mins(1);
+
 fn main() -> ExitCode {
     let done = match std::env::args().nth(1).as_deref() {
         Some(CARRY) => carry().inspect_err(|error| stop(format_args!("{error:#}"))),
@@ -160,7 +163,8 @@ fn carry() -> Result<()> {
     wait_for_the_other_end(&port)?;
     // It runs when the plugin has said that it does, and before it is told anything.
     let confined = || check(&layers_at_start()).map(|()| 1).map_err(std::io::Error::other);
-    memory::introduce(&plugin, &layers(), confined).context("the plugin did not start as it should")?;
+    memory::introduce(&plugin, &layers(), STARTED_TIME, confined)
+        .context("the plugin did not start as it should")?;
     let (mut from_plugin, mut to_port) = (plugin.try_clone()?, port.try_clone()?);
     std::thread::spawn(move || {
         let ended = first_word(&from_plugin).and_then(|()| Ok(pass(&mut from_plugin, &mut to_port)?));

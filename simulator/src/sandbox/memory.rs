@@ -13,21 +13,18 @@ use std::io::{Error, ErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
-/// How long the plugin may take to say that it runs. Nobody hears meanwhile that the HSM is to stop: it is less than the 30 seconds after which
-/// systemd kills what it told to stop.
-const PATIENCE: Duration = Duration::from_secs(20);
-
 /// Waits for the plugin, and tells it what to lock. `pid` finds its process once it runs.
 pub fn introduce(
     mut socket: &UnixStream,
     layers: &Layers,
+    patience: Duration,
     pid: impl FnOnce() -> std::io::Result<u32>,
 ) -> std::io::Result<()> {
     let strange = || Error::new(ErrorKind::InvalidData, "it said something else than that it has started");
     let mut expected = Vec::new();
     frame::append(&mut expected, &encode_packed(&Started {}));
     let mut said = vec![0; expected.len()];
-    read_until(socket, &mut said, Instant::now() + PATIENCE)?;
+    read_until(socket, &mut said, Instant::now() + patience)?;
     if said != expected {
         return Err(strange());
     }
@@ -37,7 +34,7 @@ pub fn introduce(
     }
     let mut message = Vec::new();
     frame::append(&mut message, &encode_packed(&memory));
-    socket.set_write_timeout(Some(PATIENCE))?;
+    socket.set_write_timeout(Some(patience))?;
     socket.write_all(&message)?;
     socket.set_write_timeout(None)
 }
@@ -76,6 +73,8 @@ fn writable(maps: &str) -> Vec<MemoryRegion> {
 mod tests {
     use super::*;
     use std::sync::mpsc::RecvTimeoutError;
+
+    const PATIENCE: Duration = Duration::from_mins(1);
 
     #[test]
     fn only_what_can_be_written_is_locked() {
@@ -141,12 +140,12 @@ mod tests {
             let (mut plugin, firmware) = UnixStream::pair().unwrap();
             plugin.write_all(said).unwrap();
             drop(plugin);
-            let refused = introduce(&firmware, &Layers::of(&[]), || unreachable!()).unwrap_err();
+            let refused = introduce(&firmware, &Layers::of(&[]), PATIENCE, || unreachable!()).unwrap_err();
             assert_eq!(refused.kind(), kind, "{said:?}");
         }
         let (mut plugin, firmware) = UnixStream::pair().unwrap();
         plugin.write_all(&started).unwrap();
-        introduce(&firmware, &Layers::of(&[]), || unreachable!()).unwrap();
+        introduce(&firmware, &Layers::of(&[]), PATIENCE, || unreachable!()).unwrap();
     }
 
     #[test]

@@ -28,6 +28,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, ChildStderr, Command, Stdio};
+use std::time::Duration;
 
 /// The program of this process, even if its file was replaced on the disk.
 pub const OWN_PROGRAM: &str = "/proc/self/exe";
@@ -164,6 +165,10 @@ pub(crate) fn try_apart(probe: &[&str], layer: Layer) -> Result<Option<String>, 
     }))
 }
 
+/// How long the plugin may take to say that it runs. Nobody hears meanwhile that the HSM is to stop: it is less than the 30 seconds after which
+/// systemd kills what it told to stop.
+const STARTED_TIME: Duration = Duration::from_secs(20);
+
 /// A plugin that was started.
 #[derive(Debug)]
 pub struct Launched {
@@ -195,7 +200,7 @@ pub fn launch(image: &SealedImage, layers: &Layers) -> Result<Launched, HsmError
         Some(process) => Ok(process.pid),
         None => Err(std::io::ErrorKind::NotFound.into()),
     };
-    if let Err(error) = memory::introduce(&socket, layers, plugin_pid) {
+    if let Err(error) = memory::introduce(&socket, layers, STARTED_TIME, plugin_pid) {
         log::say(log::Event::PluginGone, format_args!("the plugin did not start as it should: {error}"));
         // Whoever listens to it finds that it is gone.
         let _ = socket.shutdown(Shutdown::Both);

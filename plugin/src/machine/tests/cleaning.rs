@@ -83,7 +83,10 @@ fn a_region_goes_when_all_that_is_needed_of_it_was_moved_with_several_commits() 
     for disk_is_full_now_and_then in [false, true] {
         let (mut device, users) = aged_with((0..100).map(|number| &*format!("user-{number:02}").leak()), 0);
         let (mut moving, mut full) = (0, 0);
-        while device.begin == 0 {
+        for _ in 0..500 {
+            if device.begin > 0 {
+                break;
+            }
             device.advance(30);
             let code = users[0].code(device.time.unix_secs);
             if disk_is_full_now_and_then && moving % 2 == 1 {
@@ -94,6 +97,7 @@ fn a_region_goes_when_all_that_is_needed_of_it_was_moved_with_several_commits() 
             sign(&mut device, &users[0], &code).unwrap();
             moving += usize::from(!device.archive.is_empty());
         }
+        assert!(device.begin > 0, "the region never went");
         // With two commits each.
         assert!(moving > 3 && (full > 1) == disk_is_full_now_and_then, "{moving} signatures, {full} failed");
         assert!(device.boot());
@@ -108,7 +112,10 @@ fn a_region_goes_when_all_that_is_needed_of_it_was_moved_with_several_commits() 
 fn a_region_goes_when_every_tree_is_written_down_with_several_commits() {
     let (mut device, users) = aged_with(["alice"], 200);
     let mut cleaned = 0;
-    while cleaned < 3 {
+    for _ in 0..3000 {
+        if cleaned == 3 {
+            break;
+        }
         let begin = device.begin;
         sign_once(&mut device, &users[0]);
         if device.begin > begin {
@@ -117,6 +124,7 @@ fn a_region_goes_when_every_tree_is_written_down_with_several_commits() {
             assert!(device.boot(), "{:?}", device.halted);
         }
     }
+    assert_eq!(cleaned, 3);
     hold_to_account(&mut device, &users);
 }
 
@@ -267,8 +275,10 @@ fn a_full_disk_while_cleaning_only_puts_it_off() {
     {
         let (mut device, users) = aged();
         let (mut met, mut put_off_at) = (0, 0);
+        // What cleaning tries first; nobody else reads here.
+        let first = if op == "commit" { "archive" } else { op };
         let state = |device: &Device| {
-            let tries = device.ops.iter().filter(|name| **name == "archive").count();
+            let tries = device.ops.iter().filter(|name| **name == first).count();
             (device.begin + device.store.len() as u64, tries)
         };
         while device.begin < MIB as u64 / 2 {
@@ -286,8 +296,10 @@ fn a_full_disk_while_cleaning_only_puts_it_off() {
             let failed = waiting - device.fail_next.len();
             met += failed;
             // What failed is tried again, but not at once and for nothing.
-            if failed > 0 && op == "archive" {
-                assert_eq!(state(&device).1, tries + 1);
+            if failed > 0 && op != "commit" {
+                // A region is asked for in two pieces.
+                let of_one_try = if op == "read" { 2 } else { 1 };
+                assert_eq!(state(&device).1, tries + of_one_try, "{op}");
                 put_off_at = end;
             } else if state(&device).1 > tries {
                 assert!(state(&device).0 >= put_off_at + MIB as u64, "{op}");
